@@ -1,0 +1,3 @@
+//! The `hvs` command line.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Points, distances, maps and means on curved spaces, without any IO.

@@ -1,0 +1,1 @@
+//! Vector index: an exactly scanned flat tail and immutable HNSW segments.

@@ -1,0 +1,1 @@
+//! The key-value store below HVS: one trait, its backends, one conformance suite.

@@ -1,0 +1,1 @@
+//! The shard log: entries, epochs and appends on top of a key-value store.

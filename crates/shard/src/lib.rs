@@ -1,0 +1,1 @@
+//! The deterministic state machine of a shard: records, conditions, indexes kept in step.

@@ -1,0 +1,1 @@
+//! The HVS node: edge, router and replica runtime.

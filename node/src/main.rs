@@ -1,0 +1,3 @@
+//! The `hvs-node` server.
+
+fn main() {}
