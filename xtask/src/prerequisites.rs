@@ -1,0 +1,63 @@
+//! What must be installed before anything can be built, and how to get it.
+
+use std::{env, path::Path};
+
+use xtask::shell;
+
+/// Something that a machine may lack.
+struct Prerequisite {
+    what: &'static str,
+    present: fn() -> bool,
+    how_to_get: &'static str,
+}
+
+const ALL: [Prerequisite; 5] = [
+    Prerequisite {
+        what: "cargo",
+        present: || env::var_os("CARGO").is_some() || shell::find("cargo").is_some(),
+        how_to_get: "install Rust with rustup; rust-toolchain.toml then chooses the version",
+    },
+    Prerequisite {
+        what: "rustfmt",
+        present: || cargo_knows("fmt"),
+        how_to_get: "rustup component add rustfmt",
+    },
+    Prerequisite {
+        what: "clippy",
+        present: || cargo_knows("clippy"),
+        how_to_get: "rustup component add clippy",
+    },
+    Prerequisite {
+        what: "a C compiler",
+        present: || env::var_os("CC").is_some() || any_of(&["cc", "gcc", "clang"]),
+        how_to_get: "on Debian: apt-get install gcc libc6-dev; on macOS: xcode-select --install",
+    },
+    Prerequisite {
+        what: "a C++ compiler",
+        present: || env::var_os("CXX").is_some() || any_of(&["c++", "g++", "clang++"]),
+        how_to_get: "on Debian: apt-get install g++; on macOS: xcode-select --install",
+    },
+];
+
+/// One line for each thing that is missing, with how to get it; empty when nothing is.
+pub(crate) fn missing() -> Vec<String> {
+    ALL.iter()
+        .filter(|needed| !(needed.present)())
+        .map(|needed| format!("{} is missing: {}", needed.what, needed.how_to_get))
+        .collect()
+}
+
+/// How many things are looked for.
+pub(crate) fn count() -> usize {
+    ALL.len()
+}
+
+fn any_of(programs: &[&str]) -> bool {
+    programs.iter().any(|program| shell::find(program).is_some())
+}
+
+/// Whether cargo has the subcommand, with the toolchain that the checkout asks for: rustup has a
+/// stand-in for components that are not installed.
+fn cargo_knows(subcommand: &str) -> bool {
+    shell::output(Path::new("."), "cargo", &[subcommand, "--version"]).is_ok()
+}
