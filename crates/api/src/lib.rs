@@ -1,1 +1,51 @@
 //! Wire types, problem errors and the OpenAPI description of the HVS HTTP API.
+//!
+//! Every type has one definition for JSON and MessagePack ([`Encoding`]). Requests refuse fields
+//! that they do not know, so that a misspelt option is an error and not ignored; answers may gain
+//! fields, so that an older client reads a newer node.
+
+mod code;
+mod codec;
+mod geometry;
+mod health;
+mod namespace;
+mod openapi;
+mod problem;
+mod record;
+mod search;
+mod space;
+mod vector;
+
+pub use code::{Code, UnknownCode};
+pub use codec::{DecodeError, EncodeError, Encoding, MAX_DEPTH, decode, encode};
+pub use geometry::{
+    ChooseRequest, ChooseResponse, CostIntervalRequest, CostOption, CostRequest, CostResponse,
+    DistanceResponse, GeodesicRequest, InnerRequest, InnerResponse, IntervalResponse, MeanKind,
+    MeanRequest, PairRequest, PointRequest, PointResponse, ScaleRequest, TangentRequest,
+    TangentResponse, TransformRequest, TransportRequest, ValidateRequest, ValidateResponse,
+};
+pub use health::Health;
+pub use namespace::{
+    AliasInfo, AliasList, CreateNamespace, DeletedName, IndexSpec, IndexState, IndexType,
+    NamespaceInfo, NamespaceList, Precision, SetAlias, SwitchAliases, VectorInfo, VectorSpec,
+};
+pub use openapi::{Endpoint, endpoints, openapi, openapi_json};
+pub use problem::{ItemProblem, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, Problem};
+pub use record::{
+    BatchOperation, BatchRequest, BatchResponse, Coordinates, CountRequest, CountResponse,
+    DeleteRecord, Durability, FetchRequest, FetchResponse, Filter, PutRecord, RecordInfo,
+    ScrollRequest, ScrollResponse, WriteResult, WriteStatus,
+};
+pub use search::{
+    BatchSearchRequest, BatchSearchResponse, Explain, Hit, SearchRequest, SearchResponse,
+    ShardExplain,
+};
+pub use space::{ComponentSpec, SpaceInfo, SpaceSpec};
+pub use vector::Vector;
+
+/// The header under which a write may be repeated without taking effect twice.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The header that carries the id of a request, given by the client or by the node.
+pub const REQUEST_ID: &str = "x-request-id";
+/// The header by which a client says how many milliseconds an answer is of use to it.
+pub const DEADLINE_MS: &str = "x-deadline-ms";

@@ -1,0 +1,247 @@
+//! The two encodings of a body, JSON and MessagePack, over the same types.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// How deep a body may nest. Metadata is the only place that nests at all; a decoder without a
+/// bound lets a kilobyte of brackets use up a thread's stack.
+pub const MAX_DEPTH: usize = 64;
+
+/// The encoding of a request's or answer's body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// `application/json`.
+    #[default]
+    Json,
+    /// `application/msgpack`, structures as maps with named fields.
+    MessagePack,
+}
+
+/// Media types that mean MessagePack: the name in common use, the registered one, and an old one.
+const MESSAGE_PACK: [&str; 3] =
+    ["application/msgpack", "application/vnd.msgpack", "application/x-msgpack"];
+
+impl Encoding {
+    /// The media type that is sent.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::MessagePack => "application/msgpack",
+        }
+    }
+
+    /// The encoding that one media type names, parameters such as `charset` aside.
+    pub fn from_content_type(value: &str) -> Option<Self> {
+        let media_type = value.split(';').next().unwrap_or_default().trim();
+        if MESSAGE_PACK.iter().any(|name| media_type.eq_ignore_ascii_case(name)) {
+            return Some(Self::MessagePack);
+        }
+        let json = media_type.eq_ignore_ascii_case("application/json")
+            || media_type.to_ascii_lowercase().ends_with("+json");
+        json.then_some(Self::Json)
+    }
+}
+
+/// Why a body could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the body: {0}")]
+pub struct EncodeError(String);
+
+/// Why a body could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The bytes are not JSON, or end too early, or go on after the value.
+    #[error("{0}")]
+    Json(String),
+    /// The bytes are not MessagePack, or end too early, or go on after the value.
+    #[error("{0}")]
+    MessagePack(String),
+    /// Well-formed, but not what this request takes: a field is unknown, missing, of another
+    /// type, or given twice.
+    #[error("{0}")]
+    Shape(String),
+}
+
+/// Writes `value`; structures become maps with named fields in both encodings.
+///
+/// # Errors
+/// When a map key is no string or a value has no form in the encoding; no type of this crate
+/// does that.
+pub fn encode<T: Serialize + ?Sized>(
+    encoding: Encoding,
+    value: &T,
+) -> Result<Vec<u8>, EncodeError> {
+    match encoding {
+        Encoding::Json => serde_json::to_vec(value).map_err(|error| EncodeError(error.to_string())),
+        Encoding::MessagePack => {
+            rmp_serde::to_vec_named(value).map_err(|error| EncodeError(error.to_string()))
+        }
+    }
+}
+
+/// Reads one value that takes up all of `bytes`.
+///
+/// # Errors
+/// [`DecodeError`], which tells a broken encoding from a wrong shape.
+pub fn decode<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T, DecodeError> {
+    match encoding {
+        Encoding::Json => decode_json(bytes),
+        Encoding::MessagePack => decode_message_pack(bytes),
+    }
+}
+
+fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    check_json_depth(bytes)?;
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => DecodeError::Shape(error.to_string()),
+        _ => DecodeError::Json(error.to_string()),
+    })
+}
+
+/// The JSON parser has its own, deeper bound; this one makes both encodings refuse the same.
+fn check_json_depth(bytes: &[u8]) -> Result<(), DecodeError> {
+    let mut depth = 0_usize;
+    let mut in_string = false;
+    let mut escaped = false;
+    for &byte in bytes {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(DecodeError::Json(too_deep()));
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn decode_message_pack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    // Over a plain reader, because only that one tells where it stopped.
+    let mut deserializer = rmp_serde::Deserializer::new(bytes);
+    deserializer.set_max_depth(MAX_DEPTH + 1);
+    let value = T::deserialize(&mut deserializer).map_err(|error| message_pack_error(&error))?;
+    let trailing = deserializer.get_ref().len();
+    if trailing > 0 {
+        let at = bytes.len() - trailing;
+        return Err(DecodeError::MessagePack(format!(
+            "the value ends at byte {at}, but {trailing} more bytes follow"
+        )));
+    }
+    Ok(value)
+}
+
+fn message_pack_error(error: &rmp_serde::decode::Error) -> DecodeError {
+    use rmp_serde::decode::Error;
+
+    match error {
+        Error::DepthLimitExceeded => DecodeError::MessagePack(too_deep()),
+        Error::InvalidMarkerRead(_) | Error::InvalidDataRead(_) => {
+            DecodeError::MessagePack("the body ends within a value".into())
+        }
+        Error::Utf8Error(error) => {
+            DecodeError::MessagePack(format!("a string is not UTF-8: {error}"))
+        }
+        Error::TypeMismatch(_)
+        | Error::OutOfRange
+        | Error::LengthMismatch(_)
+        | Error::Uncategorized(_)
+        | Error::Syntax(_) => DecodeError::Shape(error.to_string()),
+    }
+}
+
+fn too_deep() -> String {
+    format!("the body nests deeper than {MAX_DEPTH} levels")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Point {
+        x: f64,
+        name: Option<String>,
+    }
+
+    const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::MessagePack];
+
+    #[test]
+    fn both_encodings_round_trip_by_field_name() {
+        let point = Point { x: 0.1, name: Some("p".into()) };
+        for encoding in BOTH {
+            let bytes = encode(encoding, &point).unwrap();
+            assert_eq!(decode::<Point>(encoding, &bytes).unwrap(), point);
+            let reordered = encode(encoding, &json!({"name": "p", "x": 0.1})).unwrap();
+            assert_eq!(decode::<Point>(encoding, &reordered).unwrap(), point);
+        }
+    }
+
+    #[test]
+    fn broken_bytes_and_wrong_shapes_are_told_apart() {
+        for encoding in BOTH {
+            let whole = encode(encoding, &json!({"x": 1.0, "name": "abc"})).unwrap();
+            let cut = &whole[..whole.len() - 2];
+            let longer = [whole.as_slice(), cut].concat();
+            for broken in [cut, &longer, b""] {
+                let error = decode::<Point>(encoding, broken).unwrap_err();
+                let told = match encoding {
+                    Encoding::Json => matches!(error, DecodeError::Json(_)),
+                    Encoding::MessagePack => matches!(error, DecodeError::MessagePack(_)),
+                };
+                assert!(told, "{encoding:?} {broken:?} {error:?}");
+            }
+            for shape in [json!({"x": "1"}), json!({"x": 1.0, "y": 2}), json!({}), json!(7)] {
+                let bytes = encode(encoding, &shape).unwrap();
+                let error = decode::<Point>(encoding, &bytes).unwrap_err();
+                assert!(matches!(error, DecodeError::Shape(_)), "{encoding:?} {shape} {error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded_alike() {
+        let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| Value::Array(vec![inner]));
+        for encoding in BOTH {
+            let deepest = encode(encoding, &nested(MAX_DEPTH)).unwrap();
+            assert!(decode::<Value>(encoding, &deepest).is_ok(), "{encoding:?}");
+            let deeper = encode(encoding, &nested(MAX_DEPTH + 1)).unwrap();
+            let error = decode::<Value>(encoding, &deeper).unwrap_err();
+            assert!(error.to_string().contains("deeper than 64"), "{encoding:?} {error}");
+        }
+        let brackets_in_a_string = format!("\"\\\"{}\"", "[".repeat(1_000));
+        assert!(decode::<Value>(Encoding::Json, brackets_in_a_string.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn media_types() {
+        for (text, encoding) in [
+            ("application/json", Some(Encoding::Json)),
+            ("Application/JSON; charset=utf-8", Some(Encoding::Json)),
+            ("application/problem+json", Some(Encoding::Json)),
+            ("application/msgpack", Some(Encoding::MessagePack)),
+            ("application/vnd.msgpack", Some(Encoding::MessagePack)),
+            ("application/x-msgpack", Some(Encoding::MessagePack)),
+            ("text/plain", None),
+            ("", None),
+        ] {
+            assert_eq!(Encoding::from_content_type(text), encoding, "{text}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Namespaces and aliases.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{ComponentSpec, SpaceInfo};
+
+/// How many bits a stored coordinate has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 64 bits, for points far from the origin.
+    F64,
+}
+
+/// The type of a vector index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum IndexType {
+    /// A navigable graph: approximate, fast.
+    #[default]
+    #[serde(rename = "HNSW", alias = "hnsw")]
+    Hnsw,
+    /// No index: every search looks at every vector, exactly.
+    #[serde(rename = "FLAT", alias = "flat")]
+    Flat,
+}
+
+/// The index of one named vector. Parameters that are left out take the node's defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IndexSpec {
+    /// The type.
+    #[serde(rename = "type", default)]
+    pub kind: IndexType,
+    /// Connections per node of the graph (HNSW; `M` is accepted as well).
+    #[serde(default, alias = "M", skip_serializing_if = "Option::is_none")]
+    pub m: Option<u64>,
+    /// How widely the graph is searched for neighbours when it is built (HNSW).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ef_construction: Option<u64>,
+    /// How widely the graph is searched when a search names no `ef` (HNSW).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ef_search: Option<u64>,
+}
+
+/// A new namespace: the space, precision and index of its default vector, and what its other
+/// named vectors have of their own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateNamespace {
+    /// `poincare`, `hyperboloid`, `klein`, `euclidean`, `spherical` or `lorentzian`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geometry: Option<String>,
+    /// The intrinsic dimension n.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<u64>,
+    /// Signed; left out: -1, 0 or 1, as the geometry has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curvature: Option<f64>,
+    /// The factors of a product space, in place of geometry, dimension and curvature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<Vec<ComponentSpec>>,
+    /// Of stored coordinates, `f32` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
+    /// The index, HNSW when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexSpec>,
+    /// Named vectors beside the default one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vectors: BTreeMap<String, VectorSpec>,
+    /// How many shards; 1 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<u64>,
+}
+
+/// A named vector. The space is either wholly its own or, when none of its four fields is given,
+/// that of the default vector; precision and index likewise, each for itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VectorSpec {
+    /// As in [`CreateNamespace`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geometry: Option<String>,
+    /// As in [`CreateNamespace`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<u64>,
+    /// As in [`CreateNamespace`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curvature: Option<f64>,
+    /// As in [`CreateNamespace`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<Vec<ComponentSpec>>,
+    /// As in [`CreateNamespace`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
+    /// As in [`CreateNamespace`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexSpec>,
+}
+
+/// A namespace with its settings, nothing left out, and its counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NamespaceInfo {
+    /// The name.
+    pub name: String,
+    /// Never used again, even when a namespace of this name is deleted and created anew.
+    pub uid: String,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub created_at_ms: u64,
+    /// Names that lead here.
+    pub aliases: Vec<String>,
+    /// The default vector, under the empty name, and the others.
+    pub vectors: BTreeMap<String, VectorInfo>,
+    /// How many shards.
+    pub shards: u64,
+    /// Live records.
+    pub records: u64,
+}
+
+/// One named vector of a namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct VectorInfo {
+    /// Its space.
+    pub space: SpaceInfo,
+    /// Of stored coordinates.
+    pub precision: Precision,
+    /// Its index, nothing left out.
+    pub index: IndexSpec,
+    /// The state of the index, over all shards.
+    pub state: IndexState,
+}
+
+/// What an index holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IndexState {
+    /// Vectors that can be found.
+    pub live: u64,
+    /// Superseded or deleted vectors that a merge will drop.
+    pub dead: u64,
+    /// Vectors in the flat tail, scanned exactly until a segment takes them up.
+    pub tail: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Bytes of stored vectors.
+    pub bytes_vectors: u64,
+    /// Bytes of graphs.
+    pub bytes_graph: u64,
+    /// Bytes of the map between ids and vectors.
+    pub bytes_ids: u64,
+    /// Whether a segment is being built.
+    pub building: bool,
+}
+
+/// All namespaces, by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NamespaceList {
+    /// In the order of their names.
+    pub namespaces: Vec<NamespaceInfo>,
+}
+
+/// The target of an alias.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetAlias {
+    /// The namespace that the alias is to lead to, by its own name.
+    pub namespace: String,
+}
+
+/// Several aliases at once: all of them change, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchAliases {
+    /// Alias to namespace; `null` removes the alias.
+    pub aliases: BTreeMap<String, Option<String>>,
+}
+
+/// An alias.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AliasInfo {
+    /// The alias.
+    pub alias: String,
+    /// The namespace that it leads to.
+    pub namespace: String,
+}
+
+/// All aliases, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AliasList {
+    /// In the order of their names.
+    pub aliases: Vec<AliasInfo>,
+}
+
+/// What was deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeletedName {
+    /// The namespace or alias.
+    pub name: String,
+}

@@ -1,0 +1,267 @@
+//! Records: put, get, delete, batch, fetch, scroll and count.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::Vector;
+
+/// When a write is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// When it is searchable; lost at a restart. Not available yet.
+    Memory,
+    /// When it is written in order, though not yet forced to the disk.
+    #[default]
+    Buffered,
+    /// When it is forced to the disk.
+    Sync,
+    /// When a mirror has it too. Not available yet.
+    Replicated,
+    /// When a quorum of replicas has it. Not available yet.
+    Quorum,
+}
+
+/// Which coordinates the vectors of a request hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Coordinates {
+    /// All of them.
+    #[default]
+    Ambient,
+    /// Hyperboloid: the n spatial ones; the time coordinate follows from them.
+    Spatial,
+}
+
+/// A record to store, in place of the one of the same id.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutRecord {
+    /// 1 to 512 bytes without control characters. In a batch required; where the path names the
+    /// id, left out or the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Chooses the shard in place of the id, so that records of one key stay together. Reads of
+    /// the record then name it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_key: Option<String>,
+    /// The default vector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<Vector>,
+    /// Vectors by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<BTreeMap<String, Vector>>,
+    /// Anything that JSON can say, as an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Map<String, Value>>,
+    /// Which coordinates the vectors hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coordinates: Option<Coordinates>,
+    /// Whether points off the manifold are projected onto it rather than refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<bool>,
+    /// Store only over the record of this etag. The header If-Match says the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_match: Option<String>,
+    /// Store only where no record of this id exists. The header If-None-Match: * says the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_absent: Option<bool>,
+    /// When to acknowledge; `buffered` when left out. Within a batch, the batch says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+}
+
+/// A record to delete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteRecord {
+    /// The record's id.
+    pub id: String,
+    /// As the record was stored with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_key: Option<String>,
+    /// Delete only the record of this etag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_match: Option<String>,
+}
+
+/// One operation of a batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchOperation {
+    /// Store a record.
+    Put(PutRecord),
+    /// Delete a record.
+    Delete(DeleteRecord),
+}
+
+/// Several operations in one request. An operation that is bad in itself refuses the batch as a
+/// whole and changes nothing; a condition that does not hold fails its own operation alone,
+/// unless the batch is atomic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest {
+    /// In order; an id occurs once.
+    pub operations: Vec<BatchOperation>,
+    /// When to acknowledge; `buffered` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// All operations or none; every record must be of one shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub atomic: Option<bool>,
+    /// For the puts that do not say their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coordinates: Option<Coordinates>,
+    /// For the puts that do not say their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<bool>,
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteStatus {
+    /// A record of a new id was stored.
+    Created,
+    /// A record was replaced.
+    Updated,
+    /// A record was deleted.
+    Deleted,
+    /// There was nothing to delete.
+    NotFound,
+    /// The condition did not hold; nothing changed.
+    ConditionFailed,
+}
+
+/// What became of one write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WriteResult {
+    /// The record's id.
+    pub id: String,
+    /// How it ended.
+    pub status: WriteStatus,
+    /// Counts the writes of this id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// For conditions. After `condition_failed` that of the record as it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+}
+
+/// What became of each operation of a batch, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BatchResponse {
+    /// One per operation.
+    pub results: Vec<WriteResult>,
+    /// How many operations failed their condition.
+    pub failed: u64,
+}
+
+/// A stored record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RecordInfo {
+    /// The record's id.
+    pub id: String,
+    /// Where it is not the id itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_key: Option<String>,
+    /// The default vector, in ambient coordinates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<Vector>,
+    /// The other vectors by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vectors: BTreeMap<String, Vector>,
+    /// As it was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Map<String, Value>>,
+    /// Counts the writes of this id.
+    pub version: u64,
+    /// For conditions.
+    pub etag: String,
+    /// When it was written: milliseconds since 1970-01-01 UTC.
+    pub updated_at_ms: u64,
+}
+
+/// Many records by their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FetchRequest {
+    /// The ids; each once.
+    pub ids: Vec<String>,
+    /// Of all of them, where they were stored with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_key: Option<String>,
+    /// Whether to answer vectors; true when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_vectors: Option<bool>,
+    /// Whether to answer metadata; true when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_metadata: Option<bool>,
+}
+
+/// The records found, in the order of the request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FetchResponse {
+    /// What was found.
+    pub records: Vec<RecordInfo>,
+    /// The ids that were not.
+    pub missing: Vec<String>,
+}
+
+/// Metadata fields (nested ones with dots) and the values that they must equal; a record matches
+/// when all do. An array matches a value that it contains.
+pub type Filter = Map<String, Value>;
+
+/// One page of all records, or of those that match.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScrollRequest {
+    /// The `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Records per page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Which records; the same for all pages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub filter: Option<Filter>,
+    /// Whether to answer vectors; true when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_vectors: Option<bool>,
+    /// Whether to answer metadata; true when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_metadata: Option<bool>,
+}
+
+/// A page, in the order of the ids within each shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ScrollResponse {
+    /// The records.
+    pub records: Vec<RecordInfo>,
+    /// For the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// How many records, or how many of them match.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CountRequest {
+    /// Which records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub filter: Option<Filter>,
+}
+
+/// The count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CountResponse {
+    /// Exact.
+    pub count: u64,
+}

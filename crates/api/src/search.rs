@@ -1,0 +1,135 @@
+//! Search.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::{Coordinates, Filter, Vector};
+
+/// The nearest records to a point, within a radius, or both.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRequest {
+    /// The query point.
+    pub vector: Vector,
+    /// The named vector to search; the default one when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub using: Option<String>,
+    /// At most this many hits. Without it, a radius, and as many as the node allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k: Option<u64>,
+    /// Hits at most this far away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub radius: Option<f64>,
+    /// How widely the graph is searched: more finds more and takes longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ef: Option<u64>,
+    /// Look at every vector, so that nothing is missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact: Option<bool>,
+    /// Only records that match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub filter: Option<Filter>,
+    /// Only records of this partition key: one shard is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_key: Option<String>,
+    /// Which coordinates the query holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coordinates: Option<Coordinates>,
+    /// The geometry that the query is given in, where it is not the namespace's; it is
+    /// transformed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geometry: Option<String>,
+    /// The curvature that the query is given in, where it is not that geometry's usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curvature: Option<f64>,
+    /// Whether a query off the manifold is projected onto it rather than refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<bool>,
+    /// Whether hits carry the vector that was compared; false when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_vectors: Option<bool>,
+    /// Whether hits carry metadata; false when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_metadata: Option<bool>,
+    /// Whether the answer says how it was found; false when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<bool>,
+}
+
+/// One record found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Hit {
+    /// The record's id.
+    pub id: String,
+    /// The distance of the space, in f64.
+    pub distance: f64,
+    /// 1 / (1 + distance) where the space is a metric; elsewhere see docs/api.md.
+    pub score: f64,
+    /// 1 for the nearest.
+    pub rank: u64,
+    /// The vector that was compared, in ambient coordinates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<Vector>,
+    /// The record's metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// The hits, nearest first; equal distances in the order of the ids.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SearchResponse {
+    /// Nearest first.
+    pub hits: Vec<Hit>,
+    /// Whether nothing can have been missed.
+    pub exact: bool,
+    /// Whether more lie within the radius than the node answers at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// How it was found, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Explain>,
+}
+
+/// How a search was answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Explain {
+    /// One per shard that was asked.
+    pub shards: Vec<ShardExplain>,
+    /// The time within the indexes, summed, in microseconds.
+    pub index_us: f64,
+    /// The time from the decoded request to the answer, in microseconds.
+    pub total_us: f64,
+}
+
+/// How one shard answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ShardExplain {
+    /// The shard's number.
+    pub shard: u64,
+    /// The planner's choice.
+    pub strategy: String,
+    /// How many vectors were compared, where it is known.
+    pub scanned: u64,
+    /// Whether this shard missed nothing.
+    pub exact: bool,
+    /// The time within the index, in microseconds.
+    pub index_us: f64,
+}
+
+/// Several searches in one request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchSearchRequest {
+    /// The searches.
+    pub searches: Vec<SearchRequest>,
+}
+
+/// One answer per search, in order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BatchSearchResponse {
+    /// In the order of the searches.
+    pub results: Vec<SearchResponse>,
+}
