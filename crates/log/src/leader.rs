@@ -1,0 +1,307 @@
+//! Writing a log: taking leadership, appending, trimming.
+
+use hvs_kv::{CompareAndSwap, Durability, KvError, PutIfAbsent};
+use uuid::Uuid;
+
+use crate::entry::{
+    AttemptId, ENTRY_OVERHEAD_BYTES, Entry, EntryHash, EntryKind, MAX_ENTRY_BYTES, MAX_NODE_BYTES,
+    Writer,
+};
+use crate::log::{Log, LogError, Position, check_entry};
+use crate::records::LeaderRecord;
+
+/// Proposals of the same bytes before an append reports that its outcome is unknown.
+const PROPOSALS: usize = 3;
+
+/// Leadership that is recorded, but not yet marked in the log by a barrier.
+pub struct Claim {
+    log: Log,
+    epoch: u64,
+    writer: Writer,
+}
+
+/// What became of a barrier.
+pub enum BarrierOutcome {
+    /// It is in the log: lead.
+    Leading(Leader),
+    /// An entry of a lower epoch took the slot. Apply it and try again after it.
+    Absorb(Entry, Position),
+}
+
+impl Log {
+    /// Records the writer as the leader of the next epoch, whoever leads now.
+    ///
+    /// This is the whole of it for one node, whose store no other process can open. Where several
+    /// nodes share a store, the holder's session must have been fenced first.
+    pub async fn claim(&self, writer: Writer) -> Result<Claim, LogError> {
+        let bytes = writer.node.len();
+        if bytes == 0 || bytes > MAX_NODE_BYTES {
+            return Err(LogError::NodeId { bytes });
+        }
+        let attempt = new_attempt();
+        let mut stored = self.kv.get(&self.keys.leader).await?;
+        loop {
+            let present = stored.as_deref().map(LeaderRecord::decode).transpose()?;
+            if let Some(own) = present.as_ref().filter(|leader| leader.attempt == attempt) {
+                return Ok(Claim { log: self.clone(), epoch: own.epoch, writer });
+            }
+            let epoch = present.map_or(0, |leader| leader.epoch).saturating_add(1);
+            let record = LeaderRecord { epoch, writer: writer.clone(), attempt };
+            let swap = self
+                .kv
+                .compare_and_swap(
+                    &self.keys.leader,
+                    stored.as_deref(),
+                    &record.encode(),
+                    Durability::Sync,
+                )
+                .await?;
+            match swap {
+                CompareAndSwap::Swapped => {
+                    return Ok(Claim { log: self.clone(), epoch, writer });
+                }
+                CompareAndSwap::Different(found) => stored = found,
+            }
+        }
+    }
+}
+
+impl Claim {
+    /// The epoch that was claimed.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Tries to write the barrier after the given end of the log, up to which everything is
+    /// applied.
+    pub async fn barrier(&self, tail: Position) -> Result<BarrierOutcome, LogError> {
+        let mut leader = Leader {
+            log: self.log.clone(),
+            epoch: self.epoch,
+            writer: self.writer.clone(),
+            tail,
+            pending: None,
+            ended: None,
+            trimmed: 0,
+        };
+        let entry = leader.entry(EntryKind::Barrier, Vec::new());
+        let encoded = entry.encode();
+        let key = self.log.keys.entry(entry.seq);
+        match self.log.kv.put_if_absent(&key, &encoded, Durability::Sync).await? {
+            PutIfAbsent::Present(found) if found != encoded => {
+                let (entry, position) = check_entry(&found, tail)?;
+                if entry.epoch < self.epoch {
+                    return Ok(BarrierOutcome::Absorb(entry, position));
+                }
+                Err(LogError::SteppedDown { epoch: self.epoch, reason: describe(&entry) })
+            }
+            PutIfAbsent::Stored | PutIfAbsent::Present(_) => {
+                leader.tail = Position { seq: entry.seq, hash: EntryHash::of(&encoded) };
+                Ok(BarrierOutcome::Leading(leader))
+            }
+        }
+    }
+}
+
+/// The one who may append, in its epoch.
+pub struct Leader {
+    log: Log,
+    epoch: u64,
+    writer: Writer,
+    tail: Position,
+    /// Proposed, and not known to be in the log or not.
+    pending: Option<Proposal>,
+    /// Why the epoch has ended.
+    ended: Option<String>,
+    /// Everything up to here has been deleted by this leader.
+    trimmed: u64,
+}
+
+struct Proposal {
+    seq: u64,
+    encoded: Vec<u8>,
+}
+
+/// An entry that is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The place after it.
+    pub position: Position,
+    /// Its encoded size.
+    pub bytes: usize,
+}
+
+/// Why an append failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The payload does not fit; nothing was proposed.
+    #[error("a payload of {bytes} bytes is too long for an entry, at most {limit} are allowed")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The longest that fits.
+        limit: usize,
+    },
+    /// Someone else has written the slot. The entry is not in the log and will not be.
+    #[error("epoch {epoch} has ended: {reason}")]
+    SteppedDown {
+        /// The epoch that has ended.
+        epoch: u64,
+        /// What was found.
+        reason: String,
+    },
+    /// The store failed, and the entry may be in the log or come later. Call [`Leader::resolve`]
+    /// until it says; nothing else can be appended before.
+    #[error("it is not known whether entry {seq} is in the log: {source}")]
+    Unknown {
+        /// Which entry.
+        seq: u64,
+        /// Why.
+        source: KvError,
+    },
+    /// An earlier append is not resolved; nothing was proposed.
+    #[error("it is still not known whether entry {seq} is in the log")]
+    Unresolved {
+        /// Which entry.
+        seq: u64,
+    },
+}
+
+impl Leader {
+    /// The epoch of this leader.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The end of the log.
+    pub fn tail(&self) -> Position {
+        self.tail
+    }
+
+    /// The longest payload of one entry of this writer.
+    pub fn max_payload(&self) -> usize {
+        MAX_ENTRY_BYTES - ENTRY_OVERHEAD_BYTES
+    }
+
+    /// Appends an entry and returns when it is as durable as asked.
+    pub async fn append(
+        &mut self,
+        payload: Vec<u8>,
+        durability: Durability,
+    ) -> Result<Appended, AppendError> {
+        if let Some(proposal) = &self.pending {
+            return Err(AppendError::Unresolved { seq: proposal.seq });
+        }
+        self.check_leading()?;
+        let limit = self.max_payload();
+        if payload.len() > limit {
+            return Err(AppendError::TooLarge { bytes: payload.len(), limit });
+        }
+        let entry = self.entry(EntryKind::Data, payload);
+        let proposal = Proposal { seq: entry.seq, encoded: entry.encode() };
+        self.propose(proposal, durability).await
+    }
+
+    /// Proposes an append of unknown outcome again. None if there is no such append.
+    pub async fn resolve(&mut self) -> Result<Option<Appended>, AppendError> {
+        let Some(proposal) = self.pending.take() else { return Ok(None) };
+        self.propose(proposal, Durability::Sync).await.map(Some)
+    }
+
+    /// Makes everything appended so far durable.
+    pub async fn sync(&self) -> Result<(), KvError> {
+        self.log.kv.sync().await
+    }
+
+    /// Deletes the entries up to and including `through`, floor first. Nothing above the end is
+    /// deleted. The caller has made sure that nobody needs them: the state up to there is durable.
+    pub async fn trim(&mut self, through: u64) -> Result<(), LogError> {
+        let through = through.min(self.tail.seq);
+        if through <= self.trimmed {
+            return Ok(());
+        }
+        let hash = if through == self.tail.seq {
+            self.tail.hash
+        } else {
+            match self.log.kv.get(&self.log.keys.entry(through)).await? {
+                Some(bytes) => EntryHash::of(&bytes),
+                // Trimmed by an earlier leader: its floor is there or above.
+                None => self.log.floor().await?.hash,
+            }
+        };
+        self.log.raise_floor(Position { seq: through, hash }).await?;
+        let start = self.log.keys.entry(self.trimmed.saturating_add(1));
+        let end = self.log.keys.entry(through.saturating_add(1));
+        self.log.kv.delete_range(&start, &end).await?;
+        self.trimmed = through;
+        Ok(())
+    }
+
+    fn entry(&self, kind: EntryKind, payload: Vec<u8>) -> Entry {
+        Entry {
+            seq: self.tail.seq.saturating_add(1),
+            epoch: self.epoch,
+            kind,
+            writer: self.writer.clone(),
+            attempt: new_attempt(),
+            previous: self.tail.hash,
+            payload,
+        }
+    }
+
+    fn check_leading(&self) -> Result<(), AppendError> {
+        match &self.ended {
+            None => Ok(()),
+            Some(reason) => {
+                Err(AppendError::SteppedDown { epoch: self.epoch, reason: reason.clone() })
+            }
+        }
+    }
+
+    async fn propose(
+        &mut self,
+        proposal: Proposal,
+        durability: Durability,
+    ) -> Result<Appended, AppendError> {
+        let key = self.log.keys.entry(proposal.seq);
+        let mut failures = 0;
+        let present = loop {
+            match self.log.kv.put_if_absent(&key, &proposal.encoded, durability).await {
+                Ok(PutIfAbsent::Stored) => break None,
+                Ok(PutIfAbsent::Present(found)) => break Some(found),
+                Err(source) => {
+                    failures += 1;
+                    if failures == PROPOSALS {
+                        let seq = proposal.seq;
+                        self.pending = Some(proposal);
+                        return Err(AppendError::Unknown { seq, source });
+                    }
+                }
+            }
+        };
+        // The own bytes, with the own attempt id, from a call whose reply was lost.
+        if let Some(found) = present.filter(|found| *found != proposal.encoded) {
+            let reason = Entry::decode(&found).map_or_else(
+                |damage| format!("entry {} is damaged: {damage}", proposal.seq),
+                |entry| describe(&entry),
+            );
+            self.ended = Some(reason);
+            self.check_leading()?;
+        }
+        let hash = EntryHash::of(&proposal.encoded);
+        self.tail = Position { seq: proposal.seq, hash };
+        Ok(Appended { position: self.tail, bytes: proposal.encoded.len() })
+    }
+}
+
+fn describe(entry: &Entry) -> String {
+    format!(
+        "entry {} was written by node {:?} (incarnation {}) in epoch {}",
+        entry.seq, entry.writer.node, entry.writer.incarnation, entry.epoch
+    )
+}
+
+fn new_attempt() -> AttemptId {
+    AttemptId(*Uuid::new_v4().as_bytes())
+}
