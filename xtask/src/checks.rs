@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use xtask::{places, report};
 
-use crate::{cargo::cargo, heavy, prerequisites};
+use crate::{cargo::cargo, prerequisites};
 
 /// The version of cargo-deny that is installed into the cache when none is there.
 const CARGO_DENY: &str = "0.20.2";
@@ -50,10 +50,6 @@ pub(crate) fn run(full: bool) -> ExitCode {
             cargo_check(&[lint.as_slice(), &["-D", "warnings"]].concat())
         }),
         ("build", || cargo_check(&["build", "--workspace", "--bins", "--locked"])),
-        ("openapi.json", || {
-            let up_to_date = heavy::openapi(true)? == ExitCode::SUCCESS;
-            Ok(if up_to_date { passed() } else { failed("run: cargo xtask openapi") })
-        }),
         ("tests", || {
             let select = ["test", "--workspace", "--locked", "--no-fail-fast"];
             cargo_test(&[select.as_slice(), &["--lib", "--bins", "--tests"]].concat())

@@ -77,29 +77,6 @@ fn run_bench(arguments: &[String]) -> Result<ExitCode> {
     Ok(exit_code(status.code()))
 }
 
-/// Writes `docs/openapi.json`, or with `check` compares it.
-pub(crate) fn openapi(check: bool) -> Result<ExitCode> {
-    let file = places::workspace_root().join("docs/openapi.json");
-    let result = cargo()
-        .args(["run", "--quiet", "--locked", "-p", "hvs-node", "--", "openapi"])
-        .output()
-        .context("cannot start cargo")?;
-    if !result.status.success() {
-        bail!("hvs-node openapi failed");
-    }
-    let current = result.stdout;
-    if check {
-        let committed = std::fs::read(&file).unwrap_or_default();
-        if committed == current {
-            return Ok(ExitCode::SUCCESS);
-        }
-        println!("{} is not what the node's types say", file.display());
-        return Ok(ExitCode::FAILURE);
-    }
-    std::fs::write(&file, current).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(ExitCode::SUCCESS)
-}
-
 fn exit_code(code: Option<i32>) -> ExitCode {
     // Without a code a signal ended it.
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
