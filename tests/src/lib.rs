@@ -1,1 +1,5 @@
-//! Tests that need several processes, and the kit they share.
+//! Tests that need several processes, and the kit they share: a real node in a process of its
+//! own, and a client that is cheap enough to measure with.
+
+pub mod http;
+pub mod node;

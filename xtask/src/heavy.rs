@@ -4,7 +4,6 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
-use xtask::places;
 
 use crate::cargo::cargo;
 

@@ -1,0 +1,1 @@
+//! A node in a process of its own.
