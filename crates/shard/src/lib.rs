@@ -1,1 +1,38 @@
 //! The deterministic state machine of a shard: records, conditions, indexes kept in step.
+//!
+//! A [`Shard`] is one hash slice of a namespace. Writes go to its log first and are then applied
+//! to local state: a database of records, and one index per named vector. Reads need local state
+//! only and never wait for a writer.
+//!
+//! # Invariants
+//! - The log is the truth. Local state is what applying a prefix of it gives, no more and no
+//!   less: each entry is applied in one atomic batch together with its seq.
+//! - Applying reads no clock, draws no random number and consults no configuration that is not
+//!   itself logged. Every replica that has applied the same entries has the same state.
+//! - One entry is in flight. Conditions are therefore checked against exactly the prefix.
+//! - What fails while applying stops the shard; nothing is skipped.
+//! - Entries are trimmed only below what local state holds durably.
+
+mod config;
+mod error;
+mod filter;
+mod operation;
+mod read;
+mod record;
+mod shard;
+
+pub use hvs_index::{IndexConfig, IndexKind, IndexStats, Strategy};
+pub use hvs_log::Writer;
+
+pub use config::{
+    DEFAULT_MAX_OPERATIONS, IdempotencyLimits, LogRetention, QueueLimits, ShardConfig, StoreSizes,
+};
+pub use error::{CloseError, OpenError, ReadError, WriteError};
+pub use filter::{Filter, MetadataEquals};
+pub use operation::{Condition, Durability, Operation, WriteAnswer, WriteOutcome, WriteRequest};
+pub use read::{ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest, ShardStats};
+pub use record::{
+    DEFAULT_KIND, Etag, EtagError, InvalidRecord, MAX_ID_BYTES, MAX_NAME_BYTES,
+    MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, Record, Timestamp, Vectors, check_id,
+};
+pub use shard::Shard;

@@ -1,0 +1,243 @@
+//! Why an operation of a shard failed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::record::InvalidRecord;
+
+/// Why a write was refused, or its outcome is not known.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// Too much is queued; nothing was written.
+    #[error(
+        "the shard has {queued} requests with {bytes} bytes waiting, the oldest for {oldest:?}; repeat in {retry_after:?}"
+    )]
+    Overloaded {
+        /// Requests waiting.
+        queued: usize,
+        /// Their size together.
+        bytes: usize,
+        /// For how long the first of them has waited.
+        oldest: Duration,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// An operation is not well-formed; nothing was written.
+    #[error("operation {index}: {source}")]
+    Invalid {
+        /// Position in the request.
+        index: usize,
+        /// What is wrong with it.
+        source: InvalidRecord,
+    },
+    /// A request without operations.
+    #[error("the request has no operations; it must have at least one")]
+    Empty,
+    /// More operations than allowed in one request; nothing was written.
+    #[error("the request has {operations} operations, at most {limit} are allowed")]
+    TooMany {
+        /// Operations given.
+        operations: usize,
+        /// Most that one request may have.
+        limit: usize,
+    },
+    /// One operation is larger than a log entry; nothing was written.
+    #[error("operation {index} needs {bytes} bytes in the log, at most {limit} are allowed")]
+    TooLarge {
+        /// Position in the request.
+        index: usize,
+        /// Its encoded size.
+        bytes: usize,
+        /// Largest that fits into an entry.
+        limit: usize,
+    },
+    /// An atomic request is larger than a log entry; nothing was written.
+    #[error(
+        "the request needs {bytes} bytes, an atomic one can have at most {limit}; make it smaller, \
+         or not atomic"
+    )]
+    AtomicTooLarge {
+        /// Its encoded size.
+        bytes: usize,
+        /// Largest that fits into an entry.
+        limit: usize,
+    },
+    /// The idempotency key is empty, too long, or has control characters; nothing was written.
+    #[error("the idempotency key is not usable: {source}")]
+    InvalidIdempotencyKey {
+        /// What is wrong with it.
+        source: InvalidRecord,
+    },
+    /// The idempotency key was used before for something else; nothing was written.
+    #[error(
+        "the idempotency key {key:?} was already used with other operations; a repetition must be \
+         the same request, a new request needs a new key"
+    )]
+    IdempotencyMismatch {
+        /// The key.
+        key: String,
+    },
+    /// Another leader writes this shard now; nothing of the request was written by this one.
+    #[error("this replica led the shard in epoch {epoch} and no longer does: {reason}")]
+    SteppedDown {
+        /// Epoch that ended.
+        epoch: u64,
+        /// What was found in the log.
+        reason: String,
+    },
+    /// The shard stopped after an error that it must not go on from. The outcome of requests that
+    /// were in flight is not known; repeat them with their idempotency key after the cause is
+    /// mended and the shard is opened again.
+    #[error("the shard has stopped: {reason}")]
+    Wedged {
+        /// The first error.
+        reason: String,
+    },
+    /// The shard is closed.
+    #[error("the shard is closed")]
+    Closed,
+}
+
+/// Why a read failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The local store failed.
+    #[error("cannot read {what} from the local state of the shard: {source}")]
+    Storage {
+        /// What was being read.
+        what: &'static str,
+        /// Why.
+        source: fjall::Error,
+    },
+    /// A stored record does not decode.
+    #[error("the stored record {id:?} is damaged: {reason}")]
+    Corrupt {
+        /// Whose record.
+        id: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The namespace has no vector of that name.
+    #[error("there is no vector named {name:?} here; the vectors are {known:?}")]
+    UnknownVector {
+        /// The name given.
+        name: String,
+        /// Names that the namespace has.
+        known: Vec<String>,
+    },
+    /// k is zero or above the limit.
+    #[error("k is {k}; it must be between 1 and {limit}")]
+    InvalidK {
+        /// What was asked for.
+        k: usize,
+        /// Most that one search may return.
+        limit: usize,
+    },
+    /// A page of no records.
+    #[error("the page limit is {limit}; it must be between 1 and {max}")]
+    InvalidLimit {
+        /// What was asked for.
+        limit: usize,
+        /// Most records of a page.
+        max: usize,
+    },
+    /// The query point is not one of the space.
+    #[error("the query is not usable: {reason}")]
+    InvalidQuery {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The deadline passed before the answer was complete.
+    #[error("the deadline passed after {scanned} records were looked at")]
+    DeadlineExceeded {
+        /// Records looked at until then.
+        scanned: usize,
+    },
+    /// The index failed.
+    #[error("the index of the vector {name:?} failed: {reason}")]
+    Index {
+        /// Which vector.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a shard did not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The local store does not open or read.
+    #[error("cannot open the local state of the shard in {}: {source}", path.display())]
+    Storage {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        source: fjall::Error,
+    },
+    /// Another process, or another shard of this one, has the directory open.
+    #[error("the local state in {} is in use by another process", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The local state belongs to another shard, or to another configuration.
+    #[error("the local state in {} does not belong here: {reason}", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What differs.
+        reason: String,
+    },
+    /// What is stored does not decode.
+    #[error("the local state in {} is damaged: {reason}", path.display())]
+    Corrupt {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The log cannot be read, or leadership not be taken.
+    #[error("cannot take over the log of the shard: {0}")]
+    Log(#[from] hvs_log::LogError),
+    /// An entry of the log does not apply.
+    #[error("cannot apply entry {seq} of the log: {reason}")]
+    Apply {
+        /// Which entry.
+        seq: u64,
+        /// Why.
+        reason: String,
+    },
+    /// An index does not open.
+    #[error("cannot open the index of the vector {name:?}: {reason}")]
+    Index {
+        /// Which vector.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A file or a thread could not be made.
+    #[error("cannot {what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A limit of the configuration has no meaning.
+    #[error("the configuration of the shard is not usable: {reason}")]
+    Config {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Why a shard did not close cleanly. It is closed all the same, and opens again from its log.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("cannot make the shard durable while closing it: {reason}")]
+pub struct CloseError {
+    /// Why.
+    pub reason: String,
+}

@@ -1,0 +1,152 @@
+//! What can be asked of a shard, and its answers.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use hvs_index::{IndexStats, Strategy};
+
+use crate::filter::Filter;
+use crate::record::Record;
+
+/// A page of records in order of their ids.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScrollRequest {
+    /// Only ids above this one, compared as bytes: the cursor of the page before.
+    pub after: Option<String>,
+    /// Most records of the page.
+    pub limit: usize,
+    /// Only matching records.
+    pub filter: Option<Filter>,
+    /// No record is added once the stored sizes together reach this many bytes; the page still
+    /// has at least one record if there is one.
+    pub max_bytes: usize,
+    /// When to stop looking. A page that has found something then is returned as it is, with a
+    /// cursor.
+    pub deadline: Option<Instant>,
+}
+
+impl ScrollRequest {
+    /// The first page, up to 16 MiB.
+    pub fn first(limit: usize) -> Self {
+        Self { after: None, limit, filter: None, max_bytes: 16 << 20, deadline: None }
+    }
+}
+
+/// One page of a scroll. Each page shows one state of the shard; pages of a scroll may show
+/// different ones, in which no id is shown twice and no id that was there all along is left out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScrollPage {
+    /// In order of their ids, compared as bytes. May be empty although there are more, when the
+    /// filter let none of the records through that were looked at.
+    pub records: Vec<Record>,
+    /// `after` of the next page; none when this is the last one.
+    pub next: Option<String>,
+    /// The last log entry that the page shows.
+    pub seq: u64,
+}
+
+/// A search for the nearest records.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchRequest {
+    /// Which of the namespace's vectors.
+    pub vector: String,
+    /// Ambient coordinates of a point of that vector's space.
+    pub query: Vec<f64>,
+    /// Most hits. With a radius, none means all within it, up to the limit of the shard.
+    pub k: Option<usize>,
+    /// Only hits at most this far away, in the space's own distance.
+    pub radius: Option<f64>,
+    /// Candidates that the index looks at; larger finds more and takes longer.
+    pub ef: Option<usize>,
+    /// Look at every vector, so that no hit can be missed.
+    pub exact: bool,
+    /// Only matching records.
+    pub filter: Option<Filter>,
+    /// Return the records, not only their ids.
+    pub with_records: bool,
+    /// When to give up.
+    pub deadline: Option<Instant>,
+}
+
+impl SearchRequest {
+    /// The k nearest by the default vector, ids only.
+    pub fn nearest(query: Vec<f64>, k: usize) -> Self {
+        Self {
+            vector: String::new(),
+            query,
+            k: Some(k),
+            radius: None,
+            ef: None,
+            exact: false,
+            filter: None,
+            with_records: false,
+            deadline: None,
+        }
+    }
+}
+
+/// What a search found.
+#[derive(Debug, Clone)]
+pub struct SearchAnswer {
+    /// Nearest first.
+    pub hits: Vec<SearchHit>,
+    /// Every vector was looked at, so that nothing nearer can have been missed.
+    pub exact: bool,
+    /// Distances computed.
+    pub scanned: usize,
+    /// How it was found.
+    pub strategy: Strategy,
+    /// More records lay within the radius than were returned.
+    pub truncated: bool,
+    /// A log entry that the answer certainly shows.
+    pub seq: u64,
+}
+
+/// One record found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchHit {
+    /// The record's id.
+    pub id: String,
+    /// The distance of the space, computed in f64 from the stored vector.
+    pub distance: f64,
+    /// The record, if it was asked for.
+    pub record: Option<Record>,
+}
+
+/// What a shard reports about itself.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ShardStats {
+    /// Records that reads can return.
+    pub records: u64,
+    /// Deleted ids whose tombstone is kept.
+    pub tombstones: u64,
+    /// Idempotency keys remembered.
+    pub idempotency_keys: u64,
+    /// Epoch of the leader.
+    pub epoch: u64,
+    /// Last log entry that is applied.
+    pub applied_seq: u64,
+    /// Up to where the log has been trimmed.
+    pub log_floor: u64,
+    /// Log entries appended since the shard was opened.
+    pub log_entries: u64,
+    /// Their size.
+    pub log_bytes: u64,
+    /// Operations applied since the shard was opened, replay included.
+    pub operations: u64,
+    /// Times that the log was made durable since the shard was opened.
+    pub syncs: u64,
+    /// Requests waiting for the log.
+    pub queued_requests: usize,
+    /// Their size.
+    pub queued_bytes: usize,
+    /// Requests refused as overloaded since the shard was opened.
+    pub overloaded: u64,
+    /// Bytes of the local state on disk, indexes not included.
+    pub store_bytes: u64,
+    /// By name of the vector.
+    pub indexes: BTreeMap<String, IndexStats>,
+    /// Why the shard has stopped, if it has.
+    pub stopped: Option<String>,
+}

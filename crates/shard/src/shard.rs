@@ -1,0 +1,101 @@
+//! The shard as its node sees it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hvs_kv::Kv;
+
+use crate::config::ShardConfig;
+use crate::error::{CloseError, OpenError, ReadError, WriteError};
+use crate::filter::Filter;
+use crate::inner::Inner;
+use crate::operation::{WriteAnswer, WriteRequest};
+use crate::read::{ScrollPage, ScrollRequest, SearchAnswer, SearchRequest, ShardStats};
+use crate::record::Record;
+
+/// One shard that this process leads. Cheap to clone; all clones are the same shard.
+///
+/// Reads are synchronous, take microseconds except where they say so, and never wait for a
+/// writer. Dropping the last clone closes the shard.
+#[derive(Clone)]
+pub struct Shard {
+    inner: Arc<Inner>,
+}
+
+impl Shard {
+    /// Opens or creates the shard: takes over its log, replays what is not yet applied, and opens
+    /// its indexes. `directory` holds its local state and belongs to it alone.
+    ///
+    /// Blocks until the shard is ready, which takes as long as there is log to replay.
+    pub fn open(config: ShardConfig, kv: Arc<dyn Kv>, directory: &Path) -> Result<Self, OpenError> {
+        Ok(Self { inner: Arc::new(Inner::open(config, kv, directory)?) })
+    }
+
+    /// Removes the log and the local state of a shard that is not open and never will be again.
+    /// Blocks. May be repeated after a failure.
+    pub fn destroy(
+        config: &ShardConfig,
+        kv: Arc<dyn Kv>,
+        directory: &Path,
+    ) -> Result<(), OpenError> {
+        Inner::destroy(config, kv, directory)
+    }
+
+    /// Applies operations in their order and answers when they are as durable as asked.
+    ///
+    /// The request is checked and encoded on the calling task. Once it is queued it will be
+    /// carried out even if the returned future is dropped.
+    pub async fn write(&self, request: WriteRequest) -> Result<WriteAnswer, WriteError> {
+        self.inner.write(request).await
+    }
+
+    /// The record of an id.
+    pub fn get(&self, id: &str) -> Result<Option<Record>, ReadError> {
+        self.inner.get(id)
+    }
+
+    /// The records of several ids, in the order of the ids, all from one state of the shard.
+    pub fn get_many<I: AsRef<str>>(&self, ids: &[I]) -> Result<Vec<Option<Record>>, ReadError> {
+        self.inner.get_many(ids)
+    }
+
+    /// A page of records in order of their ids. Takes as long as there are records to look at.
+    pub fn scroll(&self, request: &ScrollRequest) -> Result<ScrollPage, ReadError> {
+        self.inner.scroll(request)
+    }
+
+    /// The number of records, all of them or those that match. With a filter it looks at every
+    /// record.
+    pub fn count(
+        &self,
+        filter: Option<&Filter>,
+        deadline: Option<Instant>,
+    ) -> Result<u64, ReadError> {
+        self.inner.count(filter, deadline)
+    }
+
+    /// The nearest records. Exact and filtered searches take as long as there are vectors to
+    /// compare.
+    pub fn search(&self, request: &SearchRequest) -> Result<SearchAnswer, ReadError> {
+        self.inner.search(request)
+    }
+
+    /// Counters and sizes.
+    pub fn stats(&self) -> ShardStats {
+        self.inner.stats()
+    }
+
+    /// Waits until every vector that was written before the call is in a durable segment of its
+    /// index. Blocks for as long as segments take to build; nothing depends on it but
+    /// measurements and tests.
+    pub fn flush(&self) -> Result<(), ReadError> {
+        self.inner.flush()
+    }
+
+    /// Carries out what is queued, makes log and local state durable, and stops. Later writes are
+    /// refused; reads go on. Blocks. A second call waits for the first.
+    pub fn close(&self) -> Result<(), CloseError> {
+        self.inner.close()
+    }
+}
