@@ -1,0 +1,3 @@
+//! The `hvs` command line: what its commands do, apart from the parsing of arguments.
+
+pub mod read;
