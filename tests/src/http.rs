@@ -14,7 +14,7 @@ use hvs_api::{Encoding, Problem, decode, encode};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// How long one answer may take before the connection is given up.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// No answer of a test is larger.
 const MAX_BODY: usize = 1 << 30;
 

@@ -21,9 +21,42 @@ pub struct Concept {
     pub words: Vec<String>,
     /// Definition and examples.
     pub gloss: String,
+    /// What it is about, in WordNet's own coarse division: `animal`, `food`, `person`, ...
+    pub topic: String,
     /// Positions in [`Nouns::concepts`] of the more general concepts.
     pub parents: Vec<usize>,
 }
+
+/// The names of the lexicographers' files with nouns, from number [`FIRST_TOPIC`] on.
+const TOPICS: [&str; 26] = [
+    "top",
+    "act",
+    "animal",
+    "artifact",
+    "attribute",
+    "body",
+    "cognition",
+    "communication",
+    "event",
+    "feeling",
+    "food",
+    "group",
+    "location",
+    "motive",
+    "object",
+    "person",
+    "phenomenon",
+    "plant",
+    "possession",
+    "process",
+    "quantity",
+    "relation",
+    "shape",
+    "state",
+    "substance",
+    "time",
+];
+const FIRST_TOPIC: usize = 3;
 
 /// The hierarchy of noun concepts: a directed acyclic graph from each concept to its parents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +128,7 @@ impl Nouns {
                 id: format!("{lemma}.n.{sense:02}"),
                 words: synset.words.iter().map(|word| word.replace('_', " ")).collect(),
                 gloss: synset.gloss,
+                topic: synset.topic.to_owned(),
                 parents,
             });
         }
@@ -196,10 +230,10 @@ impl Nouns {
         }
     }
 
-    /// Writes one line per concept: id, words joined by `|`, parents' ids joined by `,`, gloss;
-    /// separated by tabs, under a heading line.
+    /// Writes one line per concept: id, words joined by `|`, topic, parents' ids joined by `,`,
+    /// gloss; separated by tabs, under a heading line.
     pub fn to_tsv(&self) -> String {
-        let mut text = String::from("id\twords\tparents\tgloss\n");
+        let mut text = String::from("id\twords\ttopic\tparents\tgloss\n");
         for concept in &self.concepts {
             let parents: Vec<&str> = concept
                 .parents
@@ -210,7 +244,11 @@ impl Nouns {
             let words = concept.words.join("|");
             let parents = parents.join(",");
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{}\t{words}\t{parents}\t{}", concept.id, concept.gloss);
+            let _ = writeln!(
+                text,
+                "{}\t{words}\t{}\t{parents}\t{}",
+                concept.id, concept.topic, concept.gloss
+            );
         }
         text
     }
@@ -218,22 +256,22 @@ impl Nouns {
     /// Reads what [`Nouns::to_tsv`] wrote.
     ///
     /// # Errors
-    /// A line has not four fields, an id occurs twice, or a parent is not in the text.
+    /// A line has not five fields, an id occurs twice, or a parent is not in the text.
     pub fn from_tsv(text: &str) -> Result<Self> {
         let mut rows = Vec::new();
         for (number, line) in text.lines().enumerate().skip(1) {
             let fields: Vec<&str> = line.split('\t').collect();
-            let [id, words, parents, gloss] = fields.as_slice() else {
-                bail!("line {}: {} fields instead of 4", number + 1, fields.len());
+            let [id, words, topic, parents, gloss] = fields.as_slice() else {
+                bail!("line {}: {} fields instead of 5", number + 1, fields.len());
             };
-            rows.push((number + 1, *id, *words, *parents, *gloss));
+            rows.push((number + 1, *id, *words, *topic, *parents, *gloss));
         }
         let mut position = HashMap::with_capacity(rows.len());
         for (at, (line, id, ..)) in rows.iter().enumerate() {
             ensure!(position.insert(*id, at).is_none(), "line {line}: {id} occurs twice");
         }
         let mut concepts = Vec::with_capacity(rows.len());
-        for (line, id, words, parents, gloss) in rows {
+        for (line, id, words, topic, parents, gloss) in rows {
             let parents = parents
                 .split(',')
                 .filter(|parent| !parent.is_empty())
@@ -248,6 +286,7 @@ impl Nouns {
                 id: id.to_owned(),
                 words: words.split('|').map(str::to_owned).collect(),
                 gloss: gloss.to_owned(),
+                topic: topic.to_owned(),
                 parents,
             });
         }
@@ -281,6 +320,7 @@ fn parse_index(index: &str) -> Result<HashMap<(&str, u32), usize>> {
 struct Synset {
     offset: u32,
     words: Vec<String>,
+    topic: &'static str,
     parents: Vec<u32>,
     gloss: String,
 }
@@ -289,7 +329,9 @@ fn parse_synset(line: &str) -> Option<Synset> {
     let (fields, gloss) = line.split_once('|')?;
     let mut fields = fields.split_ascii_whitespace();
     let offset = fields.next()?.parse().ok()?;
-    let word_count = usize::from_str_radix(fields.nth(2)?, 16).ok()?;
+    let lexicographers_file: usize = fields.next()?.parse().ok()?;
+    let topic = TOPICS.get(lexicographers_file.checked_sub(FIRST_TOPIC)?)?;
+    let word_count = usize::from_str_radix(fields.nth(1)?, 16).ok()?;
     let mut words = Vec::with_capacity(word_count);
     for _ in 0..word_count {
         words.push(fields.next()?.to_owned());
@@ -308,7 +350,7 @@ fn parse_synset(line: &str) -> Option<Synset> {
         }
     }
     let gloss = gloss.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
-    Some(Synset { offset, words, parents, gloss })
+    Some(Synset { offset, words, topic, parents, gloss })
 }
 
 #[cfg(test)]
@@ -337,6 +379,8 @@ laika n 1 1 @i 1 0 00000050
         assert_eq!(ids, ["entity.n.01", "animal.n.01", "pet.n.02", "dog.n.01", "laika.n.01"]);
         assert_eq!(nouns.concepts[1].words, ["Animal", "living animal"]);
         assert_eq!(nouns.concepts[3].gloss, "it barks");
+        assert_eq!(nouns.concepts[3].topic, "animal");
+        assert_eq!(nouns.concepts[4].topic, "person");
         assert_eq!(nouns.concepts[3].parents, [1, 2]);
         let expected =
             Counts { concepts: 5, edges: 5, closure: 9, roots: 1, multi_parent: 1, depth: 3 };
@@ -369,8 +413,8 @@ laika n 1 1 @i 1 0 00000050
         let no_parent = DATA.replace("@ 00000030", "@ 00000031");
         assert!(Nouns::parse(&no_parent, INDEX).unwrap_err().to_string().contains("00000031"));
         assert!(Nouns::parse("", "").is_err());
-        assert!(Nouns::from_tsv("id\twords\tparents\tgloss\na\tb\tc\n").is_err());
-        assert!(Nouns::from_tsv("heading\na\ta\t\tg\na\ta\t\tg\n").is_err());
-        assert!(Nouns::from_tsv("heading\na\ta\tmissing\tg\n").is_err());
+        assert!(Nouns::from_tsv("heading\na\tb\tc\td\n").is_err());
+        assert!(Nouns::from_tsv("heading\na\ta\tt\t\tg\na\ta\tt\t\tg\n").is_err());
+        assert!(Nouns::from_tsv("heading\na\ta\tt\tmissing\tg\n").is_err());
     }
 }

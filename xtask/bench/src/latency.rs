@@ -42,11 +42,6 @@ impl Latencies {
         self.percentile(99.0)
     }
 
-    /// All of them together, in seconds.
-    pub(crate) fn total(&self) -> f64 {
-        self.0.iter().sum::<Duration>().as_secs_f64()
-    }
-
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }

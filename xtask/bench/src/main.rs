@@ -1,8 +1,7 @@
 //! What measures and demonstrates HVS. `cargo xtask` builds it for release and starts it.
 
-mod echo;
 mod latency;
-#[cfg(test)]
+mod node;
 mod points;
 mod process;
 
@@ -20,9 +19,17 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answer every request with so many bytes (used by the benchmarks to compare with).
-    #[command(hide = true)]
-    Echo { bytes: usize },
+    /// Measure, and hold the measures against their targets.
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// A million points in one node, one client on loopback.
+    Node(node::Options),
 }
 
 fn main() -> ExitCode {
@@ -37,7 +44,6 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Echo { bytes } => echo::serve(bytes)?,
+        Command::Bench { bench: Bench::Node(options) } => node::run(&options),
     }
-    Ok(ExitCode::SUCCESS)
 }
