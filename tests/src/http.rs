@@ -179,6 +179,22 @@ impl Connection {
 /// Headers of a request that sends and wants MessagePack.
 pub const PACKED: &str = "content-type: application/msgpack\r\naccept: application/msgpack\r\n";
 
+/// One segment of a path, with everything escaped that has a meaning there.
+pub fn segment(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push('%');
+            let digits = [byte >> 4, byte & 0xf].map(u32::from);
+            let digits = digits.into_iter().filter_map(|digit| char::from_digit(digit, 16));
+            escaped.extend(digits.map(|digit| digit.to_ascii_uppercase()));
+        }
+    }
+    escaped
+}
+
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
@@ -218,6 +234,12 @@ mod tests {
         assert_eq!(first.header("x-thing"), Some("a b"));
         assert_eq!(connection.json("GET", "/", "").unwrap().status, 204);
         assert!(connection.json("GET", "/", "").is_err(), "the connection is closed");
+    }
+
+    #[test]
+    fn segments_of_a_path_are_escaped() {
+        assert_eq!(segment("dog.n.01"), "dog.n.01");
+        assert_eq!(segment("9/11 é?"), "9%2F11%20%C3%A9%3F");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use xtask::{places, report};
 
-use crate::{cargo::cargo, prerequisites};
+use crate::{cargo::cargo, heavy, prerequisites};
 
 /// The version of cargo-deny that is installed into the cache when none is there.
 const CARGO_DENY: &str = "0.20.2";
@@ -61,11 +61,13 @@ pub(crate) fn run(full: bool) -> ExitCode {
     ];
     if full {
         checks.push(("long tests", || {
-            let select = ["test", "--workspace", "--locked", "--no-fail-fast", "--release"];
+            let select = ["test", "--workspace", "--locked", "--no-fail-fast"];
             cargo_test(
                 &[select.as_slice(), &["--lib", "--bins", "--tests", "--", "--ignored"]].concat(),
             )
         }));
+        checks.push(("demo", || Ok(from_exit(heavy::run_bench(&["demo"])?))));
+        checks.push(("bench wordnet", || Ok(from_exit(heavy::run_bench(&["bench", "wordnet"])?))));
     }
     let started = Instant::now();
     let mut rows: Vec<Row> = Vec::new();
@@ -149,6 +151,10 @@ fn word(outcome: &Outcome) -> &'static str {
 
 fn passed() -> Outcome {
     Outcome::Passed { tests: 1, note: String::new() }
+}
+
+fn from_exit(code: ExitCode) -> Outcome {
+    if code == ExitCode::SUCCESS { passed() } else { failed("see above") }
 }
 
 fn failed(note: &str) -> Outcome {

@@ -24,7 +24,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Chore {
     /// Embed WordNet, import it into a node, search it, restart the node, and look again.
-    Demo(heavy::Demo),
+    Demo(Forwarded),
     /// Everything that must hold before a change lands.
     Test {
         /// Also the tests that take long: those marked `ignore = "full: ..."`.
@@ -32,7 +32,7 @@ enum Chore {
         full: bool,
     },
     /// Measure, and hold the measures against their targets. Exits with 1 when one is missed.
-    Bench(heavy::Bench),
+    Bench(Forwarded),
     /// Get real data into the cache, checked.
     Data {
         #[command(subcommand)]
@@ -40,6 +40,22 @@ enum Chore {
     },
     /// Write docs/openapi.json from the wire types.
     Openapi,
+}
+
+/// Arguments of a chore that another program does, which also says what they are: `--help`.
+#[derive(clap::Args)]
+#[command(disable_help_flag = true)]
+struct Forwarded {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+impl Forwarded {
+    fn run(self, chore: &str) -> Result<ExitCode> {
+        let mut arguments = vec![chore.to_owned()];
+        arguments.extend(self.arguments);
+        heavy::run_bench(&arguments)
+    }
 }
 
 #[derive(Subcommand)]
@@ -73,9 +89,9 @@ fn main() -> ExitCode {
 
 fn run(chore: Chore) -> Result<ExitCode> {
     match chore {
-        Chore::Demo(demo) => demo.run(),
+        Chore::Demo(demo) => demo.run("demo"),
         Chore::Test { full } => Ok(checks::run(full)),
-        Chore::Bench(bench) => bench.run(),
+        Chore::Bench(bench) => bench.run("bench"),
         Chore::Data { set: DataSet::Wordnet { from, extract } } => {
             wordnet(from.as_deref(), extract)
         }

@@ -1,9 +1,12 @@
 //! What measures and demonstrates HVS. `cargo xtask` builds it for release and starts it.
 
+mod concepts;
+mod demo;
 mod latency;
 mod node;
 mod points;
 mod process;
+mod wordnet;
 
 use std::process::ExitCode;
 
@@ -19,6 +22,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Embed WordNet, import it into a node, search it, restart the node, and look again.
+    Demo(demo::Options),
     /// Measure, and hold the measures against their targets.
     Bench {
         #[command(subcommand)]
@@ -30,6 +35,8 @@ enum Command {
 enum Bench {
     /// A million points in one node, one client on loopback.
     Node(node::Options),
+    /// How well WordNet's nouns come back out of a node as a hierarchy.
+    Wordnet(wordnet::Options),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +51,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Bench { bench: Bench::Wordnet(options) } => wordnet::run(&options),
         Command::Bench { bench: Bench::Node(options) } => node::run(&options),
     }
 }

@@ -1,0 +1,121 @@
+//! The commands of the README do what it says.
+//!
+//! The tour is the blocks marked `sh` under its heading. They run in one shell, in an empty
+//! folder, in order. A block marked `text` after one is what it prints; a line `...` there stands
+//! for any number of lines.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::{
+    env, fs,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use hvs_tests::node::{current_program, workspace};
+
+const HEADING: &str = "## A 60-second tour";
+/// Printed between two blocks.
+const MARK: &str = "== next block ==";
+
+/// Commands, and what they print, where the README says it.
+struct Step {
+    commands: String,
+    output: Option<String>,
+}
+
+fn tour(readme: &str) -> Vec<Step> {
+    let section = readme.split(HEADING).nth(1).expect("the README has the tour");
+    let section = section.split("\n## ").next().unwrap();
+    let mut steps: Vec<Step> = Vec::new();
+    let mut lines = section.lines();
+    while let Some(line) = lines.next() {
+        let Some(language) = line.strip_prefix("```") else { continue };
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        let block = block.join("\n");
+        match language {
+            "sh" => steps.push(Step { commands: block, output: None }),
+            "text" => steps.last_mut().expect("output follows commands").output = Some(block),
+            other => panic!("a block of {other:?} in the tour is not tested"),
+        }
+    }
+    steps
+}
+
+/// Whether `actual` is `expected`, in which a line `...` stands for any lines.
+fn matches(expected: &[&str], actual: &[&str]) -> bool {
+    match expected.split_first() {
+        None => actual.is_empty(),
+        Some((&"...", rest)) => (0..=actual.len()).any(|skip| matches(rest, &actual[skip..])),
+        Some((line, rest)) => actual.first() == Some(line) && matches(rest, &actual[1..]),
+    }
+}
+
+fn trimmed(text: &str) -> Vec<&str> {
+    text.trim_matches('\n').lines().map(str::trim_end).collect()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn the_tour_works_as_written() {
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    let steps = tour(&readme);
+    assert!(steps.len() >= 4, "the tour has {} blocks", steps.len());
+
+    let programs = current_program("hvs").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut script = String::from("set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
+    for step in &steps {
+        script.push_str(&step.commands);
+        script.push_str(&format!("\necho '{MARK}'\n"));
+    }
+    let said = run(&script, programs.parent().unwrap(), folder.path());
+    let outputs: Vec<&str> = said.split(MARK).collect();
+    for (step, actual) in steps.iter().zip(outputs) {
+        let Some(expected) = &step.output else { continue };
+        assert!(
+            matches(&trimmed(expected), &trimmed(actual)),
+            "$ {}\nprints\n{actual}\ninstead of\n{expected}",
+            step.commands
+        );
+    }
+}
+
+/// Runs a shell script on ports that nobody else uses.
+fn run(script: &str, programs: &Path, folder: &Path) -> String {
+    let path = env::join_paths(
+        [programs.to_path_buf()].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap())),
+    );
+    let (external, internal) = (free_port(), free_port());
+    let output = Command::new("bash")
+        .args(["-c", script])
+        .current_dir(folder)
+        .env("PATH", path.unwrap())
+        .env("HVS_LISTEN_EXTERNAL", format!("127.0.0.1:{external}"))
+        .env("HVS_LISTEN_INTERNAL", format!("127.0.0.1:{internal}"))
+        .env("HVS_URL", format!("http://127.0.0.1:{external}"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let (said, errors) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\nstdout:\n{said}\nstderr:\n{errors}", output.status);
+    said.into_owned()
+}
+
+#[test]
+fn any_lines_may_stand_for_dots() {
+    assert!(matches(&["a", "...", "c"], &["a", "b", "b", "c"]));
+    assert!(matches(&["a", "..."], &["a"]));
+    assert!(!matches(&["a", "...", "c"], &["a", "b"]));
+    assert!(!matches(&["a"], &["a", "b"]));
+}
