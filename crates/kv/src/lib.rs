@@ -6,6 +6,11 @@
 //!
 //! Backends: [`embedded::Embedded`], for one process on one disk.
 
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "each operation has an error type of its own, whose variants say when they occur"
+)]
+
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod embedded;

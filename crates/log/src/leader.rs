@@ -22,8 +22,8 @@ pub struct Claim {
 
 /// What became of a barrier.
 pub enum BarrierOutcome {
-    /// It is in the log: lead.
-    Leading(Leader),
+    /// It is in the log: apply it and lead.
+    Leading(Box<Leader>, Entry, Position),
     /// An entry of a lower epoch took the slot. Apply it and try again after it.
     Absorb(Entry, Position),
 }
@@ -96,8 +96,9 @@ impl Claim {
                 Err(LogError::SteppedDown { epoch: self.epoch, reason: describe(&entry) })
             }
             PutIfAbsent::Stored | PutIfAbsent::Present(_) => {
-                leader.tail = Position { seq: entry.seq, hash: EntryHash::of(&encoded) };
-                Ok(BarrierOutcome::Leading(leader))
+                let position = Position { seq: entry.seq, hash: EntryHash::of(&encoded) };
+                leader.tail = position;
+                Ok(BarrierOutcome::Leading(Box::new(leader), entry, position))
             }
         }
     }
@@ -118,13 +119,15 @@ pub struct Leader {
 }
 
 struct Proposal {
-    seq: u64,
+    entry: Entry,
     encoded: Vec<u8>,
 }
 
 /// An entry that is in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
+    /// The entry, to be applied.
+    pub entry: Entry,
     /// The place after it.
     pub position: Position,
     /// Its encoded size.
@@ -191,7 +194,7 @@ impl Leader {
         durability: Durability,
     ) -> Result<Appended, AppendError> {
         if let Some(proposal) = &self.pending {
-            return Err(AppendError::Unresolved { seq: proposal.seq });
+            return Err(AppendError::Unresolved { seq: proposal.entry.seq });
         }
         self.check_leading()?;
         let limit = self.max_payload();
@@ -199,7 +202,7 @@ impl Leader {
             return Err(AppendError::TooLarge { bytes: payload.len(), limit });
         }
         let entry = self.entry(EntryKind::Data, payload);
-        let proposal = Proposal { seq: entry.seq, encoded: entry.encode() };
+        let proposal = Proposal { encoded: entry.encode(), entry };
         self.propose(proposal, durability).await
     }
 
@@ -264,7 +267,8 @@ impl Leader {
         proposal: Proposal,
         durability: Durability,
     ) -> Result<Appended, AppendError> {
-        let key = self.log.keys.entry(proposal.seq);
+        let seq = proposal.entry.seq;
+        let key = self.log.keys.entry(seq);
         let mut failures = 0;
         let present = loop {
             match self.log.kv.put_if_absent(&key, &proposal.encoded, durability).await {
@@ -273,7 +277,6 @@ impl Leader {
                 Err(source) => {
                     failures += 1;
                     if failures == PROPOSALS {
-                        let seq = proposal.seq;
                         self.pending = Some(proposal);
                         return Err(AppendError::Unknown { seq, source });
                     }
@@ -283,15 +286,15 @@ impl Leader {
         // The own bytes, with the own attempt id, from a call whose reply was lost.
         if let Some(found) = present.filter(|found| *found != proposal.encoded) {
             let reason = Entry::decode(&found).map_or_else(
-                |damage| format!("entry {} is damaged: {damage}", proposal.seq),
+                |damage| format!("entry {seq} is damaged: {damage}"),
                 |entry| describe(&entry),
             );
             self.ended = Some(reason);
             self.check_leading()?;
         }
-        let hash = EntryHash::of(&proposal.encoded);
-        self.tail = Position { seq: proposal.seq, hash };
-        Ok(Appended { position: self.tail, bytes: proposal.encoded.len() })
+        let Proposal { entry, encoded } = proposal;
+        self.tail = Position { seq, hash: EntryHash::of(&encoded) };
+        Ok(Appended { entry, position: self.tail, bytes: encoded.len() })
     }
 }
 

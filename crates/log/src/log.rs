@@ -226,18 +226,17 @@ impl Replay<'_> {
         if seq == 0 {
             return Ok(());
         }
-        let found = match self.log.kv.get(&self.log.keys.entry(seq)).await? {
-            Some(bytes) => EntryHash::of(&bytes),
-            None => {
-                let floor = self.log.floor().await?;
-                if floor.seq < seq {
-                    return Err(LogError::EndsBefore { seq });
-                }
-                if floor.seq > seq {
-                    return Ok(());
-                }
-                floor.hash
+        let found = if let Some(bytes) = self.log.kv.get(&self.log.keys.entry(seq)).await? {
+            EntryHash::of(&bytes)
+        } else {
+            let floor = self.log.floor().await?;
+            if floor.seq < seq {
+                return Err(LogError::EndsBefore { seq });
             }
+            if floor.seq > seq {
+                return Ok(());
+            }
+            floor.hash
         };
         if found != hash {
             return Err(LogError::Diverged { seq, expected: hash, found });

@@ -12,6 +12,9 @@ use crate::error::OpenError;
 /// Most operations of one request, unless configured otherwise.
 pub const DEFAULT_MAX_OPERATIONS: usize = 1_000;
 
+/// For how long the version of a deleted record is remembered: 7 days.
+pub const DEFAULT_TOMBSTONE_MILLIS: u64 = 7 * 24 * 60 * 60 * 1_000;
+
 /// Everything that decides how a shard behaves.
 #[derive(Debug, Clone)]
 pub struct ShardConfig {
@@ -31,6 +34,8 @@ pub struct ShardConfig {
     pub idempotency: IdempotencyLimits,
     /// How much of the log is kept behind what is durable locally.
     pub retention: LogRetention,
+    /// For how long the version of a deleted record is remembered, by the shard's clock.
+    pub tombstone_millis: u64,
     /// Memory of the local state.
     pub store: StoreSizes,
     /// Most operations of one request.
@@ -60,6 +65,7 @@ impl ShardConfig {
             queue: QueueLimits::default(),
             idempotency: IdempotencyLimits::default(),
             retention: LogRetention::default(),
+            tombstone_millis: DEFAULT_TOMBSTONE_MILLIS,
             store: StoreSizes::default(),
             max_operations: DEFAULT_MAX_OPERATIONS,
             entry_target_bytes: 1 << 20,

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hvs_geometry::PointError;
+
 use crate::record::InvalidRecord;
 
 /// Why a write was refused, or its outcome is not known.
@@ -143,11 +145,25 @@ pub enum ReadError {
         /// Most records of a page.
         max: usize,
     },
-    /// The query point is not one of the space.
-    #[error("the query is not usable: {reason}")]
+    /// The query is not a point of the vector's space.
+    #[error("the query: {source}")]
     InvalidQuery {
-        /// What is wrong.
-        reason: String,
+        /// What is wrong with it.
+        source: PointError,
+    },
+    /// The radius cannot be compared with distances.
+    #[error("the radius is {radius}; it must be a number of at least 0")]
+    InvalidRadius {
+        /// What was asked for.
+        radius: f64,
+    },
+    /// `ef` is outside its range.
+    #[error("ef is {ef}; it must be between 1 and {limit}")]
+    InvalidEf {
+        /// What was asked for.
+        ef: usize,
+        /// The largest accepted.
+        limit: usize,
     },
     /// The deadline passed before the answer was complete.
     #[error("the deadline passed after {scanned} records were looked at")]

@@ -13,23 +13,47 @@
 //! - What fails while applying stops the shard; nothing is skipped.
 //! - Entries are trimmed only below what local state holds durably.
 
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "each operation has an error type of its own, whose variants say when they occur"
+)]
+
+mod block_on;
+mod changes;
+mod codec;
+mod command;
 mod config;
+mod content;
 mod error;
 mod filter;
+mod housekeeping;
+mod indexes;
+mod inner;
+mod machine;
+mod meta;
 mod operation;
+mod prepare;
+mod queue;
 mod read;
+mod reading;
 mod record;
+mod remembered;
 mod shard;
+mod store;
+mod stored;
+mod writer;
 
 pub use hvs_index::{IndexConfig, IndexKind, IndexStats, Strategy};
 pub use hvs_log::Writer;
 
 pub use config::{
-    DEFAULT_MAX_OPERATIONS, IdempotencyLimits, LogRetention, QueueLimits, ShardConfig, StoreSizes,
+    DEFAULT_MAX_OPERATIONS, DEFAULT_TOMBSTONE_MILLIS, IdempotencyLimits, LogRetention, QueueLimits,
+    ShardConfig, StoreSizes,
 };
 pub use error::{CloseError, OpenError, ReadError, WriteError};
 pub use filter::{Filter, MetadataEquals};
 pub use operation::{Condition, Durability, Operation, WriteAnswer, WriteOutcome, WriteRequest};
+pub use prepare::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_OPERATIONS_BYTES};
 pub use read::{ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest, ShardStats};
 pub use record::{
     DEFAULT_KIND, Etag, EtagError, InvalidRecord, MAX_ID_BYTES, MAX_NAME_BYTES,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use hvs_geometry::PointError;
+
 /// Longest id, in bytes of UTF-8.
 pub const MAX_ID_BYTES: usize = 512;
 /// Longest partition key, in bytes of UTF-8.
@@ -200,30 +202,19 @@ pub enum InvalidRecord {
         /// Names that the namespace has.
         known: Vec<String>,
     },
-    /// The vector has another number of coordinates than its space.
-    #[error(
-        "the vector {name:?} has {got} coordinates; its space has dimension {intrinsic} and takes \
-         {ambient} coordinates"
-    )]
-    Dimension {
+    /// The vector is not a point of its space, or not one that the stored precision can hold.
+    #[error("the vector {name:?}: {source}")]
+    Point {
         /// Name of the vector.
         name: String,
-        /// Number of coordinates given.
-        got: usize,
-        /// Dimension of the space.
-        intrinsic: usize,
-        /// Coordinates of a point in it.
-        ambient: usize,
+        /// What is wrong with it.
+        source: PointError,
     },
-    /// A coordinate is not a number, infinite, or too large for the stored precision.
-    #[error("coordinate {index} of the vector {name:?} is {value}, which cannot be stored")]
-    NotFinite {
-        /// Name of the vector.
-        name: String,
-        /// Which coordinate.
-        index: usize,
-        /// Its value.
-        value: f64,
+    /// The metadata has no JSON text.
+    #[error("the metadata cannot be written as JSON: {reason}")]
+    Metadata {
+        /// Why.
+        reason: String,
     },
 }
 

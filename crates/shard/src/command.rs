@@ -1,0 +1,237 @@
+//! What a log entry tells the state machine.
+//!
+//! ```text
+//! 1 byte   format version, 1
+//! 1 byte   0 configure, 1 batch, 2 purge
+//! configure: varint idempotency keys, varint their age in milliseconds
+//! purge:     8 bytes timestamp; tombstones below it may go
+//! batch:     8 bytes timestamp of the first operation, varint number of requests, for each:
+//!   1 byte   flags: 1 atomic, 2 idempotency key
+//!            if flagged: bytes key, 16 bytes digest of the whole request,
+//!            varint operations of the whole request, varint operations in earlier entries
+//!   varint   number of operations, for each:
+//!     1 byte   0 put, 1 delete
+//!     1 byte   condition: 0 none, 1 absent, 2 match: varint epoch, varint seq, varint index
+//!     bytes    id
+//!              put: 32 bytes content hash, bytes content
+//! ```
+//!
+//! Operation i of an entry has index i in its etag, and the timestamp i ticks after the first.
+
+use crate::codec::{DecodeError, Decoder, put_bytes, put_varint};
+use crate::config::IdempotencyLimits;
+use crate::operation::{Condition, Operation};
+use crate::record::{Etag, Timestamp};
+
+const FORMAT_VERSION: u8 = 1;
+const CONFIGURE: u8 = 0;
+const BATCH: u8 = 1;
+const PURGE: u8 = 2;
+
+const ATOMIC: u8 = 1;
+const IDEMPOTENT: u8 = 2;
+
+const PUT: u8 = 0;
+const DELETE: u8 = 1;
+
+/// Bytes of a batch with one request of one operation that are not the operation, at most: with
+/// the longest idempotency key and every integer at its longest.
+pub(crate) const BATCH_OVERHEAD_BYTES: usize = 512;
+
+/// Tells one request from another under the same idempotency key.
+pub(crate) type RequestDigest = [u8; 16];
+
+/// A decoded payload, its texts and contents still in the payload's bytes.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Command<'a> {
+    Configure(IdempotencyLimits),
+    Purge { before: Timestamp },
+    Batch { first: Timestamp, requests: Vec<LoggedRequest<'a>> },
+}
+
+/// A request, or the part of one that fitted into the entry.
+#[derive(Debug, PartialEq)]
+pub(crate) struct LoggedRequest<'a> {
+    pub(crate) atomic: bool,
+    pub(crate) idempotency: Option<LoggedKey<'a>>,
+    pub(crate) operations: Vec<LoggedOperation<'a>>,
+}
+
+/// An idempotency key with what it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LoggedKey<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) digest: RequestDigest,
+    /// Operations of the whole request.
+    pub(crate) total: u64,
+    /// Operations of the request in earlier entries.
+    pub(crate) offset: u64,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct LoggedOperation<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) condition: Option<Condition>,
+    pub(crate) change: LoggedChange<'a>,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum LoggedChange<'a> {
+    Put { content_hash: [u8; 32], content: &'a [u8] },
+    Delete,
+}
+
+pub(crate) fn encode_configure(limits: IdempotencyLimits) -> Vec<u8> {
+    let mut out = vec![FORMAT_VERSION, CONFIGURE];
+    put_varint(&mut out, limits.keys);
+    put_varint(&mut out, limits.age_millis);
+    out
+}
+
+pub(crate) fn encode_purge(before: Timestamp) -> Vec<u8> {
+    let mut out = vec![FORMAT_VERSION, PURGE];
+    out.extend_from_slice(&before.0.to_le_bytes());
+    out
+}
+
+/// Writes a batch of the given requests, each with its operations already encoded.
+pub(crate) fn encode_batch<'a>(
+    first: Timestamp,
+    requests: impl ExactSizeIterator<Item = EncodedRequest<'a>>,
+    capacity: usize,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(capacity);
+    out.extend_from_slice(&[FORMAT_VERSION, BATCH]);
+    out.extend_from_slice(&first.0.to_le_bytes());
+    put_varint(&mut out, requests.len() as u64);
+    for request in requests {
+        let atomic = if request.atomic { ATOMIC } else { 0 };
+        let idempotent = if request.idempotency.is_some() { IDEMPOTENT } else { 0 };
+        out.push(atomic | idempotent);
+        if let Some(logged) = request.idempotency {
+            put_bytes(&mut out, logged.key.as_bytes());
+            out.extend_from_slice(&logged.digest);
+            put_varint(&mut out, logged.total);
+            put_varint(&mut out, logged.offset);
+        }
+        put_varint(&mut out, request.operations.len() as u64);
+        request.operations.iter().for_each(|operation| out.extend_from_slice(operation));
+    }
+    out
+}
+
+/// A request on its way into a batch.
+pub(crate) struct EncodedRequest<'a> {
+    pub(crate) atomic: bool,
+    pub(crate) idempotency: Option<LoggedKey<'a>>,
+    pub(crate) operations: &'a [Vec<u8>],
+}
+
+/// Writes one operation; `content` is that of a put.
+pub(crate) fn encode_operation(operation: &Operation, content: Option<&[u8]>) -> Vec<u8> {
+    let id = operation.id();
+    let content_bytes = content.map_or(0, <[u8]>::len);
+    let mut out = Vec::with_capacity(id.len() + content_bytes + 48);
+    let condition = match operation {
+        Operation::Put { condition, .. } => {
+            out.push(PUT);
+            condition
+        }
+        Operation::Delete { condition, .. } => {
+            out.push(DELETE);
+            condition
+        }
+    };
+    match condition {
+        None => out.push(0),
+        Some(Condition::IfAbsent) => out.push(1),
+        Some(Condition::IfMatch(etag)) => {
+            out.push(2);
+            put_varint(&mut out, etag.epoch);
+            put_varint(&mut out, etag.seq);
+            put_varint(&mut out, etag.index.into());
+        }
+    }
+    put_bytes(&mut out, id.as_bytes());
+    if let Some(content) = content {
+        out.extend_from_slice(&content_hash(id, content));
+        put_bytes(&mut out, content);
+    }
+    out
+}
+
+fn content_hash(id: &str, content: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(id.len() as u64).to_le_bytes());
+    hasher.update(id.as_bytes());
+    hasher.update(content);
+    *hasher.finalize().as_bytes()
+}
+
+impl<'a> Command<'a> {
+    /// Reads a payload. Takes any bytes.
+    pub(crate) fn decode(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut decoder = Decoder::new(payload);
+        decoder.version(FORMAT_VERSION)?;
+        let command = match decoder.u8("command")? {
+            CONFIGURE => Self::Configure(IdempotencyLimits {
+                keys: decoder.varint("number of idempotency keys")?,
+                age_millis: decoder.varint("age of idempotency keys")?,
+            }),
+            PURGE => Self::Purge { before: Timestamp(decoder.u64("timestamp")?) },
+            BATCH => {
+                let first = Timestamp(decoder.u64("timestamp")?);
+                let count = decoder.count("number of requests")?;
+                let requests = (0..count).map(|_| decode_request(&mut decoder));
+                Self::Batch { first, requests: requests.collect::<Result<_, _>>()? }
+            }
+            _ => return Err(DecodeError::Field { field: "command" }),
+        };
+        decoder.finish()?;
+        Ok(command)
+    }
+}
+
+fn decode_request<'a>(decoder: &mut Decoder<'a>) -> Result<LoggedRequest<'a>, DecodeError> {
+    let flags = decoder.u8("flags")?;
+    if flags & !(ATOMIC | IDEMPOTENT) != 0 {
+        return Err(DecodeError::Field { field: "flags" });
+    }
+    let idempotency = if flags & IDEMPOTENT == 0 {
+        None
+    } else {
+        Some(LoggedKey {
+            key: decoder.str("idempotency key")?,
+            digest: decoder.array("digest")?,
+            total: decoder.varint("number of operations")?,
+            offset: decoder.varint("operations before")?,
+        })
+    };
+    let count = decoder.count("number of operations")?;
+    let operations = (0..count).map(|_| decode_operation(decoder)).collect::<Result<_, _>>()?;
+    Ok(LoggedRequest { atomic: flags & ATOMIC != 0, idempotency, operations })
+}
+
+fn decode_operation<'a>(decoder: &mut Decoder<'a>) -> Result<LoggedOperation<'a>, DecodeError> {
+    let tag = decoder.u8("operation")?;
+    let condition = match decoder.u8("condition")? {
+        0 => None,
+        1 => Some(Condition::IfAbsent),
+        2 => Some(Condition::IfMatch(Etag {
+            epoch: decoder.varint("epoch")?,
+            seq: decoder.varint("seq")?,
+            index: decoder.varint_u32("index")?,
+        })),
+        _ => return Err(DecodeError::Field { field: "condition" }),
+    };
+    let id = decoder.str("id")?;
+    let change = match tag {
+        PUT => LoggedChange::Put {
+            content_hash: decoder.array("content hash")?,
+            content: decoder.bytes("content")?,
+        },
+        DELETE => LoggedChange::Delete,
+        _ => return Err(DecodeError::Field { field: "operation" }),
+    };
+    Ok(LoggedOperation { id, condition, change })
+}

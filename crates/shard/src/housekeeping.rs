@@ -1,0 +1,164 @@
+//! What the writer does beside writing: trimming the log and the rows that only a restart needs.
+//!
+//! Each step is bounded, so that no write waits long for it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use hvs_log::Leader;
+
+use crate::block_on::block_on;
+use crate::config::{LogRetention, ShardConfig};
+use crate::indexes::Indexes;
+use crate::machine::Machine;
+use crate::record::Timestamp;
+use crate::store::{BY_TIME, Store, row_key};
+
+/// How often rows and tombstones are looked after.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// Rows looked at in one step.
+const ROWS_AT_ONCE: usize = 2_000;
+/// The log is trimmed when it exceeds its retention by this part of it.
+const SLACK_DIVISOR: u64 = 4;
+
+pub(crate) struct Housekeeping {
+    retention: LogRetention,
+    tombstone_millis: u64,
+    /// Seq and size of the kept entries that were appended since the shard was opened.
+    kept: VecDeque<(u64, u64)>,
+    kept_bytes: u64,
+    floor: u64,
+    next: Instant,
+    /// Every row of `keys` below this is gone.
+    keys_trimmed: u64,
+    /// Where the pass over `dead` goes on; none when there is nothing new to find.
+    dead_cursor: Option<u64>,
+    builds_seen: u64,
+}
+
+impl Housekeeping {
+    pub(crate) fn new(config: &ShardConfig, floor: u64) -> Self {
+        Self {
+            retention: config.retention,
+            tombstone_millis: config.tombstone_millis,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            floor,
+            next: Instant::now(),
+            keys_trimmed: 0,
+            dead_cursor: Some(0),
+            builds_seen: 0,
+        }
+    }
+
+    /// Up to where the log has been trimmed.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// Counts an entry.
+    pub(crate) fn appended(&mut self, seq: u64, bytes: u64) {
+        self.kept.push_back((seq, bytes));
+        self.kept_bytes += bytes;
+    }
+
+    /// The timestamp below which tombstones are old enough to go, if there are any.
+    pub(crate) fn tombstones_to_purge(
+        &self,
+        machine: &Machine,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        if machine.meta().tombstones == 0 || Instant::now() < self.next {
+            return None;
+        }
+        let before = Timestamp::from_millis(now.millis().saturating_sub(self.tombstone_millis));
+        let start = row_key(BY_TIME, &[]);
+        let end = row_key(BY_TIME, &before.0.to_be_bytes());
+        let is_any_older = machine.store().tombstones.range(start..end).next().is_some();
+        is_any_older.then_some(before)
+    }
+
+    /// One round.
+    pub(crate) fn run(&mut self, leader: &mut Leader, machine: &Machine) -> Result<(), String> {
+        self.trim_log(leader, machine)?;
+        let now = Instant::now();
+        if now < self.next {
+            return Ok(());
+        }
+        self.next = now + INTERVAL;
+        let Some(indexes) = machine.indexes() else { return Ok(()) };
+        let rows = self.trim_keys(machine.store(), indexes);
+        rows.and_then(|()| self.trim_dead(machine.store(), indexes))
+            .map_err(|error| format!("rows of the local state cannot be trimmed: {error}"))
+    }
+
+    fn trim_log(&mut self, leader: &mut Leader, machine: &Machine) -> Result<(), String> {
+        let LogRetention { entries, bytes } = self.retention;
+        let tail = leader.tail().seq;
+        let kept_entries = tail.saturating_sub(self.floor);
+        let is_over = kept_entries > entries.saturating_add(entries / SLACK_DIVISOR)
+            || self.kept_bytes > bytes.saturating_add(bytes / SLACK_DIVISOR);
+        if !is_over {
+            return Ok(());
+        }
+        while self.kept_bytes > bytes {
+            let Some((seq, size)) = self.kept.pop_front() else { break };
+            self.kept_bytes = self.kept_bytes.saturating_sub(size);
+            self.floor = self.floor.max(seq);
+        }
+        self.floor = self.floor.max(tail.saturating_sub(entries));
+        while self.kept.front().is_some_and(|(seq, _)| *seq <= self.floor) {
+            let size = self.kept.pop_front().map_or(0, |(_, size)| size);
+            self.kept_bytes = self.kept_bytes.saturating_sub(size);
+        }
+        // What is not durable here could not be replayed after a loss of power.
+        machine
+            .store()
+            .persist()
+            .map_err(|error| format!("the local state cannot be made durable: {error}"))?;
+        block_on(leader.trim(self.floor))
+            .map_err(|error| format!("the log cannot be trimmed: {error}"))
+    }
+
+    /// Rows of keys that all indexes have in segments are not needed to open them again.
+    fn trim_keys(&mut self, store: &Store, indexes: &Indexes) -> fjall::Result<()> {
+        let covered = indexes.covered_below();
+        if covered <= self.keys_trimmed {
+            return Ok(());
+        }
+        let range = self.keys_trimmed.to_be_bytes()..covered.to_be_bytes();
+        let mut batch = store.batch(ROWS_AT_ONCE);
+        for row in store.keys.range(range).take(ROWS_AT_ONCE) {
+            batch.remove(&store.keys, row.key()?);
+        }
+        if batch.len() < ROWS_AT_ONCE {
+            self.keys_trimmed = covered;
+        }
+        batch.commit()
+    }
+
+    /// Rows of superseded keys that no segment holds any more are not needed either.
+    fn trim_dead(&mut self, store: &Store, indexes: &Indexes) -> fjall::Result<()> {
+        let builds = indexes.builds();
+        if builds != self.builds_seen {
+            self.builds_seen = builds;
+            self.dead_cursor = Some(0);
+        }
+        let Some(cursor) = self.dead_cursor else { return Ok(()) };
+        let mut batch = store.batch(ROWS_AT_ONCE);
+        let mut looked_at = 0;
+        for row in store.dead.range(cursor.to_be_bytes()..).take(ROWS_AT_ONCE) {
+            let row = row.key()?;
+            let key = row.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+            self.dead_cursor = Some(key.saturating_add(1));
+            looked_at += 1;
+            if !indexes.holds(key) {
+                batch.remove(&store.dead, row);
+            }
+        }
+        if looked_at < ROWS_AT_ONCE {
+            self.dead_cursor = None;
+        }
+        batch.commit()
+    }
+}

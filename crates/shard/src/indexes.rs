@@ -1,0 +1,214 @@
+//! The indexes of a shard's named vectors, kept in step with its records.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use hvs_index::{IndexConfig, IndexStats, RestartState, Row, VectorIndex};
+
+use crate::codec::DecodeError;
+use crate::content::Content;
+use crate::error::OpenError;
+use crate::store::Store;
+use crate::stored::StoredRecord;
+
+/// What one log entry changes in the indexes.
+#[derive(Default)]
+pub(crate) struct IndexChanges<'a> {
+    /// In increasing order of their keys.
+    pub(crate) inserts: Vec<IndexInsert<'a>>,
+    /// Keys of what was replaced or deleted.
+    pub(crate) removes: Vec<u64>,
+}
+
+/// A record that was put.
+pub(crate) struct IndexInsert<'a> {
+    pub(crate) key: u64,
+    pub(crate) id: &'a str,
+    pub(crate) content: &'a [u8],
+}
+
+/// Why an index could not follow its records.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IndexFailure {
+    #[error("the content of {id:?} is damaged: {damage}")]
+    Content { id: String, damage: DecodeError },
+    #[error("the index of the vector {name:?} does not take {id:?}: {source}")]
+    Insert { name: String, id: String, source: hvs_index::InsertError },
+}
+
+/// One index for each named vector.
+pub(crate) struct Indexes {
+    by_name: BTreeMap<String, VectorIndex>,
+}
+
+impl Indexes {
+    /// Opens all indexes below a directory and brings them to what the store holds. `next_key` is
+    /// the first key that no record of the store has had.
+    pub(crate) fn open(
+        directory: &Path,
+        configs: &BTreeMap<String, IndexConfig>,
+        store: &Store,
+        next_key: u64,
+    ) -> Result<Self, OpenError> {
+        let mut by_name = BTreeMap::new();
+        for (name, config) in configs {
+            let source =
+                Source { directory: index_directory(directory, name), name, config, store };
+            let index = source.open(next_key)?;
+            by_name.insert(name.clone(), index);
+        }
+        Ok(Self { by_name })
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&VectorIndex> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn apply(&self, changes: &IndexChanges<'_>) -> Result<(), IndexFailure> {
+        for insert in &changes.inserts {
+            self.insert(insert)?;
+        }
+        // After the new keys, so that a record is never missing from a search.
+        for key in &changes.removes {
+            self.by_name.values().for_each(|index| {
+                index.remove(*key);
+            });
+        }
+        Ok(())
+    }
+
+    fn insert(&self, insert: &IndexInsert<'_>) -> Result<(), IndexFailure> {
+        let id = insert.id;
+        let damaged = |damage| IndexFailure::Content { id: id.to_owned(), damage };
+        let content = Content::decode(insert.content).map_err(damaged)?;
+        let mut failed = None;
+        let visited = content.for_each_vector(|name, vector| {
+            let Some(index) = self.by_name.get(name) else { return };
+            if let Err(source) = index.insert(insert.key, id, &vector) {
+                failed.get_or_insert(IndexFailure::Insert {
+                    name: name.to_owned(),
+                    id: id.to_owned(),
+                    source,
+                });
+            }
+        });
+        visited.map_err(damaged)?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Every key below this is in durable segments of all indexes.
+    pub(crate) fn covered_below(&self) -> u64 {
+        self.by_name.values().map(VectorIndex::covered_below).min().unwrap_or(0)
+    }
+
+    /// Whether any index still holds a row of this key.
+    pub(crate) fn holds(&self, key: u64) -> bool {
+        self.by_name.values().any(|index| index.holds(key))
+    }
+
+    /// Segments published since the indexes were opened.
+    pub(crate) fn builds(&self) -> u64 {
+        self.by_name.values().map(|index| index.stats().builds).sum()
+    }
+
+    /// Waits until every vector is in durable segments.
+    pub(crate) fn flush(&self) -> Result<(), (String, hvs_index::FlushError)> {
+        self.by_name
+            .iter()
+            .try_for_each(|(name, index)| index.flush().map_err(|error| (name.clone(), error)))
+    }
+
+    pub(crate) fn stats(&self) -> BTreeMap<String, IndexStats> {
+        self.by_name.iter().map(|(name, index)| (name.clone(), index.stats())).collect()
+    }
+}
+
+/// Names of vectors may be anything, names of directories not.
+fn index_directory(directory: &Path, name: &str) -> PathBuf {
+    let digest = blake3::hash(name.as_bytes()).to_hex();
+    directory.join(digest.get(..32).unwrap_or_default())
+}
+
+/// What one index is opened from.
+struct Source<'a> {
+    directory: PathBuf,
+    name: &'a str,
+    config: &'a IndexConfig,
+    store: &'a Store,
+}
+
+impl Source<'_> {
+    fn open(&self, next_key: u64) -> Result<VectorIndex, OpenError> {
+        use hvs_index::OpenError::{Damaged, Format};
+        let covered = match VectorIndex::covered(&self.directory) {
+            Ok(covered) => covered,
+            Err(error @ (Damaged { .. } | Format { .. })) => {
+                return self.rebuild(&error.to_string());
+            }
+            Err(error) => return Err(self.failed(&error)),
+        };
+        // Its segments hold keys that the log no longer knows and will give to other records:
+        // buffered writes were lost together with the machine.
+        if covered > next_key {
+            return self.rebuild(&format!("it covers key {covered}, the log ends at {next_key}"));
+        }
+        let state = RestartState { tail: self.tail(covered)?, dead: dead(self.store)? };
+        match VectorIndex::open(&self.directory, self.config.clone(), state) {
+            Err(error @ Damaged { .. }) => self.rebuild(&error.to_string()),
+            opened => opened.map_err(|error| self.failed(&error)),
+        }
+    }
+
+    /// Builds the index anew from the records, which are the truth.
+    fn rebuild(&self, reason: &str) -> Result<VectorIndex, OpenError> {
+        tracing::warn!(vector = self.name, reason, "building an index anew from the records");
+        VectorIndex::discard(&self.directory).map_err(|error| self.failed(&error))?;
+        let mut tail = Vec::new();
+        for row in self.store.records.iter() {
+            let (id, value) = row.into_inner().map_err(|source| self.store.storage(source))?;
+            tail.extend(index_row(self.store, self.name, &id, &value)?);
+        }
+        tail.sort_unstable_by_key(|row| row.key);
+        let state = RestartState { tail, dead: Vec::new() };
+        let opened = VectorIndex::open(&self.directory, self.config.clone(), state);
+        opened.map_err(|error| self.failed(&error))
+    }
+
+    /// The live rows from a key on.
+    fn tail(&self, covered: u64) -> Result<Vec<Row>, OpenError> {
+        let store = self.store;
+        let mut rows = Vec::new();
+        for entry in store.keys.range(covered.to_be_bytes()..) {
+            let (key, id) = entry.into_inner().map_err(|source| store.storage(source))?;
+            let value = store.records.get(&id).map_err(|source| store.storage(source))?;
+            let Some(value) = value else { continue };
+            // The record may have been put again since, under a later key.
+            let row = index_row(store, self.name, &id, &value)?;
+            rows.extend(row.filter(|row| row.key.to_be_bytes() == *key));
+        }
+        Ok(rows)
+    }
+
+    fn failed(&self, error: &hvs_index::OpenError) -> OpenError {
+        OpenError::Index { name: self.name.to_owned(), reason: error.to_string() }
+    }
+}
+
+fn index_row(store: &Store, name: &str, id: &[u8], value: &[u8]) -> Result<Option<Row>, OpenError> {
+    let id = String::from_utf8_lossy(id).into_owned();
+    let damaged = |damage| store.corrupt(&format!("the record {id:?}: {damage}"));
+    let record = StoredRecord::decode(value).map_err(damaged)?;
+    let key = record.header.key;
+    let vector = record.content.vector(name).map_err(damaged)?;
+    Ok(vector.map(|vector| Row { key, id, vector }))
+}
+
+fn dead(store: &Store) -> Result<Vec<u64>, OpenError> {
+    let mut keys = Vec::new();
+    for row in store.dead.iter() {
+        let key = row.key().map_err(|source| store.storage(source))?;
+        let key = key.first_chunk().ok_or_else(|| store.corrupt("a key is not 8 bytes long"))?;
+        keys.push(u64::from_be_bytes(*key));
+    }
+    Ok(keys)
+}

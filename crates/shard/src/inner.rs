@@ -1,0 +1,229 @@
+//! Opening, reading and closing: what stands behind the clones of a shard.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use hvs_kv::Kv;
+use hvs_log::{BarrierOutcome, Leader, Log, LogError, Position};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::block_on::block_on;
+use crate::config::ShardConfig;
+use crate::error::{CloseError, OpenError, ReadError, WriteError};
+use crate::indexes::Indexes;
+use crate::machine::{Machine, Progress};
+use crate::operation::{WriteAnswer, WriteRequest};
+use crate::prepare::prepare;
+use crate::queue::Queue;
+use crate::read::ShardStats;
+use crate::store::Store;
+use crate::writer::{Writer, WriterStats};
+
+pub(crate) struct Inner {
+    pub(crate) config: ShardConfig,
+    pub(crate) store: Store,
+    pub(crate) indexes: Arc<Indexes>,
+    pub(crate) progress: Arc<Progress>,
+    queue: Arc<Queue>,
+    writer_stats: Arc<WriterStats>,
+    writer: Mutex<Option<JoinHandle<Result<(), WriteError>>>>,
+}
+
+impl Inner {
+    pub(crate) fn open(
+        config: ShardConfig,
+        kv: Arc<dyn Kv>,
+        directory: &Path,
+    ) -> Result<Self, OpenError> {
+        config.check()?;
+        std::fs::create_dir_all(directory).map_err(|source| OpenError::Io {
+            what: format!("create the directory {}", directory.display()),
+            source,
+        })?;
+        let store = Store::open(&directory.join("store"), config.store)?;
+        store.check_identity(&config)?;
+        let mut machine = Machine::new(store.clone(), store.load_meta()?);
+
+        let may_lose_buffered = kv.may_lose_buffered();
+        let log = Log::new(kv, &config.log_prefix, config.log_id());
+        let leader = lead(&log, &config, &mut machine, may_lose_buffered)?;
+        let floor = block_on(log.floor())?.seq;
+
+        let next_key = machine.meta().next_key;
+        let indexes = Indexes::open(&directory.join("index"), &config.vectors, &store, next_key)?;
+        let indexes = Arc::new(indexes);
+        machine.attach(Arc::clone(&indexes));
+        let progress = machine.progress();
+
+        let queue = Arc::new(Queue::new(config.queue));
+        let writer_stats = Arc::new(WriterStats::default());
+        let mut writer = Writer::new(
+            config.clone(),
+            leader,
+            machine,
+            Arc::clone(&queue),
+            Arc::clone(&writer_stats),
+            floor,
+        );
+        writer.log_configuration().map_err(|error| OpenError::Apply {
+            seq: progress.applied.load(Ordering::Acquire),
+            reason: error.to_string(),
+        })?;
+        let thread = std::thread::Builder::new()
+            .name("hvs-shard".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|source| OpenError::Io {
+                what: "start the writing thread".to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            config,
+            store,
+            indexes,
+            progress,
+            queue,
+            writer_stats,
+            writer: Mutex::new(Some(thread)),
+        })
+    }
+
+    pub(crate) fn destroy(
+        config: &ShardConfig,
+        kv: Arc<dyn Kv>,
+        directory: &Path,
+    ) -> Result<(), OpenError> {
+        // The state goes first: a log without state is a shard, state without its log is not.
+        match std::fs::remove_dir_all(directory) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                let what = format!("remove the directory {}", directory.display());
+                return Err(OpenError::Io { what, source });
+            }
+            _ => {}
+        }
+        Ok(block_on(Log::new(kv, &config.log_prefix, config.log_id()).destroy())?)
+    }
+
+    pub(crate) async fn write(&self, request: WriteRequest) -> Result<WriteAnswer, WriteError> {
+        let prepared = prepare(&request, &self.config)?;
+        drop(request);
+        let (responder, answer) = oneshot::channel();
+        self.queue.push(prepared, responder)?;
+        answer.await.unwrap_or_else(|_| Err(self.stopped().unwrap_or(WriteError::Closed)))
+    }
+
+    pub(crate) fn stats(&self) -> ShardStats {
+        let queue = self.queue.stats();
+        let (progress, writer) = (&self.progress, &self.writer_stats);
+        ShardStats {
+            records: progress.records.load(Ordering::Relaxed),
+            tombstones: progress.tombstones.load(Ordering::Relaxed),
+            idempotency_keys: progress.remembered.load(Ordering::Relaxed),
+            epoch: progress.epoch.load(Ordering::Relaxed),
+            applied_seq: progress.applied.load(Ordering::Acquire),
+            log_floor: writer.floor.load(Ordering::Relaxed),
+            log_entries: writer.entries.load(Ordering::Relaxed),
+            log_bytes: writer.bytes.load(Ordering::Relaxed),
+            operations: progress.operations.load(Ordering::Relaxed),
+            syncs: writer.syncs.load(Ordering::Relaxed),
+            queued_requests: queue.requests,
+            queued_bytes: queue.bytes,
+            overloaded: queue.overloaded,
+            store_bytes: self.store.disk_bytes(),
+            indexes: self.indexes.stats(),
+            stopped: self.stopped().map(|error| error.to_string()),
+        }
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), ReadError> {
+        self.indexes
+            .flush()
+            .map_err(|(name, error)| ReadError::Index { name, reason: error.to_string() })
+    }
+
+    pub(crate) fn close(&self) -> Result<(), CloseError> {
+        self.queue.close(WriteError::Closed);
+        if let Some(thread) = self.writer.lock().take() {
+            let ended = thread.join().unwrap_or_else(|_| {
+                Err(WriteError::Wedged { reason: "the writing thread has panicked".to_owned() })
+            });
+            return ended.map_err(|error| CloseError { reason: error.to_string() });
+        }
+        match self.stopped() {
+            None => Ok(()),
+            Some(error) => Err(CloseError { reason: error.to_string() }),
+        }
+    }
+
+    fn stopped(&self) -> Option<WriteError> {
+        self.writer_stats.stopped.lock().clone()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(shard = %self.config.shard, %error, "shard did not close cleanly");
+        }
+    }
+}
+
+/// Takes over the log and brings the machine to its end.
+fn lead(
+    log: &Log,
+    config: &ShardConfig,
+    machine: &mut Machine,
+    may_lose_buffered: bool,
+) -> Result<Leader, OpenError> {
+    let claim = block_on(log.claim(config.writer.clone()))?;
+    let mut tail = catch_up(log, machine, may_lose_buffered)?;
+    loop {
+        let (leader, entry, position) = match block_on(claim.barrier(tail))? {
+            BarrierOutcome::Leading(leader, entry, position) => (Some(leader), entry, position),
+            BarrierOutcome::Absorb(entry, position) => (None, entry, position),
+        };
+        apply(machine, &entry, position)?;
+        tail = position;
+        if let Some(leader) = leader {
+            return Ok(*leader);
+        }
+    }
+}
+
+/// Applies everything that is in the log.
+fn catch_up(
+    log: &Log,
+    machine: &mut Machine,
+    may_lose_buffered: bool,
+) -> Result<Position, OpenError> {
+    let applied = machine.meta().applied;
+    let mut replay = log.replay(applied);
+    loop {
+        match block_on(replay.next()) {
+            Ok(Some((entry, position))) => apply(machine, &entry, position)?,
+            Ok(None) => return Ok(replay.position()),
+            Err(LogError::EndsBefore { seq }) if may_lose_buffered => {
+                tracing::warn!(
+                    shard_seq = seq,
+                    "the log lost buffered entries that the local state kept; going on from it"
+                );
+                block_on(log.restart_after(applied))?;
+                return Ok(applied);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn apply(
+    machine: &mut Machine,
+    entry: &hvs_log::Entry,
+    position: Position,
+) -> Result<(), OpenError> {
+    machine
+        .apply(entry, position)
+        .map(drop)
+        .map_err(|error| OpenError::Apply { seq: position.seq, reason: error.to_string() })
+}

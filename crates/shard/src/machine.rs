@@ -1,0 +1,152 @@
+//! Applying log entries: the state machine.
+//!
+//! Everything here is a function of the entries applied before. It runs on one thread at a time:
+//! the opening thread during replay, the writer afterwards.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hvs_log::{Entry, EntryKind, Position};
+
+use crate::changes::Changes;
+use crate::codec::DecodeError;
+use crate::command::{Command, LoggedRequest};
+use crate::indexes::{IndexFailure, Indexes};
+use crate::meta::Meta;
+use crate::operation::WriteOutcome;
+use crate::record::{Etag, Timestamp};
+use crate::store::Store;
+
+/// Why an entry does not apply. The shard must not go on after any of these.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error("the entry before it, {expected}, is not applied; {applied} is")]
+    Order { expected: u64, applied: u64 },
+    #[error("its payload is damaged: {0}")]
+    Payload(DecodeError),
+    #[error("the local {what} of {id:?} is damaged: {damage}")]
+    Stored { what: &'static str, id: String, damage: DecodeError },
+    #[error("the local state cannot be read: {0}")]
+    Read(fjall::Error),
+    #[error("the local state cannot be written: {0}")]
+    Write(fjall::Error),
+    #[error(transparent)]
+    Index(#[from] IndexFailure),
+    #[error("the idempotency key {key:?} is at operation {known}, not at {logged}")]
+    Idempotency { key: String, known: u64, logged: u64 },
+}
+
+/// What readers may know of the machine without waiting for it.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) applied: AtomicU64,
+    pub(crate) epoch: AtomicU64,
+    pub(crate) records: AtomicU64,
+    pub(crate) tombstones: AtomicU64,
+    pub(crate) remembered: AtomicU64,
+    pub(crate) operations: AtomicU64,
+}
+
+impl Progress {
+    fn publish(&self, meta: &Meta) {
+        self.epoch.store(meta.epoch, Ordering::Relaxed);
+        self.records.store(meta.records, Ordering::Relaxed);
+        self.tombstones.store(meta.tombstones, Ordering::Relaxed);
+        self.remembered.store(meta.remembered(), Ordering::Relaxed);
+        // A reader that sees this seq sees all state that belongs to it.
+        self.applied.store(meta.applied.seq, Ordering::Release);
+    }
+}
+
+/// The state of the shard, with what it takes to change it.
+pub(crate) struct Machine {
+    store: Store,
+    /// Not there while the log is replayed: they are opened from the state after it.
+    indexes: Option<Arc<Indexes>>,
+    meta: Meta,
+    progress: Arc<Progress>,
+}
+
+impl Machine {
+    pub(crate) fn new(store: Store, meta: Meta) -> Self {
+        let progress = Arc::new(Progress::default());
+        progress.publish(&meta);
+        Self { store, indexes: None, meta, progress }
+    }
+
+    pub(crate) fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn indexes(&self) -> Option<&Indexes> {
+        self.indexes.as_deref()
+    }
+
+    /// From now on the indexes are told of what is applied.
+    pub(crate) fn attach(&mut self, indexes: Arc<Indexes>) {
+        self.indexes = Some(indexes);
+    }
+
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Applies the next entry. For a batch it returns the outcomes of each of its requests.
+    pub(crate) fn apply(
+        &mut self,
+        entry: &Entry,
+        position: Position,
+    ) -> Result<Vec<Vec<WriteOutcome>>, ApplyError> {
+        let expected = position.seq.saturating_sub(1);
+        if self.meta.applied.seq != expected {
+            return Err(ApplyError::Order { expected, applied: self.meta.applied.seq });
+        }
+        let mut meta = self.meta;
+        meta.applied = position;
+        meta.epoch = entry.epoch;
+        let store = self.store.clone();
+        let mut changes = Changes::new(&store, meta);
+        let mut outcomes = Vec::new();
+        if entry.kind == EntryKind::Data {
+            match Command::decode(&entry.payload).map_err(ApplyError::Payload)? {
+                Command::Configure(limits) => changes.configure(limits),
+                Command::Purge { before } => changes.purge_tombstones(before)?,
+                Command::Batch { first, requests } => {
+                    let etag = Etag { epoch: entry.epoch, seq: position.seq, index: 0 };
+                    outcomes = self.apply_batch(&mut changes, etag, first, &requests)?;
+                }
+            }
+        }
+        let (meta, index_changes) = changes.commit()?;
+        self.meta = meta;
+        // After the records, so that an index never offers what cannot be read.
+        if let Some(indexes) = &self.indexes {
+            indexes.apply(&index_changes)?;
+        }
+        self.progress.publish(&meta);
+        Ok(outcomes)
+    }
+
+    fn apply_batch<'a>(
+        &self,
+        changes: &mut Changes<'a>,
+        mut etag: Etag,
+        mut timestamp: Timestamp,
+        requests: &[LoggedRequest<'a>],
+    ) -> Result<Vec<Vec<WriteOutcome>>, ApplyError> {
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for request in requests {
+            outcomes.push(changes.request(request, etag, timestamp)?);
+            let count = u32::try_from(request.operations.len()).unwrap_or(u32::MAX);
+            etag.index = etag.index.saturating_add(count);
+            timestamp = timestamp.plus(count.into());
+        }
+        changes.advance_clock(timestamp);
+        self.progress.operations.fetch_add(etag.index.into(), Ordering::Relaxed);
+        Ok(outcomes)
+    }
+}

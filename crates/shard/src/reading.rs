@@ -1,0 +1,258 @@
+//! Reads: local state only, on the caller's thread.
+
+use std::cell::OnceCell;
+use std::ops::Bound;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use fjall::{Readable, Slice};
+use hvs_geometry::Precision;
+use hvs_index::{SearchError, VectorIndex};
+
+use crate::codec::DecodeError;
+use crate::content::Content;
+use crate::error::ReadError;
+use crate::filter::Filter;
+use crate::inner::Inner;
+use crate::read::{ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest};
+use crate::record::Record;
+use crate::stored::StoredRecord;
+
+/// Records that one page of a filtered scroll looks at before it is returned as it is.
+const LOOKED_AT_PER_PAGE: usize = 100_000;
+/// Records between two looks at the clock.
+const CLOCK_EVERY: usize = 256;
+/// Searches that are repeated because a record changed between index and store.
+const SEARCH_ATTEMPTS: usize = 3;
+
+impl Inner {
+    pub(crate) fn get(&self, id: &str) -> Result<Option<Record>, ReadError> {
+        let stored = self.store.record(id).map_err(storage("a record"))?;
+        stored.map(|bytes| self.record(id, &bytes)).transpose()
+    }
+
+    pub(crate) fn get_many<I: AsRef<str>>(
+        &self,
+        ids: &[I],
+    ) -> Result<Vec<Option<Record>>, ReadError> {
+        let snapshot = self.store.snapshot();
+        let get = |id: &str| {
+            let stored = snapshot.get(&self.store.records, id).map_err(storage("a record"))?;
+            stored.map(|bytes| self.record(id, &bytes)).transpose()
+        };
+        ids.iter().map(|id| get(id.as_ref())).collect()
+    }
+
+    pub(crate) fn scroll(&self, request: &ScrollRequest) -> Result<ScrollPage, ReadError> {
+        let max = self.config.max_page;
+        if request.limit == 0 || request.limit > max {
+            return Err(ReadError::InvalidLimit { limit: request.limit, max });
+        }
+        // Before the snapshot: the page shows at least this entry.
+        let seq = self.progress.applied.load(Ordering::Acquire);
+        let snapshot = self.store.snapshot();
+        let after = request.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = ScrollPage { records: Vec::new(), next: None, seq };
+        let mut bytes = 0;
+        let mut last: Option<Slice> = None;
+        let rows = snapshot.range::<&str, _>(&self.store.records, (after, Bound::Unbounded));
+        for (looked_at, row) in rows.enumerate() {
+            let full = page.records.len() >= request.limit
+                || bytes >= request.max_bytes && !page.records.is_empty()
+                || looked_at >= LOOKED_AT_PER_PAGE
+                || looked_at > 0 && is_over(request.deadline, looked_at);
+            if full {
+                page.next = last.map(|id| text(&id));
+                break;
+            }
+            let (id, value) = row.into_inner().map_err(storage("a page of records"))?;
+            if self.matches(request.filter.as_ref(), &id, &value)? {
+                page.records.push(self.record(&text(&id), &value)?);
+                bytes += value.len();
+            }
+            last = Some(id);
+        }
+        Ok(page)
+    }
+
+    pub(crate) fn count(
+        &self,
+        filter: Option<&Filter>,
+        deadline: Option<Instant>,
+    ) -> Result<u64, ReadError> {
+        let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
+            return Ok(self.progress.records.load(Ordering::Relaxed));
+        };
+        let snapshot = self.store.snapshot();
+        let mut count = 0;
+        for (looked_at, row) in snapshot.iter(&self.store.records).enumerate() {
+            if is_over(deadline, looked_at) {
+                return Err(ReadError::DeadlineExceeded { scanned: looked_at });
+            }
+            let (id, value) = row.into_inner().map_err(storage("records to count"))?;
+            count += u64::from(self.matches(Some(filter), &id, &value)?);
+        }
+        Ok(count)
+    }
+
+    pub(crate) fn search(&self, request: &SearchRequest) -> Result<SearchAnswer, ReadError> {
+        let name = &request.vector;
+        let (Some(index), Some(config)) = (self.indexes.get(name), self.config.vectors.get(name))
+        else {
+            let known = self.config.vector_names();
+            return Err(ReadError::UnknownVector { name: name.clone(), known });
+        };
+        let limit = self.config.max_k;
+        match (request.k, request.radius) {
+            (None, None) => return Err(ReadError::InvalidK { k: 0, limit }),
+            (Some(k), _) if k == 0 || k > limit => return Err(ReadError::InvalidK { k, limit }),
+            _ => {}
+        }
+        // The query is not stored, so that only the precision of the arithmetic matters.
+        config
+            .space
+            .validate(&request.query, Precision::F64)
+            .map_err(|source| ReadError::InvalidQuery { source })?;
+        let mut answer = self.search_once(index, request)?;
+        for _ in 1..SEARCH_ATTEMPTS {
+            if answer.is_complete {
+                break;
+            }
+            answer = self.search_once(index, request)?;
+        }
+        Ok(answer.answer)
+    }
+
+    fn search_once(
+        &self,
+        index: &VectorIndex,
+        request: &SearchRequest,
+    ) -> Result<Attempt, ReadError> {
+        let seq = self.progress.applied.load(Ordering::Acquire);
+        let filter = request.filter.as_ref().filter(|filter| !filter.is_empty());
+        let failure = OnceCell::new();
+        let accept = |id: &str| match self.accepts(filter, id) {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                let _ = failure.set(error);
+                false
+            }
+        };
+        let accept: Option<&dyn Fn(&str) -> bool> =
+            if filter.is_some() { Some(&accept) } else { None };
+        let found = index
+            .search(&hvs_index::SearchRequest {
+                query: &request.query,
+                k: request.k.unwrap_or(0),
+                radius: request.radius,
+                ef: request.ef,
+                exact: request.exact,
+                accept,
+                deadline: request.deadline,
+                with_vectors: false,
+            })
+            .map_err(|error| search_error(&request.vector, error))?;
+        if let Some(error) = failure.into_inner() {
+            return Err(error);
+        }
+        let mut answer = SearchAnswer {
+            hits: Vec::with_capacity(found.hits.len()),
+            exact: found.exact,
+            scanned: found.scanned,
+            strategy: found.strategy,
+            truncated: found.truncated,
+            seq,
+        };
+        let mut is_complete = true;
+        for hit in found.hits {
+            let record = if request.with_records {
+                let Some(record) = self.record_with_key(&hit.id, hit.key)? else {
+                    // Put again or deleted since the index was asked.
+                    is_complete = false;
+                    continue;
+                };
+                Some(record)
+            } else {
+                None
+            };
+            answer.hits.push(SearchHit { id: hit.id, distance: hit.distance, record });
+        }
+        Ok(Attempt { answer, is_complete })
+    }
+
+    fn record_with_key(&self, id: &str, key: u64) -> Result<Option<Record>, ReadError> {
+        let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else {
+            return Ok(None);
+        };
+        let stored = StoredRecord::decode(&bytes).map_err(|damage| corrupt(id, &damage))?;
+        if stored.header.key != key {
+            return Ok(None);
+        }
+        let record = stored.into_record(id, &self.config.vectors);
+        record.map(Some).map_err(|damage| corrupt(id, &damage))
+    }
+
+    fn accepts(&self, filter: Option<&Filter>, id: &str) -> Result<bool, ReadError> {
+        let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else {
+            return Ok(false);
+        };
+        self.matches(filter, id.as_bytes(), &bytes)
+    }
+
+    fn matches(
+        &self,
+        filter: Option<&Filter>,
+        id: &[u8],
+        stored: &[u8],
+    ) -> Result<bool, ReadError> {
+        let Some(filter) = filter else { return Ok(true) };
+        let damaged = |damage: DecodeError| corrupt(&text(id), &damage);
+        let content: Content<'_> = StoredRecord::decode(stored).map_err(damaged)?.content;
+        if !filter.matches_labels(content.region, content.kind) {
+            return Ok(false);
+        }
+        if filter.metadata.is_empty() {
+            return Ok(true);
+        }
+        Ok(filter.matches_metadata(&content.metadata().map_err(damaged)?))
+    }
+
+    fn record(&self, id: &str, stored: &[u8]) -> Result<Record, ReadError> {
+        StoredRecord::decode(stored)
+            .and_then(|stored| stored.into_record(id, &self.config.vectors))
+            .map_err(|damage| corrupt(id, &damage))
+    }
+}
+
+struct Attempt {
+    answer: SearchAnswer,
+    /// Every hit still had its record.
+    is_complete: bool,
+}
+
+fn is_over(deadline: Option<Instant>, looked_at: usize) -> bool {
+    looked_at.is_multiple_of(CLOCK_EVERY)
+        && deadline.is_some_and(|deadline| Instant::now() >= deadline)
+}
+
+fn text(id: &[u8]) -> String {
+    String::from_utf8_lossy(id).into_owned()
+}
+
+fn storage(what: &'static str) -> impl Fn(fjall::Error) -> ReadError {
+    move |source| ReadError::Storage { what, source }
+}
+
+fn corrupt(id: &str, damage: &DecodeError) -> ReadError {
+    ReadError::Corrupt { id: id.to_owned(), reason: damage.to_string() }
+}
+
+fn search_error(name: &str, error: SearchError) -> ReadError {
+    match error {
+        SearchError::TooMany { k, limit } => ReadError::InvalidK { k, limit },
+        SearchError::Radius { radius } => ReadError::InvalidRadius { radius },
+        SearchError::Ef { ef, limit } => ReadError::InvalidEf { ef, limit },
+        SearchError::Deadline { scanned } => ReadError::DeadlineExceeded { scanned },
+        error => ReadError::Index { name: name.to_owned(), reason: error.to_string() },
+    }
+}

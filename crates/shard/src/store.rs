@@ -1,0 +1,156 @@
+//! The local state on disk: records and what belongs to them, in a database of their own.
+//!
+//! The database's journal is not forced to disk entry by entry, nor even handed to the operating
+//! system: what a crash takes is replayed from the log. What it never takes is a part of an
+//! entry, since the database makes its journal durable before any sorted file that holds writes
+//! of it, and drops an incomplete batch at the journal's end.
+
+use std::path::{Path, PathBuf};
+
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice, Snapshot,
+};
+
+use uuid::Uuid;
+
+use crate::codec::{Decoder, put_bytes};
+use crate::config::{ShardConfig, StoreSizes};
+use crate::error::OpenError;
+use crate::meta::Meta;
+
+const META: &[u8] = b"meta";
+const IDENTITY: &[u8] = b"identity";
+const IDENTITY_VERSION: u8 = 1;
+
+/// First byte of a tombstone's row by id, and of its row by time.
+pub(crate) const BY_ID: u8 = b'i';
+pub(crate) const BY_TIME: u8 = b't';
+/// First byte of an idempotency key's row, and of its row by order.
+pub(crate) const BY_KEY: u8 = b'k';
+pub(crate) const BY_ORDER: u8 = b'o';
+
+/// Handles to the database; clones share it.
+#[derive(Clone)]
+pub(crate) struct Store {
+    path: PathBuf,
+    database: Database,
+    /// id → record.
+    pub(crate) records: Keyspace,
+    /// `BY_ID` id → tombstone; `BY_TIME` timestamp (big-endian) → id.
+    pub(crate) tombstones: Keyspace,
+    /// Index key (big-endian) → id, for keys that are not yet in segments of every index.
+    pub(crate) keys: Keyspace,
+    /// Index key (big-endian) of a superseded or deleted record, while a segment may hold it.
+    pub(crate) dead: Keyspace,
+    /// `BY_KEY` idempotency key → answer; `BY_ORDER` number (big-endian) → key.
+    pub(crate) idempotency: Keyspace,
+    meta: Keyspace,
+}
+
+impl Store {
+    pub(crate) fn open(path: &Path, sizes: StoreSizes) -> Result<Self, OpenError> {
+        let failed = |source| match source {
+            fjall::Error::Locked => OpenError::Locked { path: path.to_owned() },
+            source => OpenError::Storage { path: path.to_owned(), source },
+        };
+        let database = Database::builder(path)
+            .cache_size(sizes.cache_bytes)
+            .worker_threads(2)
+            .max_journaling_size(64 << 20)
+            .manual_journal_persist(true)
+            .open()
+            .map_err(failed)?;
+        let keyspace = |name: &str, memtable_bytes: u64| {
+            let options = || {
+                KeyspaceCreateOptions::default()
+                    .max_memtable_size(memtable_bytes)
+                    .manual_journal_persist(true)
+            };
+            database.keyspace(name, options).map_err(failed)
+        };
+        let small = (sizes.memtable_bytes / 4).max(1 << 10);
+        Ok(Self {
+            path: path.to_owned(),
+            records: keyspace("records", sizes.memtable_bytes)?,
+            tombstones: keyspace("tombstones", small)?,
+            keys: keyspace("keys", small)?,
+            dead: keyspace("dead", small)?,
+            idempotency: keyspace("idempotency", small)?,
+            meta: keyspace("meta", small)?,
+            database,
+        })
+    }
+
+    pub(crate) fn batch(&self, capacity: usize) -> OwnedWriteBatch {
+        OwnedWriteBatch::with_capacity(self.database.clone(), capacity)
+    }
+
+    /// One state of all keyspaces.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.database.snapshot()
+    }
+
+    pub(crate) fn record(&self, id: &str) -> fjall::Result<Option<Slice>> {
+        self.records.get(id)
+    }
+
+    pub(crate) fn put_meta(&self, batch: &mut OwnedWriteBatch, meta: &Meta) {
+        batch.insert(&self.meta, META, meta.encode());
+    }
+
+    pub(crate) fn load_meta(&self) -> Result<Meta, OpenError> {
+        let stored = self.meta.get(META).map_err(|source| self.storage(source))?;
+        let Some(bytes) = stored else { return Ok(Meta::default()) };
+        Meta::decode(&bytes).map_err(|error| self.corrupt(&format!("the meta row: {error}")))
+    }
+
+    /// Refuses a directory that belongs to another shard, and marks a new one.
+    pub(crate) fn check_identity(&self, config: &ShardConfig) -> Result<(), OpenError> {
+        let mut wanted = vec![IDENTITY_VERSION];
+        put_bytes(&mut wanted, config.namespace.as_bytes());
+        put_bytes(&mut wanted, config.shard.as_bytes());
+        let stored = self.meta.get(IDENTITY).map_err(|source| self.storage(source))?;
+        let Some(found) = stored else {
+            self.meta.insert(IDENTITY, wanted).map_err(|source| self.storage(source))?;
+            return Ok(());
+        };
+        if *found == wanted {
+            return Ok(());
+        }
+        Err(OpenError::Foreign { path: self.path.clone(), reason: describe_identity(&found) })
+    }
+
+    /// Makes everything applied so far durable.
+    pub(crate) fn persist(&self) -> fjall::Result<()> {
+        self.database.persist(PersistMode::SyncAll)
+    }
+
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.database.disk_space().unwrap_or(0)
+    }
+
+    pub(crate) fn storage(&self, source: fjall::Error) -> OpenError {
+        OpenError::Storage { path: self.path.clone(), source }
+    }
+
+    pub(crate) fn corrupt(&self, reason: &str) -> OpenError {
+        OpenError::Corrupt { path: self.path.clone(), reason: reason.to_owned() }
+    }
+}
+
+fn describe_identity(stored: &[u8]) -> String {
+    let mut decoder = Decoder::new(stored);
+    if decoder.version(IDENTITY_VERSION).is_err() {
+        return "its format is from a later version".to_owned();
+    }
+    let mut uid = || {
+        let uid = Uuid::from_slice(decoder.bytes("uid").unwrap_or_default());
+        uid.map_or_else(|_| "unreadable".to_owned(), |uid| uid.to_string())
+    };
+    format!("it is that of namespace {}, shard {}", uid(), uid())
+}
+
+/// A row's key: its kind, then the rest.
+pub(crate) fn row_key(kind: u8, rest: &[u8]) -> Vec<u8> {
+    [&[kind], rest].concat()
+}

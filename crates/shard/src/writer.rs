@@ -1,0 +1,417 @@
+//! The one thread that writes: group commit, apply, answer, and keep house.
+//!
+//! It takes everything that waits, puts as much as fits into one log entry, appends it, applies
+//! it, and answers; then the next. Requests that want to be durable are answered after one
+//! `fdatasync` for all that were taken together.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hvs_kv::Durability as StoreDurability;
+use hvs_log::{AppendError, Appended, Leader};
+use parking_lot::Mutex;
+
+use crate::block_on::block_on;
+use crate::changes::recall;
+use crate::command::{EncodedRequest, LoggedKey, encode_batch, encode_configure, encode_purge};
+use crate::config::ShardConfig;
+use crate::error::WriteError;
+use crate::housekeeping::Housekeeping;
+use crate::machine::Machine;
+use crate::operation::{Durability, WriteAnswer, WriteOutcome};
+use crate::prepare::{MAX_OPERATIONS_BYTES, Prepared};
+use crate::queue::{Queue, Responder, Taken, Waiting};
+use crate::record::Timestamp;
+
+/// How often the writer looks after what is not urgent when nothing is written.
+const IDLE: Duration = Duration::from_millis(500);
+/// Bytes around the operations of a request in a batch, at most, without the idempotency key.
+const REQUEST_FRAME_BYTES: usize = 64;
+/// How often an append of unknown outcome is proposed again, and how long apart.
+const RESOLVE_ATTEMPTS: u32 = 5;
+const RESOLVE_PAUSE: Duration = Duration::from_millis(100);
+
+/// What others may see of the writer.
+#[derive(Debug, Default)]
+pub(crate) struct WriterStats {
+    pub(crate) entries: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) floor: AtomicU64,
+    /// Why it has stopped, unless it was asked to.
+    pub(crate) stopped: Mutex<Option<WriteError>>,
+}
+
+/// The state of the writing thread.
+pub(crate) struct Writer {
+    config: ShardConfig,
+    leader: Leader,
+    machine: Machine,
+    queue: Arc<Queue>,
+    stats: Arc<WriterStats>,
+    housekeeping: Housekeeping,
+}
+
+/// A request that is being carried out.
+struct Active {
+    request: Prepared,
+    responder: Responder,
+    /// Operations that are in the log.
+    logged: usize,
+    outcomes: Vec<WriteOutcome>,
+    epoch: u64,
+    seq: u64,
+}
+
+/// A request that is answered once the log is durable.
+struct Unsynced {
+    responder: Responder,
+    answer: WriteAnswer,
+}
+
+/// How much of a request goes into the entry that is being filled.
+struct Share {
+    active: Active,
+    operations: usize,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        config: ShardConfig,
+        leader: Leader,
+        machine: Machine,
+        queue: Arc<Queue>,
+        stats: Arc<WriterStats>,
+        floor: u64,
+    ) -> Self {
+        let housekeeping = Housekeeping::new(&config, floor);
+        Self { config, leader, machine, queue, stats, housekeeping }
+    }
+
+    /// Logs what the configuration says differently from what was logged last.
+    pub(crate) fn log_configuration(&mut self) -> Result<(), WriteError> {
+        if self.machine.meta().idempotency != self.config.idempotency {
+            self.commit(encode_configure(self.config.idempotency))?;
+        }
+        Ok(())
+    }
+
+    /// Runs until the queue is closed or something fails.
+    pub(crate) fn run(mut self) -> Result<(), WriteError> {
+        let result = self.serve();
+        if let Err(reason) = &result {
+            tracing::error!(shard = %self.config.shard, %reason, "shard has stopped writing");
+            *self.stats.stopped.lock() = Some(reason.clone());
+            self.queue.abort(reason);
+        }
+        result
+    }
+
+    fn serve(&mut self) -> Result<(), WriteError> {
+        loop {
+            match self.queue.take(IDLE) {
+                Taken::Closed => return self.finish(),
+                Taken::Requests(taken) => self.carry_out(taken)?,
+            }
+            self.keep_house()?;
+        }
+    }
+
+    fn carry_out(&mut self, taken: VecDeque<Waiting>) -> Result<(), WriteError> {
+        let mut active: VecDeque<Active> = taken.into_iter().map(Active::new).collect();
+        let mut unsynced = Vec::new();
+        let result = self.carry_out_all(&mut active, &mut unsynced);
+        if let Err(reason) = &result {
+            // What was only applied, and what was not even logged: neither outcome is known to
+            // be durable.
+            let responders = active.into_iter().map(|active| active.responder);
+            let unsynced = unsynced.into_iter().map(|unsynced| unsynced.responder);
+            for responder in responders.chain(unsynced) {
+                let _ = responder.send(Err(reason.clone()));
+            }
+        }
+        result
+    }
+
+    fn carry_out_all(
+        &mut self,
+        active: &mut VecDeque<Active>,
+        unsynced: &mut Vec<Unsynced>,
+    ) -> Result<(), WriteError> {
+        while !active.is_empty() {
+            let shares = self.fill_entry(active, unsynced)?;
+            if shares.is_empty() {
+                continue;
+            }
+            let now = self.now();
+            let payload = encode_shares(now, &shares);
+            match self.commit(payload) {
+                Ok((seq, outcomes)) => {
+                    for (share, outcomes) in shares.into_iter().zip(outcomes).rev() {
+                        let mut request = share.active;
+                        request.logged += share.operations;
+                        request.outcomes.extend(outcomes);
+                        request.epoch = self.leader.epoch();
+                        request.seq = seq;
+                        if request.is_done() {
+                            request.answer(unsynced);
+                        } else {
+                            active.push_front(request);
+                        }
+                    }
+                }
+                Err(reason) => {
+                    active.extend(shares.into_iter().map(|share| share.active));
+                    return Err(reason);
+                }
+            }
+        }
+        if unsynced.is_empty() {
+            return Ok(());
+        }
+        self.sync()?;
+        for Unsynced { responder, answer } in unsynced.drain(..) {
+            let _ = responder.send(Ok(answer));
+        }
+        Ok(())
+    }
+
+    /// Takes requests, the first of them perhaps in part, until the entry is full. What is
+    /// already answered by its idempotency key never gets into it.
+    fn fill_entry(
+        &mut self,
+        active: &mut VecDeque<Active>,
+        unsynced: &mut Vec<Unsynced>,
+    ) -> Result<Vec<Share>, WriteError> {
+        let mut shares: Vec<Share> = Vec::new();
+        let mut keys = HashSet::new();
+        let mut bytes = 0;
+        while let Some(mut request) = active.pop_front() {
+            let key = request.request.idempotency.as_ref().map(|(key, _)| key.clone());
+            // What a key stands for is known only once its first use is applied.
+            if key.as_ref().is_some_and(|key| keys.contains(key)) {
+                active.push_front(request);
+                break;
+            }
+            if key.is_some() && !self.recall(&mut request)? {
+                request.answer_repetition(&self.machine, unsynced);
+                continue;
+            }
+            let frame = REQUEST_FRAME_BYTES + key.as_ref().map_or(0, String::len);
+            let room = MAX_OPERATIONS_BYTES.saturating_sub(bytes + frame);
+            let target = self.config.entry_target_bytes.saturating_sub(bytes + frame);
+            let (operations, taken) = request.share(room, target, shares.is_empty());
+            if operations == 0 {
+                active.push_front(request);
+                break;
+            }
+            bytes += taken + frame;
+            keys.extend(key);
+            let is_whole = request.logged + operations == request.request.operations.len();
+            shares.push(Share { active: request, operations });
+            if !is_whole {
+                break;
+            }
+        }
+        Ok(shares)
+    }
+
+    /// Looks up what the request's key already stands for. False if nothing is left to do.
+    fn recall(&mut self, request: &mut Active) -> Result<bool, WriteError> {
+        let Some((key, digest)) = &request.request.idempotency else { return Ok(true) };
+        let known = recall(self.machine.store(), key)
+            .map_err(|error| WriteError::Wedged { reason: error.to_string() })?;
+        let Some(known) = known else { return Ok(true) };
+        if known.digest != *digest {
+            return Ok(false);
+        }
+        let done = usize::try_from(known.done()).unwrap_or(usize::MAX);
+        if request.logged == 0 && known.answer().is_none() {
+            // The first attempt got into the log in part; the rest follows.
+            request.logged = done;
+            request.outcomes = known.parts.into_iter().flat_map(|part| part.outcomes).collect();
+        }
+        Ok(request.logged == done && !request.is_done())
+    }
+
+    /// Appends an entry and applies it: its seq, and the outcomes of each request.
+    fn commit(&mut self, payload: Vec<u8>) -> Result<(u64, Vec<Vec<WriteOutcome>>), WriteError> {
+        let appended = self.append(payload)?;
+        let Appended { entry, position, bytes } = &appended;
+        self.stats.entries.fetch_add(1, Ordering::Relaxed);
+        self.stats.bytes.fetch_add(*bytes as u64, Ordering::Relaxed);
+        self.housekeeping.appended(position.seq, *bytes as u64);
+        let outcomes = self.machine.apply(entry, *position).map_err(|error| {
+            let seq = position.seq;
+            WriteError::Wedged { reason: format!("entry {seq} of the log does not apply: {error}") }
+        })?;
+        Ok((position.seq, outcomes))
+    }
+
+    fn append(&mut self, payload: Vec<u8>) -> Result<Appended, WriteError> {
+        let mut result = block_on(self.leader.append(payload, StoreDurability::Buffered));
+        for _ in 0..RESOLVE_ATTEMPTS {
+            match result {
+                Err(AppendError::Unknown { .. }) => {
+                    std::thread::sleep(RESOLVE_PAUSE);
+                    match block_on(self.leader.resolve()) {
+                        Ok(Some(appended)) => return Ok(appended),
+                        Ok(None) => break,
+                        Err(error) => result = Err(error),
+                    }
+                }
+                other => {
+                    result = other;
+                    break;
+                }
+            }
+        }
+        result.map_err(|error| match error {
+            AppendError::SteppedDown { epoch, reason } => WriteError::SteppedDown { epoch, reason },
+            error => WriteError::Wedged { reason: error.to_string() },
+        })
+    }
+
+    fn sync(&self) -> Result<(), WriteError> {
+        self.stats.syncs.fetch_add(1, Ordering::Relaxed);
+        block_on(self.leader.sync()).map_err(|error| WriteError::Wedged {
+            reason: format!("the log cannot be made durable: {error}"),
+        })
+    }
+
+    fn keep_house(&mut self) -> Result<(), WriteError> {
+        if let Some(before) = self.housekeeping.tombstones_to_purge(&self.machine, self.now()) {
+            self.commit(encode_purge(before))?;
+        }
+        self.housekeeping
+            .run(&mut self.leader, &self.machine)
+            .map_err(|reason| WriteError::Wedged { reason })?;
+        self.stats.floor.store(self.housekeeping.floor(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes everything durable before the thread ends.
+    fn finish(&mut self) -> Result<(), WriteError> {
+        self.sync()?;
+        self.machine.store().persist().map_err(|error| WriteError::Wedged {
+            reason: format!("the local state cannot be made durable: {error}"),
+        })
+    }
+
+    /// The next reading of the hybrid logical clock: the wall clock, unless the log is ahead.
+    fn now(&self) -> Timestamp {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Timestamp::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        wall.max(self.machine.meta().clock)
+    }
+}
+
+impl Active {
+    fn new(waiting: Waiting) -> Self {
+        Self {
+            request: waiting.request,
+            responder: waiting.responder,
+            logged: 0,
+            outcomes: Vec::new(),
+            epoch: 0,
+            seq: 0,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.logged >= self.request.operations.len()
+    }
+
+    /// How many operations go into an entry with so much room, and their size. An atomic request
+    /// goes as a whole or not at all; another one is cut when the target is reached, but the
+    /// first of an entry always brings at least one operation.
+    fn share(&self, room: usize, target: usize, is_first: bool) -> (usize, usize) {
+        let rest = self.request.operations.iter().skip(self.logged);
+        if self.request.atomic {
+            let fits = is_first || self.request.bytes <= room.min(target);
+            return if fits { (rest.len(), self.request.bytes) } else { (0, 0) };
+        }
+        let mut bytes = 0;
+        let mut count = 0;
+        for operation in rest {
+            let limit =
+                if is_first && count == 0 { room.max(operation.len()) } else { room.min(target) };
+            if bytes + operation.len() > limit {
+                break;
+            }
+            bytes += operation.len();
+            count += 1;
+        }
+        (count, bytes)
+    }
+
+    fn answer(self, unsynced: &mut Vec<Unsynced>) {
+        let answer = WriteAnswer {
+            outcomes: self.outcomes,
+            epoch: self.epoch,
+            seq: self.seq,
+            repeated: false,
+        };
+        deliver(self.responder, self.request.durability, answer, unsynced);
+    }
+
+    /// Answers a request whose key is already spent: with its first answer, or a refusal.
+    fn answer_repetition(self, machine: &Machine, unsynced: &mut Vec<Unsynced>) {
+        let Some((key, digest)) = self.request.idempotency else { return };
+        let answer = match recall(machine.store(), &key) {
+            Ok(Some(known)) if known.digest == digest => known.answer(),
+            Ok(_) => None,
+            Err(error) => {
+                let reason = WriteError::Wedged { reason: error.to_string() };
+                let _ = self.responder.send(Err(reason));
+                return;
+            }
+        };
+        match answer {
+            Some(answer) => deliver(self.responder, self.request.durability, answer, unsynced),
+            None => {
+                let _ = self.responder.send(Err(WriteError::IdempotencyMismatch { key }));
+            }
+        }
+    }
+}
+
+fn deliver(
+    responder: Responder,
+    durability: Durability,
+    answer: WriteAnswer,
+    unsynced: &mut Vec<Unsynced>,
+) {
+    match durability {
+        // A caller that no longer waits needs no answer.
+        Durability::Buffered => drop(responder.send(Ok(answer))),
+        Durability::Sync => unsynced.push(Unsynced { responder, answer }),
+    }
+}
+
+fn encode_shares(now: Timestamp, shares: &[Share]) -> Vec<u8> {
+    let bytes: usize = shares
+        .iter()
+        .map(|share| {
+            let key = share.active.request.idempotency.as_ref().map_or(0, |(key, _)| key.len());
+            share.active.request.bytes + key + REQUEST_FRAME_BYTES
+        })
+        .sum();
+    let requests = shares.iter().map(|share| {
+        let Prepared { operations, atomic, idempotency, .. } = &share.active.request;
+        let (start, end) = (share.active.logged, share.active.logged + share.operations);
+        EncodedRequest {
+            atomic: *atomic,
+            idempotency: idempotency.as_ref().map(|(key, digest)| LoggedKey {
+                key,
+                digest: *digest,
+                total: operations.len() as u64,
+                offset: start as u64,
+            }),
+            operations: operations.get(start..end).unwrap_or_default(),
+        }
+    });
+    encode_batch(now, requests, bytes)
+}
