@@ -1,1 +1,32 @@
 //! Vector index: an exactly scanned flat tail and immutable HNSW segments.
+//!
+//! One [`VectorIndex`] holds one named vector of one shard replica. Recent vectors are in the
+//! *tail*, which every search scans exactly. A background thread turns the tail into immutable
+//! *segments* on disk, which are mapped, checked by checksum when opened, and walked as graphs.
+//! The index is never the truth: it can be rebuilt from the shard's records at any time.
+
+mod bits;
+mod build;
+mod config;
+mod engine;
+mod error;
+mod files;
+mod graph;
+mod index;
+mod metric;
+mod nearest;
+mod ranker;
+mod request;
+mod search;
+mod segment;
+mod snapshot;
+mod stats;
+mod tail;
+
+pub use self::{
+    config::{IndexConfig, IndexKind, MAX_EF, MAX_M, RestartState, Row},
+    error::{FlushError, InsertError, OpenError, SearchError},
+    index::VectorIndex,
+    request::{Hit, SearchAnswer, SearchRequest, Strategy},
+    stats::IndexStats,
+};

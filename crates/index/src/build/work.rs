@@ -1,0 +1,247 @@
+//! Building one segment.
+
+use std::{fs, sync::atomic::Ordering};
+
+use parking_lot::RwLockReadGuard;
+
+use super::{BuildError, plan::Plan};
+use crate::{
+    config::IndexKind,
+    engine::Shared,
+    files::{manifest::Manifest, manifest::SegmentEntry, sync_dir},
+    graph::{Links, MAX_ROWS, native::Builder, order::insertion_order, repair},
+    metric::Lane,
+    segment::{Content, Segment, write_graph, write_rows},
+    tail::BlockRows,
+};
+
+/// Rows added between two looks at whether the index is closing.
+const LOOK_EVERY: usize = 64;
+
+/// What a build made.
+pub(crate) struct Built<T> {
+    /// `None` when every row was dead.
+    pub(crate) segment: Option<Segment<T>>,
+}
+
+/// Where new rows come from.
+enum Origin<'a, T> {
+    Segment(&'a Segment<T>),
+    Block(RwLockReadGuard<'a, BlockRows<T>>),
+}
+
+impl<T: Lane> Origin<'_, T> {
+    fn ranking(&self) -> &[T] {
+        match self {
+            Self::Segment(segment) => segment.ranking(),
+            Self::Block(rows) => rows.ranking(),
+        }
+    }
+
+    fn key(&self, row: usize) -> u64 {
+        match self {
+            Self::Segment(segment) => segment.key(row),
+            Self::Block(rows) => rows.keys().get(row).copied(),
+        }
+        .unwrap_or_default()
+    }
+
+    fn id(&self, row: usize) -> &str {
+        match self {
+            Self::Segment(segment) => segment.id(row),
+            Self::Block(rows) => rows.id(row),
+        }
+        .unwrap_or_default()
+    }
+
+    fn stored(&self, row: usize) -> &[T] {
+        match self {
+            Self::Segment(segment) => segment.stored(row),
+            Self::Block(rows) => rows.stored(row),
+        }
+        .unwrap_or_default()
+    }
+}
+
+/// A row of an origin.
+#[derive(Clone, Copy)]
+struct Place {
+    origin: u32,
+    row: u32,
+}
+
+/// The rows of the new segment: those of the base as they are, then the new ones.
+struct Rows<'a, T> {
+    base: Option<&'a Segment<T>>,
+    origins: Vec<Origin<'a, T>>,
+    places: Vec<Place>,
+}
+
+impl<'a, T: Lane> Rows<'a, T> {
+    fn collect(plan: &'a Plan<T>) -> Self {
+        let base = plan.base.as_deref();
+        let mut rows = Self { base, origins: Vec::new(), places: Vec::new() };
+        for segment in &plan.replaced {
+            if base.is_some_and(|base| base.number == segment.number) {
+                continue;
+            }
+            rows.take((0..segment.rows()).filter(|&row| !segment.dead.is_dead(row)));
+            rows.origins.push(Origin::Segment(segment));
+        }
+        for block in &plan.blocks {
+            let guard = block.read();
+            rows.take((0..guard.len()).filter(|&row| !block.dead.is_dead(row)));
+            rows.origins.push(Origin::Block(guard));
+        }
+        rows
+    }
+
+    /// Adds rows of the origin that is pushed next.
+    fn take(&mut self, live: impl Iterator<Item = usize>) {
+        let origin = u32::try_from(self.origins.len()).unwrap_or(u32::MAX);
+        self.places
+            .extend(live.map(|row| Place { origin, row: u32::try_from(row).unwrap_or(u32::MAX) }));
+    }
+
+    fn base_rows(&self) -> usize {
+        self.base.map_or(0, Segment::rows)
+    }
+
+    /// Appends the ranking rows of what is not in the base.
+    fn new_ranking(&self, lanes: usize, matrix: &mut Vec<T>) {
+        matrix.reserve(self.places.len() * lanes);
+        let matrices: Vec<&[T]> = self.origins.iter().map(Origin::ranking).collect();
+        for place in &self.places {
+            let start = place.row as usize * lanes;
+            let row = matrices
+                .get(place.origin as usize)
+                .and_then(|ranking| ranking.get(start..start + lanes));
+            matrix.extend_from_slice(row.unwrap_or_default());
+        }
+    }
+
+    fn place(&self, row: usize) -> Option<(&Origin<'a, T>, usize)> {
+        let place = self.places.get(row.checked_sub(self.base_rows())?)?;
+        Some((self.origins.get(place.origin as usize)?, place.row as usize))
+    }
+}
+
+impl<T: Lane> Content<T> for Rows<'_, T> {
+    fn rows(&self) -> usize {
+        self.base_rows() + self.places.len()
+    }
+
+    fn key(&self, row: usize) -> u64 {
+        if let Some(key) = self.base.and_then(|base| base.key(row)) {
+            return key;
+        }
+        self.place(row).map_or(0, |(origin, row)| origin.key(row))
+    }
+
+    fn id(&self, row: usize) -> &str {
+        if let Some(id) = self.base.and_then(|base| base.id(row)) {
+            return id;
+        }
+        self.place(row).map_or("", |(origin, row)| origin.id(row))
+    }
+
+    fn stored(&self, row: usize) -> &[T] {
+        if let Some(stored) = self.base.and_then(|base| base.stored(row)) {
+            return stored;
+        }
+        self.place(row).map_or(&[], |(origin, row)| origin.stored(row))
+    }
+}
+
+/// Builds what a plan asks for, up to a durable manifest that names it.
+pub(super) fn build<T: Lane>(shared: &Shared<T>, plan: &Plan<T>) -> Result<Built<T>, BuildError> {
+    let mut rows = Rows::collect(plan);
+    let mut manifest = match Manifest::read(&shared.dir)? {
+        Some(manifest) => manifest,
+        None => Manifest::new(&shared.config),
+    };
+    let number = manifest.next_segment;
+    let segment = if rows.rows() == 0 {
+        None
+    } else {
+        if rows.rows() > MAX_ROWS {
+            return Err(BuildError::TooMany { rows: rows.rows(), limit: MAX_ROWS });
+        }
+        Some(build_segment(shared, &mut rows, number)?)
+    };
+    manifest.next_segment = number + 1;
+    manifest.covered_below = plan.covered_below;
+    manifest.segments.retain(|entry| !plan.replaced.iter().any(|old| old.number == entry.number));
+    manifest.segments.extend(segment.as_ref().map(Segment::entry));
+    manifest.write(&shared.dir)?;
+    Ok(Built { segment })
+}
+
+fn build_segment<T: Lane>(
+    shared: &Shared<T>,
+    rows: &mut Rows<'_, T>,
+    number: u64,
+) -> Result<Segment<T>, BuildError> {
+    let ranker = &shared.ranker;
+    let mut graph = false;
+    if let Some(metric) = ranker.metric() {
+        let mut ranking: Vec<T> = Vec::new();
+        rows.new_ranking(ranker.lanes(), &mut ranking);
+        let order = insertion_order(metric, &ranking);
+        let places: Vec<Place> =
+            order.iter().filter_map(|&row| rows.places.get(row as usize).copied()).collect();
+        rows.places = places;
+        ranking.clear();
+        if let Some(base) = rows.base {
+            ranking.extend_from_slice(base.ranking());
+        }
+        rows.new_ranking(ranker.lanes(), &mut ranking);
+        let links = build_links(shared, rows, &ranking, number)?;
+        graph = links.is_some();
+        write_graph(&shared.dir, number, ranker, &ranking, links.as_ref().map(Links::view))?;
+    }
+    write_rows(&shared.dir, number, ranker.stored(), rows)?;
+    sync_dir(&shared.dir)?;
+    let entry = SegmentEntry { number, rows: rows.rows() as u64, graph };
+    Ok(Segment::open(&shared.dir, &entry, ranker, shared.config.resident_rows)?)
+}
+
+/// The graph of the new segment; `None` where a scan does.
+fn build_links<T: Lane>(
+    shared: &Shared<T>,
+    rows: &Rows<'_, T>,
+    ranking: &[T],
+    number: u64,
+) -> Result<Option<Links>, BuildError> {
+    let IndexKind::Hnsw { m, ef_construction, .. } = shared.config.kind else { return Ok(None) };
+    let Some(metric) = shared.ranker.metric() else { return Ok(None) };
+    if rows.rows() < shared.config.graph_from {
+        return Ok(None);
+    }
+    let scratch = shared.dir.join(format!("segment-{number}.native.tmp"));
+    let lanes = metric.lanes();
+    let base = rows.base.and_then(|base| Some((base.links()?, base.ranking())));
+    let mut builder = match base {
+        Some((links, base_ranking)) => Builder::resume(
+            metric.clone(),
+            ef_construction,
+            rows.rows(),
+            links,
+            base_ranking,
+            &scratch,
+        )?,
+        None => Builder::new(metric.clone(), m, ef_construction, rows.rows(), &scratch)?,
+    };
+    let new = ranking.get(rows.base_rows() * lanes..).unwrap_or_default();
+    for (count, row) in new.chunks_exact(lanes).enumerate() {
+        if count.is_multiple_of(LOOK_EVERY) && shared.stop.load(Ordering::Acquire) {
+            let _ = fs::remove_file(&scratch);
+            return Err(BuildError::Stopped);
+        }
+        builder.add(row)?;
+    }
+    let mut links = builder.finish(m)?;
+    let unreached = repair(&mut links);
+    tracing::debug!(rows = rows.rows(), unreached, orphans = links.orphans.len(), "built a graph");
+    Ok(Some(links))
+}

@@ -1,0 +1,91 @@
+//! What an index is told when it is opened.
+
+use hvs_geometry::{Precision, Space};
+
+/// How vectors are found in durable segments. The tail of recent vectors is always scanned exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexKind {
+    /// A navigable graph over each segment. A space that is not a metric (Lorentzian) has no use
+    /// for a graph and is scanned, whatever is asked here.
+    Hnsw {
+        /// Neighbours kept per vector on the upper layers; the base layer keeps twice as many.
+        m: usize,
+        /// Candidates examined when a vector is linked into the graph.
+        ef_construction: usize,
+        /// Candidates examined by a search that does not say how many.
+        ef_search: usize,
+    },
+    /// No graph: every search is exact and costs one pass over the vectors.
+    Flat,
+}
+
+impl Default for IndexKind {
+    fn default() -> Self {
+        Self::Hnsw { m: 16, ef_construction: 128, ef_search: 64 }
+    }
+}
+
+/// The largest `m` that is accepted: beyond it a graph costs more than the vectors.
+pub const MAX_M: usize = 256;
+/// The largest `ef_construction`, `ef_search` and per-query `ef`.
+pub const MAX_EF: usize = 65_536;
+
+/// Everything that decides how an index behaves.
+#[derive(Debug, Clone)]
+pub struct IndexConfig {
+    /// The space whose distance ranks the vectors.
+    pub space: Space,
+    /// What a coordinate is stored in.
+    pub precision: Precision,
+    /// Graph or scan.
+    pub kind: IndexKind,
+    /// Vectors in the tail that start a background build.
+    pub tail_limit: usize,
+    /// Segments of fewer live vectors than this are scanned instead of linked into a graph.
+    pub graph_from: usize,
+    /// Segments beside the largest one that are tolerated before they are merged.
+    pub small_segments: usize,
+    /// The most hits that one search returns.
+    pub max_hits: usize,
+    /// Keep the ranking rows in anonymous memory with huge pages instead of in the page cache.
+    /// Searches of large indexes are faster; it costs `rows * lanes * 4` (or 8) bytes.
+    pub resident_rows: bool,
+}
+
+impl IndexConfig {
+    /// The defaults for a space: HNSW, f32, a tail of 16,384.
+    #[must_use]
+    pub fn new(space: Space) -> Self {
+        Self {
+            space,
+            precision: Precision::F32,
+            kind: IndexKind::default(),
+            tail_limit: 16_384,
+            graph_from: 2_048,
+            small_segments: 4,
+            max_hits: 100_000,
+            resident_rows: true,
+        }
+    }
+}
+
+/// One vector as the caller's records hold it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Position in the shard's order of writes; larger is newer.
+    pub key: u64,
+    /// The record's id.
+    pub id: String,
+    /// Coordinates in storage form (`Space::to_storage`).
+    pub vector: Vec<f64>,
+}
+
+/// What the caller's records know and the segment files do not.
+#[derive(Debug, Clone, Default)]
+pub struct RestartState {
+    /// Vectors with keys from `VectorIndex::covered` on, in increasing order of their keys. Rows
+    /// below that are accepted and skipped.
+    pub tail: Vec<Row>,
+    /// Keys that were removed, in any order; unknown ones are ignored.
+    pub dead: Vec<u64>,
+}

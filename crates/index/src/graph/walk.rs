@@ -1,0 +1,262 @@
+//! Finding near rows by following links.
+
+use std::time::Instant;
+
+use super::{LinksView, NONE};
+use crate::metric::{
+    Lane,
+    kernel::{Kernel, prefetch},
+};
+
+/// Marks a pool entry whose links were followed.
+const FOLLOWED: u32 = 1 << 31;
+/// Rows followed between two looks at the clock.
+const CLOCK_EVERY: u32 = 64;
+
+/// A row and its rank.
+#[derive(Debug, Clone, Copy)]
+struct Seen<T> {
+    rank: T,
+    slot: u32,
+}
+
+/// What a walk needs besides the graph, kept between walks.
+pub(crate) struct Scratch<T> {
+    visited: Vec<u64>,
+    touched: Vec<u32>,
+    pool: Vec<Seen<T>>,
+    within: Vec<Seen<T>>,
+    slots: Vec<u32>,
+    ranks: Vec<T>,
+}
+
+impl<T> Default for Scratch<T> {
+    fn default() -> Self {
+        Self {
+            visited: Vec::new(),
+            touched: Vec::new(),
+            pool: Vec::new(),
+            within: Vec::new(),
+            slots: Vec::new(),
+            ranks: Vec::new(),
+        }
+    }
+}
+
+impl<T: Lane> Scratch<T> {
+    fn begin(&mut self, rows: usize) {
+        for slot in self.touched.drain(..) {
+            if let Some(word) = self.visited.get_mut(slot as usize / 64) {
+                *word = 0;
+            }
+        }
+        if self.visited.len() < rows.div_ceil(64) {
+            self.visited.resize(rows.div_ceil(64), 0);
+        }
+        self.pool.clear();
+        self.within.clear();
+    }
+
+    /// Whether the slot had not been visited before; marks it.
+    #[inline]
+    fn visit(&mut self, slot: u32) -> bool {
+        let Some(word) = self.visited.get_mut(slot as usize / 64) else { return false };
+        let bit = 1_u64 << (slot % 64);
+        if *word & bit != 0 {
+            return false;
+        }
+        *word |= bit;
+        self.touched.push(slot);
+        true
+    }
+
+    /// Collects into `slots` those of `links` that had not been visited.
+    #[inline]
+    fn fresh(&mut self, links: &[u32]) {
+        self.slots.clear();
+        for &link in links {
+            if link == NONE {
+                break;
+            }
+            if self.visit(link) {
+                self.slots.push(link);
+            }
+        }
+    }
+
+    /// What the last walk found, nearest first.
+    pub(crate) fn found(&self) -> impl Iterator<Item = (T, u32)> {
+        self.pool.iter().map(|seen| (seen.rank, seen.slot & !FOLLOWED))
+    }
+
+    /// What the last flood found, in no order.
+    pub(crate) fn flooded(&self) -> impl Iterator<Item = (T, u32)> {
+        self.within.iter().map(|seen| (seen.rank, seen.slot))
+    }
+}
+
+/// The deadline passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimedOut;
+
+/// One graph, its rows, and a query.
+pub(crate) struct Walk<'a, T> {
+    pub(crate) links: LinksView<'a>,
+    pub(crate) rows: &'a [T],
+    pub(crate) kernel: &'a dyn Kernel<T>,
+    pub(crate) query: &'a [T],
+    pub(crate) deadline: Option<Instant>,
+    /// Distances computed.
+    pub(crate) computed: usize,
+}
+
+impl<T: Lane> Walk<'_, T> {
+    /// Fills the scratch's pool with the `ef` nearest rows that links lead to. Rows whose rank is
+    /// at most `within` are collected besides.
+    pub(crate) fn nearest(
+        &mut self,
+        ef: usize,
+        within: Option<T>,
+        scratch: &mut Scratch<T>,
+    ) -> Result<(), TimedOut> {
+        scratch.begin(self.links.rows());
+        if self.links.rows() == 0 {
+            return Ok(());
+        }
+        let entry = self.descend(scratch);
+        scratch.begin(self.links.rows());
+        scratch.slots.clear();
+        for start in std::iter::once(entry).chain(self.links.orphans.iter().copied()) {
+            if scratch.visit(start) {
+                scratch.slots.push(start);
+            }
+        }
+        let mut next = 0;
+        self.rank_slots(scratch);
+        self.take(ef, within, scratch, &mut next);
+        next = 0;
+        let mut followed = 0;
+        while let Some(seen) = scratch.pool.get_mut(next) {
+            if seen.slot & FOLLOWED != 0 {
+                next += 1;
+                continue;
+            }
+            let slot = seen.slot;
+            seen.slot |= FOLLOWED;
+            next += 1;
+            scratch.fresh(self.links.base_of(slot));
+            self.rank_slots(scratch);
+            self.take(ef, within, scratch, &mut next);
+            if let Some(seen) = scratch.pool.get(next) {
+                prefetch(self.links.base_of(seen.slot & !FOLLOWED));
+            }
+            followed += 1;
+            self.check_clock(followed)?;
+        }
+        Ok(())
+    }
+
+    /// Collects, beyond what `nearest` collected, every row of rank at most `within` that links
+    /// between such rows lead to, but stops when there are more than `most`.
+    pub(crate) fn flood(
+        &mut self,
+        within: T,
+        most: usize,
+        scratch: &mut Scratch<T>,
+    ) -> Result<(), TimedOut> {
+        let mut next = 0;
+        let mut followed = 0;
+        while let Some(&Seen { slot, .. }) = scratch.within.get(next) {
+            if scratch.within.len() > most {
+                return Ok(());
+            }
+            next += 1;
+            scratch.fresh(self.links.base_of(slot));
+            self.rank_slots(scratch);
+            for (&slot, &rank) in scratch.slots.iter().zip(&scratch.ranks) {
+                if rank <= within {
+                    scratch.within.push(Seen { rank, slot });
+                }
+            }
+            followed += 1;
+            self.check_clock(followed)?;
+        }
+        Ok(())
+    }
+
+    /// The row on the base layer that the upper layers lead to.
+    fn descend(&mut self, scratch: &mut Scratch<T>) -> u32 {
+        let mut best = self.links.shape.entry;
+        scratch.slots.clear();
+        scratch.slots.push(best);
+        self.rank_slots(scratch);
+        let mut best_rank = scratch.ranks.first().copied().unwrap_or(T::MAX);
+        for layer in (1..=self.links.shape.top).rev() {
+            loop {
+                scratch.fresh(self.links.upper_of(best, layer));
+                self.rank_slots(scratch);
+                let before = best;
+                for (&slot, &rank) in scratch.slots.iter().zip(&scratch.ranks) {
+                    if rank < best_rank {
+                        (best, best_rank) = (slot, rank);
+                    }
+                }
+                if best == before {
+                    break;
+                }
+            }
+        }
+        best
+    }
+
+    /// Ranks what is in `slots`.
+    #[inline]
+    fn rank_slots(&mut self, scratch: &mut Scratch<T>) {
+        self.computed += scratch.slots.len();
+        self.kernel.gather(self.query, self.rows, &scratch.slots, &mut scratch.ranks);
+    }
+
+    /// Moves ranked slots into the pool, and `next` back to the first that came before it.
+    #[inline]
+    fn take(&self, ef: usize, within: Option<T>, scratch: &mut Scratch<T>, next: &mut usize) {
+        if let Some(within) = within {
+            for (&slot, &rank) in scratch.slots.iter().zip(&scratch.ranks) {
+                if rank <= within {
+                    scratch.within.push(Seen { rank, slot });
+                }
+            }
+        }
+        let pool = &mut scratch.pool;
+        let mut worst = if pool.len() < ef { T::INFINITY } else { pool_worst(pool) };
+        for (&slot, &rank) in scratch.slots.iter().zip(&scratch.ranks) {
+            if rank >= worst {
+                continue;
+            }
+            let position = pool.partition_point(|seen| seen.rank <= rank);
+            if pool.len() >= ef {
+                pool.pop();
+            }
+            pool.insert(position.min(pool.len()), Seen { rank, slot });
+            *next = (*next).min(position);
+            if pool.len() >= ef {
+                worst = pool_worst(pool);
+            }
+        }
+    }
+
+    #[inline]
+    fn check_clock(&self, followed: u32) -> Result<(), TimedOut> {
+        if followed.is_multiple_of(CLOCK_EVERY)
+            && let Some(deadline) = self.deadline
+            && Instant::now() >= deadline
+        {
+            return Err(TimedOut);
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn pool_worst<T: Lane>(pool: &[Seen<T>]) -> T {
+    pool.last().map_or(T::INFINITY, |seen| seen.rank)
+}

@@ -1,0 +1,177 @@
+//! The index as its users see it.
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use hvs_geometry::Precision;
+
+use crate::{
+    config::{IndexConfig, IndexKind, MAX_EF, MAX_M, RestartState},
+    engine::{Engine, TypedEngine},
+    error::{FlushError, InsertError, OpenError, SearchError},
+    files::{io_error, manifest::Manifest, sync_dir},
+    request::{SearchAnswer, SearchRequest},
+    segment::{graph_path, rows_path},
+    stats::IndexStats,
+};
+
+/// One named vector of one shard replica.
+///
+/// All methods take `&self` and may be called from any thread. Searches never wait for writers;
+/// writers wait for each other.
+pub struct VectorIndex {
+    engine: Box<dyn Engine>,
+}
+
+impl VectorIndex {
+    /// The key below which every row is in durable segments of a directory: what `open` wants as
+    /// the tail starts there. 0 for a directory without an index.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] and [`OpenError::Format`] for a manifest that cannot be used,
+    /// [`OpenError::Io`] when it cannot be read.
+    pub fn covered(dir: &Path) -> Result<u64, OpenError> {
+        Ok(Manifest::read(dir)?.map_or(0, |manifest| manifest.covered_below))
+    }
+
+    /// Removes every file of an index, so that it can be built anew from records: the answer to
+    /// [`OpenError::Damaged`], [`OpenError::Format`] and [`OpenError::Mismatch`]. The manifest
+    /// goes first, so an interruption leaves an index that is empty rather than damaged.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`].
+    pub fn discard(dir: &Path) -> Result<(), OpenError> {
+        let manifest = Manifest::path(dir);
+        crate::files::remove_if_there(&manifest).map_err(io_error(&manifest))?;
+        if dir.is_dir() {
+            sync_dir(dir).map_err(io_error(dir))?;
+            remove_unreferenced(dir, &HashSet::new())?;
+        }
+        Ok(())
+    }
+
+    /// Opens the index in a directory, which is created if need be. Nothing else may have it open.
+    ///
+    /// # Errors
+    /// [`OpenError::Config`] for figures out of range, [`OpenError::Mismatch`] for files of
+    /// another space or precision, [`OpenError::Damaged`] when a file does not hold,
+    /// [`OpenError::Row`] when a row of the restart state cannot be inserted, and
+    /// [`OpenError::Io`].
+    pub fn open(dir: &Path, config: IndexConfig, state: RestartState) -> Result<Self, OpenError> {
+        check(&config)?;
+        fs::create_dir_all(dir).map_err(io_error(dir))?;
+        let fresh = Manifest::new(&config);
+        let manifest = Manifest::read(dir)?.unwrap_or_else(|| fresh.clone());
+        if manifest.space != fresh.space || manifest.precision != fresh.precision {
+            return Err(OpenError::Mismatch {
+                path: Manifest::path(dir),
+                found: format!("{} in {}", manifest.space, manifest.precision),
+                wanted: format!("{} in {}", fresh.space, fresh.precision),
+            });
+        }
+        let wanted: HashSet<PathBuf> = manifest
+            .segments
+            .iter()
+            .flat_map(|entry| [rows_path(dir, entry.number), graph_path(dir, entry.number)])
+            .collect();
+        remove_unreferenced(dir, &wanted)?;
+        let dir = dir.to_owned();
+        let engine: Box<dyn Engine> = match config.precision {
+            Precision::F32 => Box::new(TypedEngine::<f32>::open(dir, config, &manifest, state)?),
+            Precision::F64 => Box::new(TypedEngine::<f64>::open(dir, config, &manifest, state)?),
+        };
+        Ok(Self { engine })
+    }
+
+    /// Every key below it is in durable segments, or was dead when they were built.
+    pub fn covered_below(&self) -> u64 {
+        self.engine.covered_below()
+    }
+
+    /// Adds a vector in storage form; searches see it when this returns. To replace a record,
+    /// insert its new vector first, then remove the old key.
+    ///
+    /// # Errors
+    /// See [`InsertError`]; nothing has changed.
+    pub fn insert(&self, key: u64, id: &str, vector: &[f64]) -> Result<(), InsertError> {
+        self.engine.insert(key, id, vector)
+    }
+
+    /// Removes a vector; searches do not see it when this returns. Whether it was there.
+    pub fn remove(&self, key: u64) -> bool {
+        self.engine.remove(key)
+    }
+
+    /// Whether a row of this key is held, dead or alive. A removed key that is not held needs no
+    /// mention in a later [`RestartState`].
+    pub fn holds(&self, key: u64) -> bool {
+        self.engine.holds(key)
+    }
+
+    /// Finds what is near.
+    ///
+    /// # Errors
+    /// See [`SearchError`].
+    pub fn search(&self, request: &SearchRequest<'_>) -> Result<SearchAnswer, SearchError> {
+        self.engine.search(request)
+    }
+
+    /// Sets what is called, from the building thread, with the new `covered_below` whenever
+    /// segments were published. It must not call the index's `flush` or drop it.
+    pub fn on_covered(&self, callback: impl Fn(u64) + Send + Sync + 'static) {
+        self.engine.on_covered(Box::new(callback));
+    }
+
+    /// Waits until everything inserted before the call is in durable segments and no build runs.
+    ///
+    /// # Errors
+    /// [`FlushError::Build`] when a build failed, [`FlushError::Closing`] when the index closes.
+    pub fn flush(&self) -> Result<(), FlushError> {
+        self.engine.flush()
+    }
+
+    /// Counts and sizes.
+    pub fn stats(&self) -> IndexStats {
+        self.engine.stats()
+    }
+}
+
+impl std::fmt::Debug for VectorIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VectorIndex").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+fn check(config: &IndexConfig) -> Result<(), OpenError> {
+    let refuse = |reason: String| Err(OpenError::Config { reason });
+    if let IndexKind::Hnsw { m, ef_construction, ef_search } = config.kind {
+        if !(2..=MAX_M).contains(&m) {
+            return refuse(format!("m is {m}, it must be from 2 to {MAX_M}"));
+        }
+        for (name, ef) in [("ef_construction", ef_construction), ("ef_search", ef_search)] {
+            if !(1..=MAX_EF).contains(&ef) {
+                return refuse(format!("{name} is {ef}, it must be from 1 to {MAX_EF}"));
+            }
+        }
+    }
+    if config.tail_limit == 0 || config.max_hits == 0 {
+        return refuse("tail_limit and max_hits must be at least 1".to_owned());
+    }
+    Ok(())
+}
+
+/// Removes index files that the manifest does not name: leftovers of an interrupted build.
+fn remove_unreferenced(dir: &Path, wanted: &HashSet<PathBuf>) -> Result<(), OpenError> {
+    for entry in fs::read_dir(dir).map_err(io_error(dir))? {
+        let path = entry.map_err(io_error(dir))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_ours = name.starts_with("segment-") || name == "manifest.json.tmp";
+        if is_ours && !wanted.contains(&path) {
+            fs::remove_file(&path).map_err(io_error(&path))?;
+        }
+    }
+    Ok(())
+}

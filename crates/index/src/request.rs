@@ -1,0 +1,111 @@
+//! Searches and their answers.
+
+use std::{fmt, time::Instant};
+
+/// One search. `k`, `radius` or both limit the answer; with neither nothing is returned.
+#[derive(Clone, Copy)]
+pub struct SearchRequest<'a> {
+    /// The query in ambient coordinates of the index's space; the caller has validated it.
+    pub query: &'a [f64],
+    /// The most hits wanted. With a radius, 0 means all within it.
+    pub k: usize,
+    /// Only hits at most this far away, in the space's own distance.
+    pub radius: Option<f64>,
+    /// Candidates to examine in each graph, instead of the index's own figure.
+    pub ef: Option<usize>,
+    /// Whether every vector must be looked at.
+    pub exact: bool,
+    /// Only hits whose id passes.
+    pub accept: Option<&'a dyn Fn(&str) -> bool>,
+    /// When to give up.
+    pub deadline: Option<Instant>,
+    /// Whether hits carry their vectors.
+    pub with_vectors: bool,
+}
+
+impl<'a> SearchRequest<'a> {
+    /// The `k` nearest to `query`.
+    #[must_use]
+    pub fn nearest(query: &'a [f64], k: usize) -> Self {
+        Self {
+            query,
+            k,
+            radius: None,
+            ef: None,
+            exact: false,
+            accept: None,
+            deadline: None,
+            with_vectors: false,
+        }
+    }
+
+    /// Everything at most `radius` from `query`.
+    #[must_use]
+    pub fn within(query: &'a [f64], radius: f64) -> Self {
+        Self { radius: Some(radius), ..Self::nearest(query, 0) }
+    }
+}
+
+impl fmt::Debug for SearchRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SearchRequest")
+            .field("k", &self.k)
+            .field("radius", &self.radius)
+            .field("ef", &self.ef)
+            .field("exact", &self.exact)
+            .field("filtered", &self.accept.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One vector found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    /// The key given at insertion.
+    pub key: u64,
+    /// The record's id.
+    pub id: String,
+    /// The distance of the space, computed in f64 from the stored vector. In a Lorentzian space,
+    /// the magnitude of the interval; its kind is `hvs_geometry`'s to tell.
+    pub distance: f64,
+    /// The vector in storage form, when it was asked for.
+    pub vector: Option<Vec<f64>>,
+}
+
+/// How an answer was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// Every vector was compared.
+    Scan,
+    /// Graphs were walked, and the tail was scanned.
+    Graph,
+    /// Graphs were walked first, and too few of what they offered could be returned.
+    GraphThenScan,
+}
+
+impl Strategy {
+    /// The name used in explanations.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scan => "scan",
+            Self::Graph => "graph",
+            Self::GraphThenScan => "graph_then_scan",
+        }
+    }
+}
+
+/// What a search found, nearest first.
+#[derive(Debug, Clone)]
+pub struct SearchAnswer {
+    /// The hits; equal distances are in order of their keys.
+    pub hits: Vec<Hit>,
+    /// Whether every vector was looked at, so that nothing nearer can have been missed.
+    pub exact: bool,
+    /// Distances computed.
+    pub scanned: usize,
+    /// How it was found.
+    pub strategy: Strategy,
+    /// Whether more vectors lay within the radius than `IndexConfig::max_hits` lets through.
+    pub truncated: bool,
+}

@@ -1,0 +1,267 @@
+//! Answering one search from a snapshot.
+//!
+//! Segments are looked at before the tail, and the tail from old to new. A record is replaced by
+//! inserting its new row before the old one is removed, so a search that finds the old row dead
+//! still has the new one ahead of it, and no record is ever missing from both.
+
+mod gather;
+mod scan;
+
+use std::{sync::Arc, time::Instant};
+
+use arc_swap::ArcSwap;
+use hvs_geometry::Space;
+use parking_lot::Mutex;
+
+use self::gather::gather;
+use crate::{
+    config::MAX_EF,
+    error::SearchError,
+    graph::walk::{Scratch, TimedOut},
+    metric::Lane,
+    nearest::Nearest,
+    ranker::{Prepared, Ranker},
+    request::{SearchAnswer, SearchRequest, Strategy},
+    snapshot::{Snapshot, Source},
+};
+
+/// Candidates kept beyond k, because their ranks may be rounded and ids may occur twice.
+const SLACK: usize = 16;
+/// A graph is walked only with at most this many candidates; a scan costs less beyond.
+const MOST_WALKED: usize = 4_096;
+/// A walk compares about so many rows per candidate.
+const COMPARED_PER_CANDIDATE: usize = 32;
+/// A scan that cannot be proven with so many candidates to spare gives up proving: most rows are
+/// copies of each other.
+const MOST_SLACK: usize = 1 << 17;
+/// Times that a search starts over because blocks moved into segments while it ran.
+const RESTARTS: usize = 8;
+
+/// What searching needs from the index.
+pub(crate) struct Searcher<'a, T> {
+    pub(crate) space: &'a Space,
+    pub(crate) ranker: &'a Ranker<T>,
+    pub(crate) snapshot: &'a ArcSwap<Snapshot<T>>,
+    pub(crate) scratches: &'a Mutex<Vec<Scratch<T>>>,
+    pub(crate) ef_search: usize,
+    pub(crate) max_hits: usize,
+}
+
+/// A search in progress.
+struct Run<'r, T> {
+    request: &'r SearchRequest<'r>,
+    prepared: Prepared<T>,
+    sources: Vec<Source<T>>,
+    nearest: Nearest<T>,
+    /// The largest size of a row per component, over all sources.
+    reach: Vec<f64>,
+    computed: usize,
+    /// Whether a graph was walked.
+    walked: bool,
+    /// Whether a graph was scanned after a walk had offered too few.
+    rescanned: bool,
+    ranks: Vec<T>,
+}
+
+impl<T: Lane> Run<'_, T> {
+    fn accepts(&self, id: &str) -> bool {
+        self.request.accept.is_none_or(|accept| accept(id))
+    }
+
+    fn check_clock(&self) -> Result<(), TimedOut> {
+        match self.request.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(TimedOut),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<T: Lane> Searcher<'_, T> {
+    pub(crate) fn search(&self, request: &SearchRequest<'_>) -> Result<SearchAnswer, SearchError> {
+        let stored = self.validate(request)?;
+        if request.k == 0 && request.radius.is_none() {
+            return Ok(SearchAnswer {
+                hits: Vec::new(),
+                exact: true,
+                scanned: 0,
+                strategy: Strategy::Scan,
+                truncated: false,
+            });
+        }
+        let everything = request.k == 0;
+        let k = if everything { self.max_hits } else { request.k };
+        let mut exact = request.exact;
+        let mut rescanned = false;
+        let mut computed = 0;
+        let mut slack = SLACK + k / 8;
+        loop {
+            let prepared = self.ranker.prepare(&stored).map_err(|_| SearchError::OutOfRange)?;
+            let mut run = self
+                .run(request, prepared, k + slack, exact)
+                .map_err(|_: TimedOut| SearchError::Deadline { scanned: computed })?;
+            computed += run.computed;
+            let walked = run.walked;
+            rescanned |= run.rescanned;
+            let nearest = std::mem::replace(&mut run.nearest, Nearest::new(0, T::ZERO));
+            let dropped = nearest.dropped();
+            let bound = dropped
+                .then(|| self.ranker.at_least(&run.prepared, nearest.worst().to_f64(), &run.reach));
+            let (mut hits, missing) = gather(self.ranker, &run, nearest);
+            let in_reach = hits.len();
+            hits.truncate(k);
+            let proven = match (bound, hits.last()) {
+                (None, _) => true,
+                (Some(bound), Some(last)) => in_reach >= k && last.distance <= bound,
+                (Some(_), None) => false,
+            };
+            // A walk is trusted to have found the nearest, a scan is made to prove it; but
+            // neither may return fewer than there are.
+            let enough = hits.len() >= k || request.radius.is_some();
+            let settled = if walked { enough && (proven || in_reach >= k) } else { proven };
+            if settled || (!walked && slack > MOST_SLACK) {
+                return Ok(SearchAnswer {
+                    truncated: everything && (in_reach > k || dropped),
+                    hits,
+                    exact: !walked && proven,
+                    scanned: computed,
+                    strategy: match (walked, rescanned) {
+                        (true, _) => Strategy::Graph,
+                        (false, true) => Strategy::GraphThenScan,
+                        (false, false) => Strategy::Scan,
+                    },
+                });
+            }
+            if walked {
+                exact = true;
+                rescanned = true;
+            } else {
+                slack = slack.saturating_mul(4).max(missing);
+            }
+        }
+    }
+
+    /// The query in storage form.
+    fn validate(&self, request: &SearchRequest<'_>) -> Result<Vec<f64>, SearchError> {
+        let (found, wanted) = (request.query.len(), self.space.ambient());
+        if found != wanted {
+            return Err(SearchError::Length { found, wanted });
+        }
+        if let Some(index) = request.query.iter().position(|x| !x.is_finite()) {
+            return Err(SearchError::NotFinite { index });
+        }
+        if request.k > self.max_hits {
+            return Err(SearchError::TooMany { k: request.k, limit: self.max_hits });
+        }
+        if let Some(radius) = request.radius
+            && (radius.is_nan() || radius < 0.0)
+        {
+            return Err(SearchError::Radius { radius });
+        }
+        if let Some(ef) = request.ef
+            && !(1..=MAX_EF).contains(&ef)
+        {
+            return Err(SearchError::Ef { ef, limit: MAX_EF });
+        }
+        Ok(self.space.to_storage(request.query))
+    }
+
+    /// Fills the candidates from every source.
+    fn run<'r>(
+        &self,
+        request: &'r SearchRequest<'r>,
+        prepared: Prepared<T>,
+        capacity: usize,
+        exact: bool,
+    ) -> Result<Run<'r, T>, TimedOut> {
+        let mut run = Run {
+            request,
+            prepared,
+            sources: Vec::new(),
+            nearest: Nearest::new(0, T::ZERO),
+            reach: Vec::new(),
+            computed: 0,
+            walked: false,
+            rescanned: false,
+            ranks: Vec::new(),
+        };
+        for attempt in 0..=RESTARTS {
+            let snapshot = self.snapshot.load();
+            run.sources.clear();
+            run.reach.clear();
+            run.walked = false;
+            for segment in &snapshot.segments {
+                raise(&mut run.reach, segment.reach());
+            }
+            let limit = self.limit(&run);
+            run.nearest = Nearest::new(capacity, limit);
+            for segment in &snapshot.segments {
+                run.sources.push(Source::Segment(Arc::clone(segment)));
+                self.search_segment(&mut run, segment, exact)?;
+            }
+            let mut seen = None;
+            for block in &snapshot.blocks {
+                seen = Some(block.number);
+                self.scan_block(&mut run, block)?;
+            }
+            drop(snapshot);
+            if self.scan_newer(&mut run, seen)? || attempt == RESTARTS {
+                break;
+            }
+        }
+        Ok(run)
+    }
+
+    /// Scans blocks that were added since the snapshot was taken; false if some of them have
+    /// already moved into a segment that was not looked at.
+    fn scan_newer(&self, run: &mut Run<'_, T>, mut seen: Option<u64>) -> Result<bool, TimedOut> {
+        loop {
+            let snapshot = self.snapshot.load();
+            let scanned = seen;
+            let is_new = |number: u64| scanned.is_none_or(|scanned| number > scanned);
+            let mut newer = snapshot.blocks.iter().filter(|block| is_new(block.number)).peekable();
+            let Some(first) = newer.peek() else { return Ok(true) };
+            if first.number != seen.map_or(0, |seen| seen + 1) {
+                return Ok(false);
+            }
+            for block in newer {
+                seen = Some(block.number);
+                self.scan_block(run, block)?;
+            }
+        }
+    }
+
+    /// The largest rank of interest.
+    fn limit(&self, run: &Run<'_, T>) -> T {
+        match run.request.radius {
+            Some(radius) => {
+                let limit = self.ranker.key_limit(&run.prepared, radius, &run.reach);
+                T::from_f64(limit.min(T::MAX.to_f64()))
+            }
+            None => T::MAX,
+        }
+    }
+}
+
+/// Raises each figure to at least the other's; whether that changed one.
+fn raise(reach: &mut Vec<f64>, other: &[f64]) -> bool {
+    let mut changed = reach.len() < other.len();
+    if changed {
+        reach.resize(other.len(), 0.0);
+    }
+    for (figure, &other) in reach.iter_mut().zip(other) {
+        changed |= other > *figure;
+        *figure = figure.max(other);
+    }
+    changed
+}
+
+/// Whether walking a graph with `ef` candidates costs less than comparing all its rows.
+fn walk_pays(ef: usize, rows: usize) -> bool {
+    ef <= MOST_WALKED && ef.saturating_mul(COMPARED_PER_CANDIDATE) < rows
+}
+
+impl<T: Lane> Searcher<'_, T> {
+    fn base_ef(&self, k: usize, request: &SearchRequest<'_>) -> usize {
+        request.ef.unwrap_or(self.ef_search).max(k).max(1)
+    }
+}

@@ -1,0 +1,184 @@
+//! Looking at the rows of one source.
+
+use std::sync::Arc;
+
+use super::{Run, Searcher, raise, walk_pays};
+use crate::{
+    graph::walk::{Scratch, TimedOut},
+    metric::Lane,
+    nearest::Candidate,
+    ranker::Prepared,
+    segment::Segment,
+    snapshot::Source,
+    tail::Block,
+};
+
+/// Rows compared between two looks at the clock.
+const CHUNK: usize = 2_048;
+
+impl<T: Lane> Searcher<'_, T> {
+    /// Compares every row of a block, which becomes the run's newest source.
+    pub(super) fn scan_block(
+        &self,
+        run: &mut Run<'_, T>,
+        block: &Arc<Block<T>>,
+    ) -> Result<(), TimedOut> {
+        run.check_clock()?;
+        let source = u32::try_from(run.sources.len()).unwrap_or(u32::MAX);
+        run.sources.push(Source::Block(Arc::clone(block)));
+        let rows = block.read();
+        if raise(&mut run.reach, rows.reach()) && run.request.radius.is_some() {
+            let limit = self.limit(run);
+            run.nearest.set_limit(limit);
+        }
+        let mut ranks = std::mem::take(&mut run.ranks);
+        self.ranker.scan(&run.prepared, rows.ranking(), rows.all_stored(), &mut ranks);
+        run.computed += ranks.len();
+        let mut worst = run.nearest.worst();
+        for (row, (&rank, &key)) in ranks.iter().zip(rows.keys()).enumerate() {
+            if rank > worst || block.dead.is_dead(row) {
+                continue;
+            }
+            if run.request.accept.is_some() && !rows.id(row).is_some_and(|id| run.accepts(id)) {
+                continue;
+            }
+            let row = u32::try_from(row).unwrap_or(u32::MAX);
+            run.nearest.offer(Candidate { rank, key, source, row });
+            worst = run.nearest.worst();
+        }
+        run.ranks = ranks;
+        Ok(())
+    }
+
+    /// Searches the segment that is the run's newest source, by its graph if that pays.
+    pub(super) fn search_segment(
+        &self,
+        run: &mut Run<'_, T>,
+        segment: &Segment<T>,
+        exact: bool,
+    ) -> Result<(), TimedOut> {
+        if segment.live() == 0 {
+            return Ok(());
+        }
+        let ef = self.base_ef(run.request.k, run.request);
+        if exact || !segment.has_graph() || !walk_pays(ef, segment.rows()) {
+            return self.scan_segment(run, segment);
+        }
+        let mut scratch = self.scratches.lock().pop().unwrap_or_default();
+        let outcome = self.walk_segment(run, segment, ef, &mut scratch);
+        self.scratches.lock().push(scratch);
+        if outcome? {
+            run.walked = true;
+            return Ok(());
+        }
+        run.rescanned = true;
+        self.scan_segment(run, segment)
+    }
+
+    /// Walks a segment's graph until enough rows are found that may be returned; false if that
+    /// would cost more than a scan.
+    fn walk_segment(
+        &self,
+        run: &mut Run<'_, T>,
+        segment: &Segment<T>,
+        wanted: usize,
+        scratch: &mut Scratch<T>,
+    ) -> Result<bool, TimedOut> {
+        let limit = run.nearest_limit();
+        let mut offered = Vec::new();
+        // Dead rows take places in the pool.
+        let mut ef = wanted * segment.rows() / segment.live().max(1);
+        loop {
+            offered.clear();
+            let Prepared::Metric(query) = &run.prepared else { return Ok(false) };
+            let Some(mut walk) = segment.walk(self.ranker, &query.row) else { return Ok(false) };
+            walk.deadline = run.request.deadline;
+            walk.nearest(ef, limit, scratch)?;
+            if let Some(limit) = limit {
+                walk.flood(limit, self.max_hits, scratch)?;
+            }
+            run.computed += walk.computed;
+            let keys = segment.keys();
+            let mut offer = |rank: T, row: u32| {
+                let index = row as usize;
+                if segment.dead.is_dead(index) {
+                    return;
+                }
+                if let Some(accept) = run.request.accept
+                    && !segment.id(index).is_some_and(accept)
+                {
+                    return;
+                }
+                if let Some(&key) = keys.get(index) {
+                    offered.push((rank, key, row));
+                }
+            };
+            if limit.is_some() {
+                scratch.flooded().for_each(|(rank, row)| offer(rank, row));
+            } else {
+                scratch.found().for_each(|(rank, row)| offer(rank, row));
+            }
+            // Half of the candidates, and k of them, must be of use, unless there are no more:
+            // a filter that lets fewer through needs a larger pool for the same quality.
+            let needed = (wanted / 2).max(run.request.k).min(segment.live());
+            if limit.is_some() || offered.len() >= needed {
+                break;
+            }
+            let growth = (2 * wanted).div_ceil(offered.len().max(1)).clamp(2, 8);
+            ef = ef.saturating_mul(growth);
+            if !walk_pays(ef, segment.rows()) {
+                return Ok(false);
+            }
+        }
+        let source = u32::try_from(run.sources.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        for (rank, key, row) in offered {
+            if rank <= run.nearest.worst() {
+                run.nearest.offer(Candidate { rank, key, source, row });
+            }
+        }
+        Ok(true)
+    }
+
+    /// Compares every row of the segment that is the run's newest source.
+    fn scan_segment(&self, run: &mut Run<'_, T>, segment: &Segment<T>) -> Result<(), TimedOut> {
+        let source = u32::try_from(run.sources.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let (lanes, stored_len) = (self.ranker.lanes(), self.ranker.stored());
+        let (ranking, stored, keys) = (segment.ranking(), segment.all_stored(), segment.keys());
+        let mut ranks = std::mem::take(&mut run.ranks);
+        for start in (0..segment.rows()).step_by(CHUNK) {
+            run.check_clock()?;
+            let end = (start + CHUNK).min(segment.rows());
+            self.ranker.scan(
+                &run.prepared,
+                ranking.get(start * lanes..end * lanes).unwrap_or_default(),
+                stored.get(start * stored_len..end * stored_len).unwrap_or_default(),
+                &mut ranks,
+            );
+            run.computed += ranks.len();
+            let mut worst = run.nearest.worst();
+            let chunk_keys = keys.get(start..end).unwrap_or_default();
+            for (row, (&rank, &key)) in (start..end).zip(ranks.iter().zip(chunk_keys)) {
+                if rank > worst || segment.dead.is_dead(row) {
+                    continue;
+                }
+                if let Some(accept) = run.request.accept
+                    && !segment.id(row).is_some_and(accept)
+                {
+                    continue;
+                }
+                let row = u32::try_from(row).unwrap_or(u32::MAX);
+                run.nearest.offer(Candidate { rank, key, source, row });
+                worst = run.nearest.worst();
+            }
+        }
+        run.ranks = ranks;
+        Ok(())
+    }
+}
+
+impl<T: Lane> Run<'_, T> {
+    /// The rank of the radius, when there is one.
+    fn nearest_limit(&self) -> Option<T> {
+        self.request.radius.map(|_| self.nearest.limit())
+    }
+}

@@ -1,0 +1,31 @@
+//! What an index reports about itself.
+
+/// Counts and sizes. `live + dead` is the number of rows held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IndexStats {
+    /// Rows that searches can return.
+    pub live: usize,
+    /// Removed rows that still take space.
+    pub dead: usize,
+    /// Rows in the tail, dead ones included.
+    pub tail: usize,
+    /// Segments.
+    pub segments: usize,
+    /// Rows in the largest segment.
+    pub largest_segment: usize,
+    /// Bytes of stored vectors.
+    pub bytes_vectors: u64,
+    /// Bytes of ranking rows and graph links.
+    pub bytes_graph: u64,
+    /// Bytes of ids and their positions.
+    pub bytes_ids: u64,
+    /// Bytes that are in anonymous memory rather than mapped from files.
+    pub bytes_anonymous: u64,
+    /// Whether a segment is being built now.
+    pub building: bool,
+    /// Builds that were published since the index was opened.
+    pub builds: u64,
+    /// Builds that failed since the index was opened.
+    pub failed_builds: u64,
+}
