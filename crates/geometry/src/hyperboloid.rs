@@ -6,7 +6,9 @@
 //! form of the distance avoids every cancelling subtraction of large terms (on why that matters:
 //! Mishne et al. 2023, arXiv 2211.00181).
 
-use crate::numeric::{norm, norm_squared, sum_over};
+use crate::numeric::{
+    add_scaled, combined, difference, dot, norm, norm_squared, scaled, sinhc, sum_over,
+};
 use crate::space::Model;
 
 /// `x0 = √(1/c + |x|²)` of spatial coordinates.
@@ -74,4 +76,91 @@ fn ordered_half_sinh_squared(k: f64, near: (&[f64], f64), far: (&[f64], f64)) ->
         k * k * a * b * chord / 4.0
     };
     radial + angular
+}
+
+/// Splits a spatial vector at `x` into its radial length and its tangential rest, which the metric
+/// treats differently: radial lengths shrink by `cosh r`.
+fn split_radially(x: &[f64], v: &[f64]) -> (f64, Vec<f64>) {
+    let x_norm = norm(x);
+    if x_norm == 0.0 {
+        return (0.0, v.to_vec());
+    }
+    let radial = dot(x, v) / x_norm;
+    let mut rest = v.to_vec();
+    add_scaled(&mut rest, -radial / x_norm, x);
+    (radial, rest)
+}
+
+/// `v0 = x·v/x0` of a tangent vector given by its spatial coordinates.
+pub(crate) fn tangent_time(model: &Model, x: &[f64], v: &[f64]) -> f64 {
+    dot(x, v) / time(model, x)
+}
+
+/// Ambient coordinates of a tangent vector at `x` from spatial ones.
+pub(crate) fn lift_tangent(model: &Model, x: &[f64], mut v: Vec<f64>) -> Vec<f64> {
+    v.insert(0, tangent_time(model, x, &v));
+    v
+}
+
+/// `⟨u,v⟩` of tangent vectors at `x`: the tangential parts as they are, the radial ones over
+/// `cosh² r`, so that no large terms cancel.
+pub(crate) fn inner(model: &Model, x: &[f64], u: &[f64], v: &[f64]) -> f64 {
+    let (u_radial, u_rest) = split_radially(x, u);
+    let (v_radial, v_rest) = split_radially(x, v);
+    let cosh = (model.scale * norm(x)).hypot(1.0);
+    dot(&u_rest, &v_rest) + (u_radial / cosh) * (v_radial / cosh)
+}
+
+/// `exp_x(v) = cosh(t)·x + sinh(t)/t·v` with `t = √(c⟨v,v⟩)`.
+pub(crate) fn exp(model: &Model, x: &[f64], v: &[f64]) -> Vec<f64> {
+    let t = model.scale * inner(model, x, v, v).sqrt();
+    combined(t.cosh(), x, sinhc(t), v)
+}
+
+/// `log_x(y) = t/sinh(t)·(y - cosh(t)·x)` with `t = √c·d`, as `(y - x) - 2·sinh²(t/2)·x`, which
+/// does not cancel for near points.
+pub(crate) fn log(model: &Model, x: &[f64], y: &[f64]) -> Vec<f64> {
+    let key = half_sinh_squared(model, x, y);
+    let t = 2.0 * key.sqrt().asinh();
+    let mut direction = difference(y, x);
+    add_scaled(&mut direction, -2.0 * key, x);
+    scaled(1.0 / sinhc(t), &direction)
+}
+
+/// `v + c⟨y,v⟩/(1 - c⟨x,y⟩)·(x + y)`, where `⟨y,v⟩ = ⟨y-x,v⟩` and the divisor is
+/// `2·cosh²(√c·d/2)`.
+pub(crate) fn transport(model: &Model, x: &[f64], y: &[f64], v: &[f64]) -> Vec<f64> {
+    let key = half_sinh_squared(model, x, y);
+    let gap = difference(y, x);
+    let time_gap = sum_over(y, x, |q, p| (q - p) * (q + p)) / (time(model, y) + time(model, x));
+    let product = dot(&gap, v) - time_gap * tangent_time(model, x, v);
+    let mut result = v.to_vec();
+    let factor = model.c() * product / (2.0 * (1.0 + key));
+    add_scaled(&mut result, factor, x);
+    add_scaled(&mut result, factor, y);
+    result
+}
+
+/// `(sinh((1-t)s)·x + sinh(t·s)·y)/sinh(s)` with `s = √c·d`: for `t` in 0..1 all terms are positive
+/// combinations.
+pub(crate) fn geodesic(model: &Model, x: &[f64], y: &[f64], t: f64) -> Vec<f64> {
+    let s = 2.0 * half_sinh_squared(model, x, y).sqrt().asinh();
+    let (from, to) = geodesic_weights(s, t);
+    combined(from, x, to, y)
+}
+
+/// The weights `sinh((1-t)s)/sinh(s)` and `sinh(t·s)/sinh(s)`; `1-t` and `t` at zero.
+pub(crate) fn geodesic_weights(s: f64, t: f64) -> (f64, f64) {
+    let base = sinhc(s);
+    ((1.0 - t) * sinhc((1.0 - t) * s) / base, t * sinhc(t * s) / base)
+}
+
+/// The ball point `x/(1 + √c·x0)` of spatial coordinates.
+pub(crate) fn to_poincare(model: &Model, x: &[f64]) -> Vec<f64> {
+    scaled(1.0 / (1.0 + (model.scale * norm(x)).hypot(1.0)), x)
+}
+
+/// The Klein point `x/(√c·x0)` of spatial coordinates.
+pub(crate) fn to_klein(model: &Model, x: &[f64]) -> Vec<f64> {
+    scaled(1.0 / (model.scale * norm(x)).hypot(1.0), x)
 }

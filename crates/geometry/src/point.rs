@@ -278,6 +278,12 @@ impl Space {
         self.for_each_part(x, Model::check_domain)
     }
 
+    /// That every coordinate is finite and no part is farther out than `precision` can hold.
+    pub(crate) fn check_reach(&self, x: &[f64], precision: Precision) -> Result<(), PointError> {
+        self.check_finite(x)?;
+        self.for_each_part(x, |model, part| model.check_reach(part, precision))
+    }
+
     fn for_each_part(
         &self,
         x: &[f64],
@@ -348,7 +354,7 @@ impl Model {
         unit / self.scale
     }
 
-    fn tolerance(&self, precision: Precision) -> f64 {
+    pub(crate) fn tolerance(&self, precision: Precision) -> f64 {
         (64.0 + self.dimension as f64) * precision.epsilon()
     }
 
@@ -378,27 +384,11 @@ impl Model {
 
     fn validate(&self, x: &[f64], precision: Precision) -> Result<(), PointError> {
         self.check_domain(x)?;
+        self.check_reach(x, precision)?;
         match self.geometry {
-            Geometry::Euclidean => self.check_radius(norm(x), precision),
-            Geometry::Poincare | Geometry::Klein => {
-                let gap = self.boundary_gap(x);
-                if gap >= BOUNDARY_STEPS * precision.epsilon() {
-                    return Ok(());
-                }
-                let unit_radius = ((2.0 - gap) / gap).ln();
-                let halved = if self.geometry == Geometry::Klein { 0.5 } else { 1.0 };
-                let geometry = self.geometry;
-                Err(PointError::BeyondPrecision {
-                    geometry,
-                    precision,
-                    radius: halved * unit_radius / self.scale,
-                    limit: self.radius_limit(precision),
-                })
-            }
+            Geometry::Euclidean | Geometry::Poincare | Geometry::Klein => Ok(()),
             Geometry::Hyperboloid => {
-                let spatial = self.stored(x);
-                let expected = hyperboloid::time(self, spatial);
-                self.check_radius(hyperboloid::radius(self, spatial), precision)?;
+                let expected = hyperboloid::time(self, self.stored(x));
                 let found = x.first().copied().unwrap_or(f64::NAN);
                 self.check_equation("the time coordinate x0", found, expected, precision)
             }
@@ -406,15 +396,37 @@ impl Model {
                 self.check_equation("the norm", norm(x), 1.0 / self.scale, precision)
             }
             Geometry::Lorentzian => {
-                self.check_radius(lorentzian::rapidity(self, x), precision)?;
                 let expected = lorentzian::spatial_norm(self, x);
                 let found = norm(x.get(1..).unwrap_or(&[]));
-                self.check_equation(
-                    "the norm of the spatial coordinates",
-                    found,
-                    expected,
+                let quantity = "the norm of the spatial coordinates";
+                self.check_equation(quantity, found, expected, precision)
+            }
+        }
+    }
+
+    /// That the point is not farther out than `precision` can hold.
+    fn check_reach(&self, x: &[f64], precision: Precision) -> Result<(), PointError> {
+        match self.geometry {
+            Geometry::Spherical => Ok(()),
+            Geometry::Euclidean => self.check_radius(norm(x), precision),
+            Geometry::Hyperboloid => {
+                self.check_radius(hyperboloid::radius(self, self.stored(x)), precision)
+            }
+            Geometry::Lorentzian => self.check_radius(lorentzian::rapidity(self, x), precision),
+            Geometry::Poincare | Geometry::Klein => {
+                let gap = self.boundary_gap(x);
+                if gap >= BOUNDARY_STEPS * precision.epsilon() {
+                    return Ok(());
+                }
+                let half = if self.geometry == Geometry::Klein { 0.5 } else { 1.0 };
+                let radius = half * ((2.0 - gap) / gap.max(0.0)).ln() / self.scale;
+                let limit = self.radius_limit(precision);
+                Err(PointError::BeyondPrecision {
+                    geometry: self.geometry,
                     precision,
-                )
+                    radius,
+                    limit,
+                })
             }
         }
     }
