@@ -1,0 +1,489 @@
+//! Random operations on a shard and on a map in memory, which must agree on every answer.
+//!
+//! A failure prints its seed; `HVS_TEST_SEED=n` runs that one alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::{BTreeMap, HashMap};
+
+use hvs_geometry::Precision;
+use hvs_shard::{
+    Condition, Durability, Etag, Filter, MetadataEquals, NewRecord, Operation, Record,
+    ScrollRequest, SearchRequest, Shard, Timestamp, WriteAnswer, WriteError, WriteOutcome,
+    WriteRequest,
+};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+mod support;
+use support::{FLAT, Home, lift, write};
+
+const IDS: u32 = 150;
+const STEPS: usize = 400;
+const SEEDS: u64 = 12;
+
+#[test]
+fn a_shard_answers_like_a_map() {
+    let seeds = match std::env::var("HVS_TEST_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (0..SEEDS).collect(),
+    };
+    for seed in seeds {
+        println!("seed {seed}");
+        Run::new(seed).run();
+    }
+}
+
+#[derive(Clone)]
+struct Known {
+    record: NewRecord,
+    version: u64,
+    etag: Etag,
+    timestamp: Timestamp,
+}
+
+/// What the shard should be.
+#[derive(Default)]
+struct Model {
+    records: BTreeMap<String, Known>,
+    /// Of every id ever written, deleted ones included.
+    versions: HashMap<String, u64>,
+    requests: HashMap<String, (WriteRequest, WriteAnswer)>,
+    last_timestamp: Timestamp,
+    last_seq: u64,
+    epoch: u64,
+}
+
+struct Run {
+    rng: StdRng,
+    home: Home,
+    /// None only while it is being opened again.
+    shard: Option<Shard>,
+    model: Model,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut home = Home::new();
+        home.config.store.memtable_bytes = 1 << rng.random_range(12..20);
+        home.config.entry_target_bytes = 1 << rng.random_range(8..16);
+        home.config.retention.entries = rng.random_range(1..100);
+        home.config.tombstone_millis = u64::MAX;
+        let shard = Some(home.open());
+        Self { rng, home, shard, model: Model { epoch: 1, ..Model::default() } }
+    }
+
+    fn run(mut self) {
+        for step in 0..STEPS {
+            match self.rng.random_range(0..100) {
+                0..2 => self.reopen(),
+                2..6 => self.repeat(),
+                6..8 => self.misuse_a_key(),
+                _ => self.write_something(),
+            }
+            if step % 40 == 39 {
+                self.compare_everything();
+            }
+            self.compare_one_search();
+        }
+        self.compare_everything();
+        self.reopen();
+        self.compare_everything();
+        self.shard().flush().unwrap();
+        self.compare_everything();
+    }
+
+    fn shard(&self) -> &Shard {
+        self.shard.as_ref().unwrap()
+    }
+
+    fn reopen(&mut self) {
+        let old = self.shard.take().unwrap();
+        if self.rng.random_bool(0.5) {
+            old.close().unwrap();
+            assert!(matches!(write(&old, put_request("x")), Err(WriteError::Closed)));
+        }
+        // Every handle must be gone before the directory can be opened again.
+        drop(old);
+        self.shard = Some(self.home.open());
+        self.model.epoch += 1;
+        assert_eq!(self.shard().stats().epoch, self.model.epoch);
+    }
+
+    fn write_something(&mut self) {
+        let count = match self.rng.random_range(0..10) {
+            0 => self.rng.random_range(20..60),
+            1..4 => self.rng.random_range(2..8),
+            _ => 1,
+        };
+        let operations = (0..count).map(|_| self.operation()).collect();
+        let request = WriteRequest {
+            operations,
+            durability: if self.rng.random_bool(0.1) {
+                Durability::Sync
+            } else {
+                Durability::Buffered
+            },
+            atomic: self.rng.random_bool(0.3),
+            idempotency_key: self.rng.random_bool(0.2).then(|| self.new_key()),
+        };
+        match write(self.shard(), request.clone()) {
+            Ok(answer) => {
+                assert!(!answer.repeated);
+                self.check(&request, &answer);
+                if let Some(key) = request.idempotency_key.clone() {
+                    self.model.requests.insert(key, (request, answer));
+                }
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn new_key(&mut self) -> String {
+        format!("key-{}", self.rng.random::<u64>())
+    }
+
+    fn known_request(&mut self) -> Option<(WriteRequest, WriteAnswer)> {
+        let mut keys: Vec<&String> = self.model.requests.keys().collect();
+        keys.sort();
+        let key = keys.get(self.rng.random_range(0..keys.len().max(1)))?;
+        Some(self.model.requests[*key].clone())
+    }
+
+    fn repeat(&mut self) {
+        let Some((request, first)) = self.known_request() else { return };
+        let answer = write(self.shard(), request).unwrap();
+        assert!(answer.repeated);
+        assert_eq!(answer, WriteAnswer { repeated: true, ..first });
+    }
+
+    fn misuse_a_key(&mut self) {
+        let Some((mut request, _)) = self.known_request() else { return };
+        request.operations.push(Operation::Delete { id: "other".into(), condition: None });
+        let refused = write(self.shard(), request.clone());
+        let key = request.idempotency_key.unwrap();
+        assert_eq!(refused, Err(WriteError::IdempotencyMismatch { key }));
+    }
+
+    fn id(&mut self) -> String {
+        format!("id-{:03}", self.rng.random_range(0..IDS))
+    }
+
+    fn operation(&mut self) -> Operation {
+        let id = self.id();
+        let condition = match self.rng.random_range(0..10) {
+            0 => Some(Condition::IfAbsent),
+            1..3 => {
+                let wrong = Etag { epoch: 1, seq: self.rng.random_range(1..50), index: 0 };
+                let right = self.model.records.get(&id).map(|known| known.etag);
+                Some(Condition::IfMatch(right.unwrap_or(wrong)))
+            }
+            3 => Some(Condition::IfMatch(Etag { epoch: 9, seq: 1, index: 0 })),
+            _ => None,
+        };
+        if self.rng.random_bool(0.25) {
+            return Operation::Delete { id, condition };
+        }
+        let mut record = NewRecord::new(id, self.curved_point());
+        if self.rng.random_bool(0.5) {
+            let point = vec![self.coordinate(), self.coordinate()];
+            record.vectors.insert(FLAT.to_owned(), point);
+        }
+        if self.rng.random_bool(0.1) {
+            record.vectors.remove("");
+        }
+        if self.rng.random_bool(0.7) {
+            record.metadata.insert("bucket".into(), self.rng.random_range(0..5).into());
+        }
+        if self.rng.random_bool(0.3) {
+            record.region = Some(format!("region-{}", self.rng.random_range(0..3)));
+        }
+        if self.rng.random_bool(0.3) {
+            record.kind = "message".into();
+            record.partition_key = Some("mailbox".into());
+        }
+        Operation::Put { record, condition }
+    }
+
+    fn coordinate(&mut self) -> f64 {
+        self.rng.random_range(-2.0..2.0)
+    }
+
+    fn curved_point(&mut self) -> Vec<f64> {
+        lift([self.coordinate(), self.coordinate(), self.coordinate()])
+    }
+
+    /// Carries a request out on the model and compares the outcomes.
+    fn check(&mut self, request: &WriteRequest, answer: &WriteAnswer) {
+        assert_eq!(answer.epoch, self.model.epoch);
+        assert!(answer.seq > self.model.last_seq);
+        assert_eq!(answer.outcomes.len(), request.operations.len());
+        self.model.last_seq = answer.seq;
+        let (records, versions) = (self.model.records.clone(), self.model.versions.clone());
+        let mut failures = Vec::new();
+        for (operation, outcome) in request.operations.iter().zip(&answer.outcomes) {
+            let id = operation.id().to_owned();
+            let current = self.model.records.get(&id).map(|known| known.etag);
+            let (Operation::Put { condition, .. } | Operation::Delete { condition, .. }) =
+                operation;
+            let holds = match condition {
+                None => true,
+                Some(Condition::IfAbsent) => current.is_none(),
+                Some(Condition::IfMatch(etag)) => current == Some(*etag),
+            };
+            failures.push(!holds);
+            let version = self.model.versions.get(&id).copied().unwrap_or(0) + 1;
+            match (operation, outcome) {
+                _ if !holds => {
+                    // An etag of this very request is not known if the request was undone.
+                    if let WriteOutcome::ConditionFailed { current: found } = outcome {
+                        assert_eq!(found.is_some(), current.is_some());
+                        assert!(request.atomic || *found == current);
+                    } else {
+                        panic!("{operation:?} has {outcome:?}, current is {current:?}");
+                    }
+                }
+                (_, WriteOutcome::NotApplied) => {
+                    assert!(request.atomic);
+                    self.apply_unseen(operation, version);
+                }
+                (
+                    Operation::Put { record, .. },
+                    WriteOutcome::Put { etag, version: found, timestamp, created },
+                ) => {
+                    assert_eq!((*found, *created), (version, current.is_none()));
+                    self.tick(*timestamp, *etag, answer);
+                    let known = Known {
+                        record: record.clone(),
+                        version,
+                        etag: *etag,
+                        timestamp: *timestamp,
+                    };
+                    self.model.records.insert(id.clone(), known);
+                    self.model.versions.insert(id, version);
+                }
+                (
+                    Operation::Delete { .. },
+                    WriteOutcome::Deleted { etag, version: found, timestamp },
+                ) => {
+                    assert!(current.is_some());
+                    assert_eq!(*found, version);
+                    self.tick(*timestamp, *etag, answer);
+                    self.model.records.remove(&id);
+                    self.model.versions.insert(id, version);
+                }
+                (Operation::Delete { .. }, WriteOutcome::NotFound) => assert!(current.is_none()),
+                _ => panic!("{operation:?} has {outcome:?}"),
+            }
+        }
+        let undone = answer.outcomes.contains(&WriteOutcome::NotApplied)
+            || request.atomic && failures.contains(&true);
+        if undone {
+            assert!(failures.contains(&true), "nothing failed");
+            for (failed, outcome) in failures.iter().zip(&answer.outcomes) {
+                assert_eq!(*failed, *outcome != WriteOutcome::NotApplied);
+            }
+            self.model.records = records;
+            self.model.versions = versions;
+        }
+    }
+
+    /// What an operation of a request that is then undone would have done.
+    fn apply_unseen(&mut self, operation: &Operation, version: u64) {
+        let id = operation.id().to_owned();
+        match operation {
+            Operation::Put { record, .. } => {
+                // An etag that no condition of this test asks for.
+                let etag = Etag { epoch: u64::MAX, seq: version, index: 0 };
+                let timestamp = Timestamp::default();
+                let known = Known { record: record.clone(), version, etag, timestamp };
+                self.model.records.insert(id.clone(), known);
+                self.model.versions.insert(id, version);
+            }
+            Operation::Delete { .. } => {
+                if self.model.records.remove(&id).is_some() {
+                    self.model.versions.insert(id, version);
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, timestamp: Timestamp, etag: Etag, answer: &WriteAnswer) {
+        assert!(timestamp > self.model.last_timestamp, "the clock went back");
+        self.model.last_timestamp = timestamp;
+        assert_eq!(etag.epoch, answer.epoch);
+        assert!(etag.seq <= answer.seq);
+    }
+
+    fn expected(&self, known: &Known) -> Record {
+        let NewRecord { id, partition_key, vectors, metadata, region, kind } = known.record.clone();
+        let vectors = vectors
+            .into_iter()
+            .map(|(name, vector)| {
+                let config = &self.home.config.vectors[&name];
+                let mut stored = config.space.to_storage(&vector);
+                if config.precision == Precision::F32 {
+                    #[expect(clippy::cast_possible_truncation, reason = "as it is stored")]
+                    stored.iter_mut().for_each(|x| *x = f64::from(*x as f32));
+                }
+                (name, config.space.from_storage(&stored))
+            })
+            .collect();
+        Record {
+            id,
+            partition_key,
+            vectors,
+            metadata,
+            region,
+            kind,
+            version: known.version,
+            etag: known.etag,
+            timestamp: known.timestamp,
+            content_hash: [0; 32],
+            expires_at: None,
+        }
+    }
+
+    fn all_expected(&self) -> Vec<Record> {
+        self.model.records.values().map(|known| self.expected(known)).collect()
+    }
+
+    fn compare_everything(&mut self) {
+        let expected = self.all_expected();
+        assert_eq!(self.shard().count(None, None).unwrap(), expected.len() as u64);
+
+        let ids: Vec<String> = (0..IDS).map(|number| format!("id-{number:03}")).collect();
+        let many = self.shard().get_many(&ids).unwrap();
+        for (id, found) in ids.iter().zip(many) {
+            assert_eq!(self.shard().get(id).unwrap(), found);
+            let expected = self.model.records.get(id).map(|known| self.expected(known));
+            assert_eq!(found.map(without_hash), expected, "{id}");
+        }
+
+        let limit = self.rng.random_range(1..50);
+        assert_eq!(self.scroll(limit, None), expected);
+        for filter in self.filters() {
+            let expected: Vec<Record> =
+                expected.iter().filter(|record| matches(record, &filter)).cloned().collect();
+            let count = self.shard().count(Some(&filter), None).unwrap();
+            assert_eq!(count, expected.len() as u64);
+            assert_eq!(self.scroll(limit, Some(filter)), expected);
+        }
+    }
+
+    fn scroll(&self, limit: usize, filter: Option<Filter>) -> Vec<Record> {
+        let mut request = ScrollRequest { filter, ..ScrollRequest::first(limit) };
+        let mut found = Vec::new();
+        loop {
+            let page = self.shard().scroll(&request).unwrap();
+            assert!(page.records.len() <= limit);
+            found.extend(page.records.into_iter().map(without_hash));
+            match page.next {
+                Some(next) => request.after = Some(next),
+                None => return found,
+            }
+        }
+    }
+
+    fn filters(&mut self) -> Vec<Filter> {
+        let bucket = MetadataEquals {
+            path: vec!["bucket".into()],
+            value: self.rng.random_range(0..5).into(),
+        };
+        let region = Some(format!("region-{}", self.rng.random_range(0..3)));
+        vec![
+            Filter { metadata: vec![bucket.clone()], ..Filter::default() },
+            Filter { region: region.clone(), ..Filter::default() },
+            Filter { metadata: vec![bucket], region, kind: Some("message".into()) },
+        ]
+    }
+
+    fn compare_one_search(&mut self) {
+        let (name, query) = if self.rng.random_bool(0.5) {
+            (String::new(), self.curved_point())
+        } else {
+            (FLAT.to_owned(), vec![self.coordinate(), self.coordinate()])
+        };
+        let filter =
+            if self.rng.random_bool(0.5) { self.filters().into_iter().next() } else { None };
+        let space = &self.home.config.vectors[&name].space;
+        let mut expected: Vec<(f64, Record)> = self
+            .all_expected()
+            .into_iter()
+            .filter(|record| filter.as_ref().is_none_or(|filter| matches(record, filter)))
+            .filter_map(|record| {
+                let distance = space.distance(&query, record.vectors.get(&name)?).unwrap();
+                Some((distance, record))
+            })
+            .collect();
+        expected.sort_by(|left, right| left.0.total_cmp(&right.0));
+
+        let k = self.rng.random_range(1..20);
+        let radius = self.rng.random_bool(0.3).then(|| self.rng.random_range(0.1..3.0));
+        let with_records = self.rng.random_bool(0.5);
+        let mut request = SearchRequest {
+            vector: name,
+            radius,
+            filter,
+            with_records,
+            exact: true,
+            ..SearchRequest::nearest(query, k)
+        };
+        if let Some(radius) = radius {
+            expected.retain(|(distance, _)| *distance <= radius);
+        }
+        if radius.is_some() && self.rng.random_bool(0.5) {
+            request.k = None;
+        } else {
+            expected.truncate(k);
+        }
+        let exact = self.shard().search(&request).unwrap();
+        assert!(exact.exact);
+        let ids: Vec<&str> = exact.hits.iter().map(|hit| hit.id.as_str()).collect();
+        let expected_ids: Vec<&str> =
+            expected.iter().map(|(_, record)| record.id.as_str()).collect();
+        assert_eq!(ids, expected_ids, "{request:?}");
+        for (hit, (distance, record)) in exact.hits.iter().zip(&expected) {
+            assert!((hit.distance - distance).abs() <= 1e-9 * (1.0 + distance));
+            let found = hit.record.clone().map(without_hash);
+            assert_eq!(found, with_records.then(|| record.clone()));
+        }
+
+        // Without the flag the nearest may be missed, but never replaced by fewer or by others.
+        request.exact = false;
+        let near = self.shard().search(&request).unwrap();
+        if radius.is_none() {
+            assert_eq!(near.hits.len(), expected.len());
+        }
+        for hit in &near.hits {
+            let known = &self.model.records[&hit.id];
+            let record = self.expected(known);
+            assert!(request.filter.as_ref().is_none_or(|filter| matches(&record, filter)));
+        }
+    }
+}
+
+fn put_request(id: &str) -> WriteRequest {
+    WriteRequest::put(NewRecord::new(id, lift([0.0; 3])))
+}
+
+fn without_hash(record: Record) -> Record {
+    assert_ne!(record.content_hash, [0; 32]);
+    Record { content_hash: [0; 32], ..record }
+}
+
+/// The filter once more, in the simplest way.
+fn matches(record: &Record, filter: &Filter) -> bool {
+    let metadata = filter
+        .metadata
+        .iter()
+        .all(|wanted| record.metadata.get(&wanted.path[0]) == Some(&wanted.value));
+    let region = filter.region.is_none() || record.region == filter.region;
+    let kind = filter.kind.as_ref().is_none_or(|kind| *kind == record.kind);
+    metadata && region && kind
+}
