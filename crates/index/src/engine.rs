@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::{
+    baseline::RawSearch,
     build,
     config::{IndexConfig, IndexKind, RestartState},
     error::{FlushError, InsertError, OpenError, SearchError},
@@ -81,6 +82,7 @@ pub(crate) trait Engine: Send + Sync {
     fn flush(&self) -> Result<(), FlushError>;
     fn stats(&self) -> IndexStats;
     fn holds(&self, key: u64) -> bool;
+    fn raw(&self) -> Result<Option<RawSearch>, FlushError>;
 }
 
 /// An index of rows of `T`.
@@ -258,6 +260,10 @@ impl<T: Lane> Engine for TypedEngine<T> {
         }
         stats.live = rows.saturating_sub(stats.dead);
         stats
+    }
+
+    fn raw(&self) -> Result<Option<RawSearch>, FlushError> {
+        RawSearch::of(&self.0)
     }
 
     fn holds(&self, key: u64) -> bool {

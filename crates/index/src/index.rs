@@ -9,6 +9,7 @@ use std::{
 use hvs_geometry::Precision;
 
 use crate::{
+    baseline::RawSearch,
     config::{IndexConfig, IndexKind, MAX_EF, MAX_M, RestartState},
     engine::{Engine, TypedEngine},
     error::{FlushError, InsertError, OpenError, SearchError},
@@ -131,6 +132,15 @@ impl VectorIndex {
     /// [`FlushError::Build`] when a build failed, [`FlushError::Closing`] when the index closes.
     pub fn flush(&self) -> Result<(), FlushError> {
         self.engine.flush()
+    }
+
+    /// The bare native index over the largest segment, for benchmarks to compare with; `None`
+    /// when no segment has a graph. It holds a copy of the segment in memory.
+    ///
+    /// # Errors
+    /// [`FlushError::Build`] when the native index refuses.
+    pub fn raw_search(&self) -> Result<Option<RawSearch>, FlushError> {
+        self.engine.raw()
     }
 
     /// Counts and sizes.

@@ -5,6 +5,7 @@
 //! *segments* on disk, which are mapped, checked by checksum when opened, and walked as graphs.
 //! The index is never the truth: it can be rebuilt from the shard's records at any time.
 
+mod baseline;
 mod bits;
 mod build;
 mod config;
@@ -24,6 +25,7 @@ mod stats;
 mod tail;
 
 pub use self::{
+    baseline::RawSearch,
     config::{IndexConfig, IndexKind, MAX_EF, MAX_M, RestartState, Row},
     error::{FlushError, InsertError, OpenError, SearchError},
     index::VectorIndex,

@@ -24,7 +24,7 @@ impl<T: Lane> Ranker<T> {
         if let Some(metric) = Metric::of(space) {
             return Some(Self::Metric(Arc::new(metric)));
         }
-        space.geometry().is_some().then(|| Self::Interval(Interval::of(space)))
+        space.geometry().is_some().then(|| Self::Interval(Interval::of(space, T::PRECISION)))
     }
 
     pub(crate) fn metric(&self) -> Option<&Arc<Metric<T>>> {
@@ -81,17 +81,10 @@ impl<T: Lane> Ranker<T> {
         }
     }
 
-    /// The distance in f64, infinite for rows that cannot be ranked.
-    pub(crate) fn true_distance(
-        &self,
-        query: &Prepared<T>,
-        stored: &[f64],
-        scratch: &mut Vec<f64>,
-    ) -> f64 {
+    /// The distance in f64 as the geometry defines it, infinite for rows that cannot be ranked.
+    pub(crate) fn true_distance(&self, query: &Prepared<T>, stored: &[f64]) -> f64 {
         match (self, query) {
-            (Self::Metric(metric), Prepared::Metric(query)) => {
-                metric.true_distance(query, stored, scratch)
-            }
+            (Self::Metric(metric), Prepared::Metric(query)) => metric.true_distance(query, stored),
             (Self::Interval(interval), Prepared::Interval(query)) => {
                 interval.magnitude(query, stored)
             }

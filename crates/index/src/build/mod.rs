@@ -104,7 +104,7 @@ fn note_failure<T: Lane>(shared: &Shared<T>, writer: &mut Writer, reason: &str) 
 
 /// Lets searches see a built segment, and removes what it replaces.
 fn publish<T: Lane>(shared: &Shared<T>, plan: &Plan<T>, built: Built<T>, began: Instant) {
-    let rows = built.segment.as_ref().map_or(0, |segment| segment.rows());
+    let rows = built.segment.as_ref().map_or(0, Segment::rows);
     {
         let mut writer = shared.writer.lock();
         let removed = writer.removed_during_build.take().unwrap_or_default();

@@ -11,6 +11,7 @@
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -139,8 +140,11 @@ impl Writer {
 pub(crate) struct Sections {
     path: PathBuf,
     map: Mmap,
-    entries: Vec<([u8; 8], std::ops::Range<usize>)>,
+    entries: Vec<Placed>,
 }
+
+/// A section's name and its bytes in the file.
+type Placed = ([u8; 8], Range<usize>);
 
 impl Sections {
     /// Maps a file and verifies every byte of it.
@@ -160,11 +164,7 @@ impl Sections {
         Ok(Self { path: path.to_owned(), map, entries })
     }
 
-    fn verify(
-        path: &Path,
-        map: &[u8],
-        kind: [u8; 4],
-    ) -> Result<Vec<([u8; 8], std::ops::Range<usize>)>, OpenError> {
+    fn verify(path: &Path, map: &[u8], kind: [u8; 4]) -> Result<Vec<Placed>, OpenError> {
         let Some((header, _)) = map.split_first_chunk::<HEADER>() else {
             return Err(damaged(path, format!("{} bytes, shorter than a header", map.len())));
         };
@@ -235,7 +235,7 @@ impl Sections {
         self.map.len()
     }
 
-    fn bytes(&self, range: &std::ops::Range<usize>) -> &[u8] {
+    fn bytes(&self, range: &Range<usize>) -> &[u8] {
         self.map.get(range.clone()).unwrap_or_default()
     }
 

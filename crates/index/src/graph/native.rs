@@ -346,3 +346,29 @@ fn native_head<T: Lane>(lanes: usize, m: usize) -> Result<Vec<u8>, NativeError> 
     let head = bytes.get(start..start + DENSE_HEAD).ok_or(NativeError::Layout("no header"))?;
     Ok(head.to_vec())
 }
+
+/// A whole native index, searched as its own library does. For comparison only.
+pub(crate) struct Baseline<T> {
+    builder: Builder<T>,
+}
+
+impl<T: Lane> Baseline<T> {
+    /// Hands a graph over to the native index.
+    pub(crate) fn load(
+        metric: Arc<Metric<T>>,
+        ef_search: usize,
+        links: LinksView<'_>,
+        rows: &[T],
+        scratch: &Path,
+    ) -> Result<Self, NativeError> {
+        let builder = Builder::resume(metric, 1, links.rows(), links, rows, scratch)?;
+        builder.index.change_expansion_search(ef_search);
+        Ok(Self { builder })
+    }
+
+    /// One call of the native search: row numbers and ranks.
+    pub(crate) fn search(&self, query: &[T], k: usize) -> Result<Vec<(u64, f32)>, NativeError> {
+        let matches = call(self.builder.index.search::<T>(query, k))?;
+        Ok(matches.keys.into_iter().zip(matches.distances).collect())
+    }
+}

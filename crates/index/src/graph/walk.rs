@@ -133,7 +133,7 @@ impl<T: Lane> Walk<'_, T> {
         }
         let mut next = 0;
         self.rank_slots(scratch);
-        self.take(ef, within, scratch, &mut next);
+        Self::take(ef, within, scratch, &mut next);
         next = 0;
         let mut followed = 0;
         while let Some(seen) = scratch.pool.get_mut(next) {
@@ -146,7 +146,7 @@ impl<T: Lane> Walk<'_, T> {
             next += 1;
             scratch.fresh(self.links.base_of(slot));
             self.rank_slots(scratch);
-            self.take(ef, within, scratch, &mut next);
+            Self::take(ef, within, scratch, &mut next);
             if let Some(seen) = scratch.pool.get(next) {
                 prefetch(self.links.base_of(seen.slot & !FOLLOWED));
             }
@@ -218,7 +218,7 @@ impl<T: Lane> Walk<'_, T> {
 
     /// Moves ranked slots into the pool, and `next` back to the first that came before it.
     #[inline]
-    fn take(&self, ef: usize, within: Option<T>, scratch: &mut Scratch<T>, next: &mut usize) {
+    fn take(ef: usize, within: Option<T>, scratch: &mut Scratch<T>, next: &mut usize) {
         if let Some(within) = within {
             for (&slot, &rank) in scratch.slots.iter().zip(&scratch.ranks) {
                 if rank <= within {

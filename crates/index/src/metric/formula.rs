@@ -4,6 +4,8 @@
 //! and once for AVX2, so the code is written in fixed groups of lanes that compilers turn into
 //! vector instructions. Both give the same bits: neither fuses nor reorders.
 
+#![expect(clippy::inline_always, reason = "kernels are compiled once per instruction set")]
+
 use super::{Lane, Part};
 
 /// A key of two rows of equal length.

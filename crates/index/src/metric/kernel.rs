@@ -1,5 +1,7 @@
 //! Loops over rows, compiled for the instruction sets that machines have.
 
+#![expect(clippy::inline_always, reason = "kernels are compiled once per instruction set")]
+
 use super::{Lane, formula::Formula};
 
 /// Keys of one row against others.

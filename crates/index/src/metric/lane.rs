@@ -1,5 +1,7 @@
 //! The two kinds of number that rows are made of.
 
+#![expect(clippy::inline_always, reason = "kernels are compiled once per instruction set")]
+
 use std::{
     fmt::Debug,
     ops::{Add, Mul, Sub},

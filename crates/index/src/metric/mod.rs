@@ -46,6 +46,7 @@ enum Layout {
 
 /// How the vectors of one index are turned into rows of `T` and compared.
 pub(crate) struct Metric<T> {
+    space: Space,
     layout: Layout,
     lanes: usize,
     stored: usize,
@@ -56,8 +57,8 @@ pub(crate) struct Metric<T> {
 pub(crate) struct Query<T> {
     /// For the kernels.
     pub(crate) row: Vec<T>,
-    /// The same in f64, for final distances.
-    reference: Vec<f64>,
+    /// For final distances.
+    stored: Vec<f64>,
 }
 
 impl<T: Lane> Metric<T> {
@@ -75,10 +76,10 @@ impl<T: Lane> Metric<T> {
             }
             Layout::Product(parts)
         };
-        Some(Self::with(layout))
+        Some(Self::with(space, layout))
     }
 
-    fn with(layout: Layout) -> Self {
+    fn with(space: &Space, layout: Layout) -> Self {
         let (lanes, stored, kernel) = match &layout {
             Layout::Single(shape) => (shape.lanes(), shape.stored(), single_kernel(*shape)),
             Layout::Product(parts) => (
@@ -87,7 +88,7 @@ impl<T: Lane> Metric<T> {
                 kernel::kernel(Product { parts: parts.clone() }),
             ),
         };
-        Self { layout, lanes, stored, kernel }
+        Self { space: space.clone(), layout, lanes, stored, kernel }
     }
 
     /// Numbers in a row.
@@ -116,11 +117,7 @@ impl<T: Lane> Metric<T> {
     }
 
     /// Appends the row of a vector in storage form.
-    pub(crate) fn encode<S: Lane>(
-        &self,
-        stored: &[f64],
-        row: &mut Vec<S>,
-    ) -> Result<(), OutOfRange> {
+    pub(crate) fn encode(&self, stored: &[f64], row: &mut Vec<T>) -> Result<(), OutOfRange> {
         let mut rest = stored;
         let start = row.len();
         for (shape, _) in self.parts() {
@@ -140,56 +137,14 @@ impl<T: Lane> Metric<T> {
     /// A query from a vector in storage form.
     pub(crate) fn query(&self, stored: &[f64]) -> Result<Query<T>, OutOfRange> {
         let mut row = Vec::with_capacity(self.lanes);
-        let mut reference = Vec::with_capacity(self.lanes);
         self.encode(stored, &mut row)?;
-        self.encode(stored, &mut reference)?;
-        Ok(Query { row, reference })
+        Ok(Query { row, stored: stored.to_vec() })
     }
 
-    /// The distance that a key stands for.
-    pub(crate) fn distance(&self, key: f64) -> f64 {
-        match &self.layout {
-            Layout::Single(shape) => shape.distance(key),
-            Layout::Product(_) => key.sqrt(),
-        }
-    }
-
-    /// The key of a distance; infinite beyond the largest distance that the space has.
-    pub(crate) fn key(&self, distance: f64) -> f64 {
-        match &self.layout {
-            Layout::Single(shape) => shape.key(distance),
-            Layout::Product(_) => distance * distance,
-        }
-    }
-
-    /// The true distance in f64 of the query and a stored vector. `scratch` is overwritten.
-    /// Infinite if the vector cannot be one of this index.
-    pub(crate) fn true_distance(
-        &self,
-        query: &Query<T>,
-        stored: &[f64],
-        scratch: &mut Vec<f64>,
-    ) -> f64 {
-        scratch.clear();
-        if self.encode(stored, scratch).is_err() {
-            return f64::INFINITY;
-        }
-        if let Layout::Single(shape) = &self.layout {
-            return shape.true_distance(&query.reference, scratch);
-        }
-        let (mut a, mut b) = (query.reference.as_slice(), scratch.as_slice());
-        let mut sum = 0.0;
-        for (shape, weight) in self.parts() {
-            let (Some((a_part, a_rest)), Some((b_part, b_rest))) =
-                (a.split_at_checked(shape.lanes()), b.split_at_checked(shape.lanes()))
-            else {
-                return f64::INFINITY;
-            };
-            let distance = shape.true_distance(a_part, b_part);
-            sum += weight * distance * distance;
-            (a, b) = (a_rest, b_rest);
-        }
-        sum.sqrt()
+    /// The distance in f64 of the query and a stored vector, as the geometry defines it; infinite
+    /// if the vector cannot be one of this index.
+    pub(crate) fn true_distance(&self, query: &Query<T>, stored: &[f64]) -> f64 {
+        self.space.stored_distance(&query.stored, stored).unwrap_or(f64::INFINITY)
     }
 
     /// Raises `reach`, the largest size per component, to cover a row.
@@ -231,7 +186,7 @@ impl<T: Lane> Metric<T> {
 
     /// How far off a computed distance may be (a chord for a sphere).
     fn error(&self, query: &Query<T>, reach: &[f64]) -> f64 {
-        let mut rest = query.reference.as_slice();
+        let mut rest = query.row.as_slice();
         let mut square = 0.0;
         for ((shape, weight), &reach) in self.parts().zip(reach) {
             let Some((part, others)) = rest.split_at_checked(shape.lanes()) else { break };

@@ -2,10 +2,7 @@
 
 use hvs_geometry::{Geometry, Space};
 
-use super::{
-    Lane,
-    formula::{Formula, POLAR_EXTRA, PolarAny, StraightAny},
-};
+use super::{Lane, formula::POLAR_EXTRA};
 
 /// A vector that has no row: off the manifold, or beyond what the lanes hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,20 +136,6 @@ impl Shape {
         }
     }
 
-    /// The distance of two f64 rows.
-    pub(crate) fn true_distance(self, a: &[f64], b: &[f64]) -> f64 {
-        if let Self::Spherical { root, .. } = self {
-            let (mut chord, mut sum) = (0.0, 0.0);
-            for (x, y) in a.iter().zip(b) {
-                chord += (x - y) * (x - y);
-                sum += (x + y) * (x + y);
-            }
-            return 2.0 / root * chord.sqrt().atan2(sum.sqrt());
-        }
-        let key = if self.is_hyperbolic() { PolarAny.key(a, b) } else { StraightAny.key(a, b) };
-        self.distance(key)
-    }
-
     /// How large a row is, in the sense that rounding errors grow with: sinh r, or the length.
     pub(crate) fn size<S: Lane>(self, row: &[S]) -> f64 {
         if self.is_hyperbolic() {
@@ -166,11 +149,19 @@ impl Shape {
     /// row has size `query` and the other at most `reach`.
     ///
     /// Hyperbolic: a direction is off by at most eps, which √(sinh r1 sinh r2) magnifies; the
-    /// radial parts are off by a few eps.
+    /// radial parts are off by a few eps. In a ball the radius itself is only known to an f64 eps
+    /// of e^r (Klein: e^2r), however it is computed.
     pub(crate) fn error(self, query: f64, reach: f64, epsilon: f64) -> f64 {
         match self {
-            Self::Hyperbolic { root, .. } => {
-                2.0 / root * epsilon * (8.0 + 4.0 * (query * reach).sqrt())
+            Self::Hyperbolic { chart, root, .. } => {
+                let rows = epsilon * (8.0 + 4.0 * (query * reach).sqrt());
+                let larger = 1.0 + query.max(reach);
+                let conditioning = match chart {
+                    Chart::Hyperboloid => 0.0,
+                    Chart::Poincare => larger,
+                    Chart::Klein => larger * larger,
+                };
+                2.0 / root * (rows + 8.0 * f64::EPSILON * conditioning)
             }
             Self::Euclidean { .. } | Self::Spherical { .. } => 4.0 * epsilon * (query + reach),
         }

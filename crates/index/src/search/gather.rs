@@ -11,14 +11,14 @@ pub(super) fn gather<T: Lane>(
     nearest: Nearest<T>,
 ) -> (Vec<Hit>, usize) {
     let radius = run.request.radius.unwrap_or(f64::INFINITY);
-    let (mut wide, mut scratch) = (Vec::new(), Vec::new());
+    let mut wide = Vec::new();
     let mut hits = Vec::with_capacity(nearest.len());
     for candidate in nearest.into_sorted() {
         let Some(source) = run.sources.get(candidate.source as usize) else { continue };
         let hit = source.with_row(candidate.row, |row| {
             wide.clear();
             wide.extend(row.stored.iter().map(|lane| lane.to_f64()));
-            let distance = ranker.true_distance(&run.prepared, &wide, &mut scratch);
+            let distance = ranker.true_distance(&run.prepared, &wide);
             (distance <= radius && distance.is_finite()).then(|| Hit {
                 key: candidate.key,
                 id: row.id.to_owned(),

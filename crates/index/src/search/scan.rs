@@ -118,10 +118,22 @@ impl<T: Lane> Searcher<'_, T> {
             } else {
                 scratch.found().for_each(|(rank, row)| offer(rank, row));
             }
+            let followed = scratch.flooded().count();
+            if limit.is_some() {
+                // What lies within the radius is found when the pool reaches well beyond it.
+                if followed + followed / 2 < ef || followed > self.max_hits {
+                    break;
+                }
+                ef = 2 * followed + wanted;
+                if !walk_pays(ef, segment.rows()) {
+                    return Ok(false);
+                }
+                continue;
+            }
             // Half of the candidates, and k of them, must be of use, unless there are no more:
             // a filter that lets fewer through needs a larger pool for the same quality.
             let needed = (wanted / 2).max(run.request.k).min(segment.live());
-            if limit.is_some() || offered.len() >= needed {
+            if offered.len() >= needed {
                 break;
             }
             let growth = (2 * wanted).div_ceil(offered.len().max(1)).clamp(2, 8);

@@ -1,10 +1,16 @@
 //! Data and brute force for the tests of this crate.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "part of tests, outside of a test function"
+)]
 
 use hvs_geometry::{Component, Geometry, Precision, Space};
 use hvs_index::{IndexConfig, IndexKind, VectorIndex};
 
-/// SplitMix64: the same numbers on every machine.
+/// `SplitMix64`: the same numbers on every machine.
 pub struct Random(pub u64);
 
 impl Random {
