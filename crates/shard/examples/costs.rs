@@ -26,7 +26,7 @@ fn main() {
     let vectors = BTreeMap::from([(String::new(), IndexConfig::new(space))]);
     let writer = Writer { node: "node".to_owned(), incarnation: 1 };
     let mut config = ShardConfig::new(Uuid::from_u128(1), Uuid::from_u128(2), writer, vectors);
-    config.queue.oldest = Duration::from_secs(60);
+    config.queue.oldest = Duration::from_mins(1);
     let shard = Shard::open(config.clone(), kv.clone(), directory.path()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut rng = StdRng::seed_from_u64(1);

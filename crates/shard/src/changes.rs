@@ -42,7 +42,7 @@ struct Slot<'a> {
     current: State<'a>,
 }
 
-impl<'a> State<'a> {
+impl State<'_> {
     fn live(&self) -> Option<&Header> {
         match self {
             Self::Live(header, _) => Some(header),

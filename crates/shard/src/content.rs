@@ -86,9 +86,9 @@ fn encode_vector(
     put_varint(out, stored.len() as u64);
     match config.precision {
         Precision::F32 => {
-            stored.iter().for_each(|&x| out.extend_from_slice(&narrow(x).to_le_bytes()));
+            out.extend(stored.iter().flat_map(|&x| narrow(x).to_le_bytes()));
         }
-        Precision::F64 => stored.iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
+        Precision::F64 => out.extend(stored.iter().flat_map(|x| x.to_le_bytes())),
     }
     Ok(())
 }

@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn limits() -> QueueLimits {
-        QueueLimits { requests: 3, bytes: 100, oldest: Duration::from_secs(3600) }
+        QueueLimits { requests: 3, bytes: 100, oldest: Duration::from_hours(1) }
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
         queue.close(WriteError::Closed);
         assert_eq!(push(&queue, 1), Err(WriteError::Closed));
         assert!(matches!(queue.take(Duration::ZERO), Taken::Requests(taken) if taken.len() == 1));
-        assert!(matches!(queue.take(Duration::from_secs(3600)), Taken::Closed));
+        assert!(matches!(queue.take(Duration::from_hours(1)), Taken::Closed));
     }
 
     #[test]

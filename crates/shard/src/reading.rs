@@ -66,7 +66,7 @@ impl Inner {
                 break;
             }
             let (id, value) = row.into_inner().map_err(storage("a page of records"))?;
-            if self.matches(request.filter.as_ref(), &id, &value)? {
+            if matches(request.filter.as_ref(), &id, &value)? {
                 page.records.push(self.record(&text(&id), &value)?);
                 bytes += value.len();
             }
@@ -90,7 +90,7 @@ impl Inner {
                 return Err(ReadError::DeadlineExceeded { scanned: looked_at });
             }
             let (id, value) = row.into_inner().map_err(storage("records to count"))?;
-            count += u64::from(self.matches(Some(filter), &id, &value)?);
+            count += u64::from(matches(Some(filter), &id, &value)?);
         }
         Ok(count)
     }
@@ -196,25 +196,7 @@ impl Inner {
         let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else {
             return Ok(false);
         };
-        self.matches(filter, id.as_bytes(), &bytes)
-    }
-
-    fn matches(
-        &self,
-        filter: Option<&Filter>,
-        id: &[u8],
-        stored: &[u8],
-    ) -> Result<bool, ReadError> {
-        let Some(filter) = filter else { return Ok(true) };
-        let damaged = |damage: DecodeError| corrupt(&text(id), &damage);
-        let content: Content<'_> = StoredRecord::decode(stored).map_err(damaged)?.content;
-        if !filter.matches_labels(content.region, content.kind) {
-            return Ok(false);
-        }
-        if filter.metadata.is_empty() {
-            return Ok(true);
-        }
-        Ok(filter.matches_metadata(&content.metadata().map_err(damaged)?))
+        matches(filter, id.as_bytes(), &bytes)
     }
 
     fn record(&self, id: &str, stored: &[u8]) -> Result<Record, ReadError> {
@@ -222,6 +204,19 @@ impl Inner {
             .and_then(|stored| stored.into_record(id, &self.config.vectors))
             .map_err(|damage| corrupt(id, &damage))
     }
+}
+
+fn matches(filter: Option<&Filter>, id: &[u8], stored: &[u8]) -> Result<bool, ReadError> {
+    let Some(filter) = filter else { return Ok(true) };
+    let damaged = |damage: DecodeError| corrupt(&text(id), &damage);
+    let content: Content<'_> = StoredRecord::decode(stored).map_err(damaged)?.content;
+    if !filter.matches_labels(content.region, content.kind) {
+        return Ok(false);
+    }
+    if filter.metadata.is_empty() {
+        return Ok(true);
+    }
+    Ok(filter.matches_metadata(&content.metadata().map_err(damaged)?))
 }
 
 struct Attempt {

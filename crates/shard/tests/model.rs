@@ -329,7 +329,9 @@ impl Run {
                 let mut stored = config.space.to_storage(&vector);
                 if config.precision == Precision::F32 {
                     #[expect(clippy::cast_possible_truncation, reason = "as it is stored")]
-                    stored.iter_mut().for_each(|x| *x = f64::from(*x as f32));
+                    for x in &mut stored {
+                        *x = f64::from(*x as f32);
+                    }
                 }
                 (name, config.space.from_storage(&stored))
             })

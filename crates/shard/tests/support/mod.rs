@@ -40,7 +40,7 @@ impl Home {
         let mut config =
             ShardConfig::new(Uuid::from_u128(1), Uuid::from_u128(2), writer, vectors());
         // A busy machine must not fail a test.
-        config.queue.oldest = std::time::Duration::from_secs(600);
+        config.queue.oldest = std::time::Duration::from_mins(10);
         Self { path, config, directory_guard: None }
     }
 
