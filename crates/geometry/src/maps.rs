@@ -257,7 +257,7 @@ impl Space {
 
     /// A result must be a point that f64 can hold: callers may store it.
     fn check_result(&self, x: Vec<f64>) -> Result<Vec<f64>, MapError> {
-        match self.check_reach(&x, Precision::F64) {
+        match self.check_representable(&x) {
             Ok(()) => Ok(x),
             Err(error) => Err(MapError::Result(error)),
         }
@@ -400,7 +400,7 @@ impl Model {
         }
     }
 
-    fn check_not_antipodal(&self, x: &[f64], y: &[f64]) -> Result<(), MapError> {
+    pub(crate) fn check_not_antipodal(&self, x: &[f64], y: &[f64]) -> Result<(), MapError> {
         if spherical::are_antipodal(self, x, y) {
             return Err(MapError::Antipodal { geometry: self.geometry });
         }

@@ -278,10 +278,11 @@ impl Space {
         self.for_each_part(x, Model::check_domain)
     }
 
-    /// That every coordinate is finite and no part is farther out than `precision` can hold.
-    pub(crate) fn check_reach(&self, x: &[f64], precision: Precision) -> Result<(), PointError> {
+    /// That a result is a point at all: finite, inside its ball, and not so far out that its squared
+    /// norm overflows. It may lie beyond what [`Space::validate`] admits for storage.
+    pub(crate) fn check_representable(&self, x: &[f64]) -> Result<(), PointError> {
         self.check_finite(x)?;
-        self.for_each_part(x, |model, part| model.check_reach(part, precision))
+        self.for_each_part(x, Model::check_representable)
     }
 
     fn for_each_part(
@@ -436,6 +437,22 @@ impl Model {
         one_minus_norm_squared(self.c(), x) / (1.0 + self.scale * norm(x))
     }
 
+    fn check_representable(&self, x: &[f64]) -> Result<(), PointError> {
+        let (geometry, precision) = (self.geometry, Precision::F64);
+        if !matches!(geometry, Geometry::Hyperboloid | Geometry::Lorentzian) {
+            return self.check_reach(x, precision);
+        }
+        let limit = LARGEST_RADIUS / self.scale;
+        let radius = match geometry {
+            Geometry::Hyperboloid => hyperboloid::radius(self, self.stored(x)),
+            _ => lorentzian::rapidity(self, x),
+        };
+        if radius <= limit {
+            return Ok(());
+        }
+        Err(PointError::BeyondPrecision { geometry, precision, radius, limit })
+    }
+
     fn check_domain(&self, x: &[f64]) -> Result<(), PointError> {
         match self.geometry {
             Geometry::Poincare | Geometry::Klein if self.boundary_gap(x) <= 0.0 => {
@@ -486,6 +503,9 @@ impl Model {
         }
     }
 }
+
+/// Radius, in units of curvature 1, up to which the square of a norm (`sinh²`) is a finite number.
+const LARGEST_RADIUS: f64 = 350.0;
 
 /// How many eps a ball's norm must stay away from the boundary.
 const BOUNDARY_STEPS: f64 = 4.0;
