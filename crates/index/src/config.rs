@@ -47,8 +47,9 @@ pub struct IndexConfig {
     pub small_segments: usize,
     /// The most hits that one search returns.
     pub max_hits: usize,
-    /// Keep the ranking rows in anonymous memory with huge pages instead of in the page cache.
-    /// Searches of large indexes are faster; it costs `rows * lanes * 4` (or 8) bytes.
+    /// Keep ranking rows in anonymous memory with huge pages, where other files cannot push them
+    /// out of the page cache. It costs `rows * lanes * 4` (or 8) bytes and a slower opening; a
+    /// search of a million rows is about 5 % faster.
     pub resident_rows: bool,
 }
 
@@ -64,7 +65,7 @@ impl IndexConfig {
             graph_from: 2_048,
             small_segments: 4,
             max_hits: 100_000,
-            resident_rows: true,
+            resident_rows: false,
         }
     }
 }

@@ -4,7 +4,8 @@
 //! "HVSINDEX"  version u32  kind [u8; 4]  zeroes to 64
 //! section, section, ...                      each starts at a multiple of 64
 //! table: per section  name [u8; 8]  offset u64  length u64  crc u32  zero u32
-//! trailer: table offset u64  table length u32  table crc u32  header crc u32  zero u32  "HVSENDED"
+//! trailer: table offset u64  table length u32  table crc u32  header crc u32
+//!          crc u32 of these four  "HVSENDED"
 //! ```
 //! Numbers are little-endian. The trailer is written last, so a file that was cut short has none.
 
@@ -114,7 +115,7 @@ impl Writer {
         trailer.extend_from_slice(&u32::try_from(table.len()).unwrap_or(u32::MAX).to_le_bytes());
         trailer.extend_from_slice(&crc32c(&table).to_le_bytes());
         trailer.extend_from_slice(&crc32c(&self.header).to_le_bytes());
-        trailer.extend_from_slice(&[0; 4]);
+        trailer.extend_from_slice(&crc32c(&trailer).to_le_bytes());
         trailer.extend_from_slice(END_MAGIC);
         self.out.write_all(&table)?;
         self.out.write_all(&trailer)?;
@@ -188,9 +189,12 @@ impl Sections {
         let mut fields = Fields(trailer);
         let (table_at, table_len) = (fields.u64(), fields.u32());
         let (table_crc, header_crc) = (fields.u32(), fields.u32());
-        let _zero = fields.u32();
+        let trailer_crc = fields.u32();
         if fields.take() != Some(*END_MAGIC) {
             return Err(damaged(path, "the end is missing: it was cut short"));
+        }
+        if trailer.get(..TRAILER - 12).map(crc32c) != Some(trailer_crc) {
+            return Err(damaged(path, "the trailer's checksum does not hold"));
         }
         if crc32c(header) != header_crc {
             return Err(damaged(path, "the header's checksum does not hold"));

@@ -85,15 +85,23 @@ impl Shape {
             let lane = S::from_f64(value);
             if lane.to_f64().is_finite() { Ok(lane) } else { Err(OutOfRange) }
         };
+        // Beyond it a key of two rows could overflow.
+        let largest = S::MAX.to_f64().sqrt() / 2.0;
+        let length = length(coordinates);
         let Self::Hyperbolic { chart, root, .. } = self else {
+            if length > largest {
+                return Err(OutOfRange);
+            }
             for &coordinate in coordinates {
                 row.push(finite(coordinate)?);
             }
             row.resize(end, S::ZERO);
             return Ok(());
         };
-        let length = length(coordinates);
         let polar = Polar::of(chart, root * length).ok_or(OutOfRange)?;
+        if polar.sinh > largest {
+            return Err(OutOfRange);
+        }
         let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
         if scale.is_infinite() {
             // A point so near the origin that its direction cannot be told: it is the origin.
