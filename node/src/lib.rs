@@ -1,1 +1,22 @@
 //! The HVS node: edge, router and replica runtime.
+//!
+//! ```text
+//! server → edge (routes, decoding, problems) → catalogue (namespaces, router) → shards
+//! ```
+//!
+//! # Invariants
+//! - HTTP is known to `edge` and `server` alone.
+//! - What a request may cost is bounded before it is begun: its body, its items, its time.
+//! - Neither logs nor spans nor metrics hold vectors or metadata.
+
+pub mod catalogue;
+pub mod config;
+mod edge;
+mod identity;
+mod node;
+mod server;
+pub mod telemetry;
+mod workers;
+
+pub use identity::IdentityError;
+pub use node::{Node, StartError, StopError};

@@ -1,3 +1,150 @@
 //! The `hvs-node` server.
 
-fn main() {}
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use hvs_node::{
+    Node,
+    config::{Config, Sources},
+    telemetry::Telemetry,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A node of HVS, the Hyper Vector System.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(flatten)]
+    sources: SourceFlags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Args)]
+struct SourceFlags {
+    /// The configuration file, YAML.
+    #[arg(long, env = "HVS_CONFIG", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// The directory that holds everything.
+    #[arg(long, value_name = "DIRECTORY", global = true)]
+    data_dir: Option<String>,
+    /// The address of the API.
+    #[arg(long, value_name = "ADDRESS:PORT", global = true)]
+    listen: Option<String>,
+    /// The address for health and metrics.
+    #[arg(long, value_name = "ADDRESS:PORT", global = true)]
+    internal_listen: Option<String>,
+    /// Any other setting, such as `limits.body_bytes=1048576`. May be repeated.
+    #[arg(long = "set", value_name = "SETTING=VALUE", global = true, value_parser = setting)]
+    set: Vec<(String, String)>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Look at the configuration without starting.
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigAction {
+    /// Check it: prints what is wrong and exits 1, or exits 0.
+    Check,
+    /// Print it with everything filled in, as a configuration file.
+    Show,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err("it has the form SETTING=VALUE".to_owned()),
+    }
+}
+
+impl SourceFlags {
+    fn sources(self) -> Sources {
+        let named = [
+            ("storage.data_dir", self.data_dir),
+            ("listen.external", self.listen),
+            ("listen.internal", self.internal_listen),
+        ];
+        let named =
+            named.into_iter().filter_map(|(setting, value)| Some((setting.to_owned(), value?)));
+        Sources {
+            file: self.config,
+            flags: named.chain(self.set).collect(),
+            ..Sources::from_environment()
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match cli.sources.sources().load() {
+        Ok(config) => config,
+        Err(error) => return fail(&error),
+    };
+    match cli.command {
+        None => run(config),
+        Some(Command::Config { action: ConfigAction::Check }) => {
+            println!("the configuration can be used");
+            ExitCode::SUCCESS
+        }
+        Some(Command::Config { action: ConfigAction::Show }) => {
+            match serde_yaml::to_string(&config) {
+                Ok(text) => {
+                    print!("{text}");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => fail(&error),
+            }
+        }
+    }
+}
+
+fn run(config: Config) -> ExitCode {
+    // Before the runtime, because the exporter of spans has a blocking client.
+    let telemetry = match Telemetry::start(&config) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let outcome = runtime.block_on(serve(config));
+    drop(runtime);
+    let code = match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %error, "the node ends");
+            ExitCode::FAILURE
+        }
+    };
+    telemetry.stop();
+    code
+}
+
+async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    // Before the start, so that a signal during it is not the default one that kills.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let node = tokio::select! {
+        node = Node::start(config) => node?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    node.stop().await?;
+    Ok(())
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("hvs-node: {error}");
+    ExitCode::FAILURE
+}

@@ -135,6 +135,8 @@ pub enum WriteStatus {
     NotFound,
     /// The condition did not hold; nothing changed.
     ConditionFailed,
+    /// Another operation of the same atomic batch failed; nothing changed.
+    NotApplied,
 }
 
 /// What became of one write.

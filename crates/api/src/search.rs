@@ -41,7 +41,8 @@ pub struct SearchRequest {
     /// transformed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub geometry: Option<String>,
-    /// The curvature that the query is given in, where it is not that geometry's usual one.
+    /// The curvature that the query is given in. Left out: the namespace's own if the geometry is
+    /// the same or both are models of hyperbolic space, else the usual one of the geometry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curvature: Option<f64>,
     /// Whether a query off the manifold is projected onto it rather than refused.
@@ -63,9 +64,9 @@ pub struct SearchRequest {
 pub struct Hit {
     /// The record's id.
     pub id: String,
-    /// The distance of the space, in f64.
+    /// The distance of the space, in f64. In a Lorentzian space the magnitude of the interval.
     pub distance: f64,
-    /// 1 / (1 + distance) where the space is a metric; elsewhere see docs/api.md.
+    /// 1 / (1 + distance): 1 for the query itself, towards 0 far away.
     pub score: f64,
     /// 1 for the nearest.
     pub rank: u64,

@@ -1,0 +1,555 @@
+//! The catalogue: which namespaces and aliases there are.
+//!
+//! It is kept as records of one reserved shard, the system shard, and held in memory for reading.
+//! A record is written, durably, before what it describes is used, and removed only after what it
+//! describes is gone; so whatever a crash interrupts is finished or undone at the next start.
+
+mod namespace;
+mod settings;
+mod store;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use hvs_api::CreateNamespace;
+use hvs_kv::Kv;
+use hvs_shard::{CloseError, OpenError, ReadError, ShardStats, WriteError, Writer};
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+pub use namespace::{
+    Entry, Namespace, Released, Routed, RoutedWriteError, Surroundings, VectorSpace, WriteOptions,
+};
+pub use settings::{
+    Limited, Settings, SettingsError, VectorSettings, build_space, geometry_precision, space_info,
+};
+
+use self::store::{State, Store};
+use crate::{config::Config, telemetry::StateSource};
+
+/// Why a name cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the name {name:?} cannot be used: {reason}")]
+pub struct NameError {
+    /// Its beginning.
+    pub name: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// Why something of the catalogue cannot be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogueError {
+    /// A name of another form.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// There is no such namespace.
+    #[error("there is no namespace {name:?}")]
+    NamespaceNotFound {
+        /// The name.
+        name: String,
+    },
+    /// There is one with other settings.
+    #[error("the namespace {name:?} exists with other settings: {difference}")]
+    NamespaceExists {
+        /// The name.
+        name: String,
+        /// The first setting that differs.
+        difference: String,
+    },
+    /// There is no such alias.
+    #[error("there is no alias {name:?}")]
+    AliasNotFound {
+        /// The name.
+        name: String,
+    },
+    /// The other kind of name has it.
+    #[error("{name:?} is the name of {kind} already")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Of what.
+        kind: &'static str,
+    },
+    /// Another request creates or deletes it.
+    #[error("the namespace {name:?} is being created or deleted")]
+    Busy {
+        /// The name.
+        name: String,
+    },
+    /// The node holds as many as it may.
+    #[error("there are {count} {what} already, which is the limit ({setting})")]
+    Full {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// The limit's setting.
+        setting: &'static str,
+    },
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The catalogue cannot be read.
+    #[error("cannot read the catalogue: {0}")]
+    Read(#[source] Box<ReadError>),
+    /// The catalogue cannot be written.
+    #[error("cannot write the catalogue: {0}")]
+    Write(#[from] WriteError),
+    /// A record of the catalogue does not decode.
+    #[error("the record {id:?} of the catalogue is damaged: {reason}")]
+    Damaged {
+        /// The record.
+        id: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The system shard does not open.
+    #[error("cannot open the catalogue: {0}")]
+    Open(#[source] Box<OpenError>),
+    /// A shard does not open, or cannot be removed.
+    #[error("shard {shard} of the namespace {namespace:?}: {source}")]
+    Shard {
+        /// The namespace.
+        namespace: String,
+        /// The shard.
+        shard: Uuid,
+        /// Why.
+        source: Box<OpenError>,
+    },
+    /// A shard does not close.
+    #[error("cannot close a shard of {namespace:?}: {source}")]
+    Close {
+        /// The namespace.
+        namespace: String,
+        /// Why.
+        source: Box<CloseError>,
+    },
+    /// The work was given to a thread that ended without an answer.
+    #[error("a worker thread ended early")]
+    Worker,
+}
+
+/// Checks the name of a namespace, alias or vector: 1 to `limit` ASCII letters, digits, `_`, `-`
+/// and `.`, the first a letter or digit. Such a name needs no quoting in paths, shells or logs.
+///
+/// # Errors
+/// [`NameError`].
+pub fn check_name(name: &str, limit: usize) -> Result<(), NameError> {
+    let refuse = |reason: String| NameError { name: name.chars().take(128).collect(), reason };
+    if name.is_empty() {
+        return Err(refuse("it is empty".to_owned()));
+    }
+    if name.len() > limit {
+        return Err(refuse(format!("it has {} bytes, at most {limit} are allowed", name.len())));
+    }
+    let odd = name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')));
+    if let Some(odd) = odd {
+        return Err(refuse(format!("it contains {odd:?}")));
+    }
+    if !name.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        return Err(refuse("it does not begin with a letter or digit".to_owned()));
+    }
+    Ok(())
+}
+
+/// What requests see: one consistent state, replaced as a whole.
+#[derive(Clone, Default)]
+struct View {
+    namespaces: BTreeMap<String, Arc<Namespace>>,
+    /// Alias to namespace.
+    aliases: BTreeMap<String, String>,
+}
+
+/// All namespaces and aliases of a node.
+pub struct Catalogue {
+    surroundings: Surroundings,
+    store: Store,
+    view: ArcSwap<View>,
+    /// Held while the view is replaced; writers read, write the store, and publish one by one.
+    changing: tokio::sync::Mutex<()>,
+    /// Namespaces that are being created or deleted, which takes longer than the lock is held.
+    busy: Mutex<HashSet<String>>,
+    released: Mutex<HashMap<Uuid, Released>>,
+}
+
+/// Takes a name out of `busy` when dropped.
+struct Busy<'a> {
+    names: &'a Mutex<HashSet<String>>,
+    name: String,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.names.lock().remove(&self.name);
+    }
+}
+
+impl Catalogue {
+    /// Opens the system shard and every namespace in it, and finishes what was interrupted.
+    ///
+    /// # Errors
+    /// [`CatalogueError`].
+    pub async fn open(
+        config: Arc<Config>,
+        kv: Arc<dyn Kv>,
+        writer: Writer,
+    ) -> Result<Self, CatalogueError> {
+        let surroundings = Surroundings { config, kv, writer };
+        let opening = tokio::task::spawn_blocking(move || Self::open_all(surroundings));
+        let (catalogue, unfinished) = opening.await.map_err(|_| CatalogueError::Worker)??;
+        for (name, entry) in unfinished {
+            tracing::info!(hvs.namespace = name, "removing what was half created or deleted");
+            catalogue.destroy_blocking(&name, &entry).await?;
+            catalogue.store.forget(&name).await?;
+        }
+        Ok(catalogue)
+    }
+
+    fn open_all(
+        surroundings: Surroundings,
+    ) -> Result<(Self, Vec<(String, Entry)>), CatalogueError> {
+        let data_dir = &surroundings.config.storage.data_dir;
+        let kv = Arc::clone(&surroundings.kv);
+        let store = Store::open(data_dir, kv, surroundings.writer.clone())?;
+        let contents = store.read()?;
+        let mut view = View { aliases: contents.aliases, ..View::default() };
+        let mut released = HashMap::new();
+        let mut unfinished = Vec::new();
+        for (name, (state, entry)) in contents.namespaces {
+            if state != State::Ready {
+                unfinished.push((name, entry));
+                continue;
+            }
+            let uid = entry.uid;
+            let (namespace, release) = surroundings.open(&name, entry)?;
+            released.insert(uid, release);
+            view.namespaces.insert(name, Arc::new(namespace));
+        }
+        let catalogue = Self {
+            surroundings,
+            store,
+            view: ArcSwap::from_pointee(view),
+            changing: tokio::sync::Mutex::new(()),
+            busy: Mutex::new(HashSet::new()),
+            released: Mutex::new(released),
+        };
+        Ok((catalogue, unfinished))
+    }
+
+    /// The namespace of a name or alias.
+    ///
+    /// # Errors
+    /// [`CatalogueError::Name`] or [`CatalogueError::NamespaceNotFound`].
+    pub fn get(&self, name: &str) -> Result<Arc<Namespace>, CatalogueError> {
+        let view = self.view.load();
+        let found =
+            view.namespaces.get(name).or_else(|| view.namespaces.get(view.aliases.get(name)?));
+        if let Some(namespace) = found {
+            return Ok(Arc::clone(namespace));
+        }
+        check_name(name, self.name_limit())?;
+        Err(CatalogueError::NamespaceNotFound { name: name.to_owned() })
+    }
+
+    /// Every namespace, by name.
+    pub fn namespaces(&self) -> Vec<Arc<Namespace>> {
+        self.view.load().namespaces.values().cloned().collect()
+    }
+
+    /// Every alias with its namespace, by name.
+    pub fn aliases(&self) -> BTreeMap<String, String> {
+        self.view.load().aliases.clone()
+    }
+
+    /// Creates a namespace, or finds it there with the same settings. Answers whether it is new.
+    ///
+    /// # Errors
+    /// [`CatalogueError`]; nothing was created then.
+    pub async fn create(
+        self: &Arc<Self>,
+        name: &str,
+        request: &CreateNamespace,
+    ) -> Result<(Arc<Namespace>, bool), CatalogueError> {
+        check_name(name, self.name_limit())?;
+        let _busy = self.occupy(name)?;
+        let config = &self.surroundings.config;
+        let view = self.view.load_full();
+        if let Some(existing) = view.namespaces.get(name) {
+            let before = &existing.entry.settings;
+            let wanted = Settings::resolve(request, Some(before), config)?;
+            return match difference(before, &wanted) {
+                None => Ok((Arc::clone(existing), false)),
+                Some(difference) => {
+                    Err(CatalogueError::NamespaceExists { name: name.to_owned(), difference })
+                }
+            };
+        }
+        if view.aliases.contains_key(name) {
+            return Err(CatalogueError::NameTaken { name: name.to_owned(), kind: "an alias" });
+        }
+        let settings = Settings::resolve(request, None, config)?;
+        self.check_room(&view, &settings)?;
+        let entry = Entry {
+            uid: Uuid::new_v4(),
+            created_at_ms: now_ms(),
+            shards: (0..settings.shards).map(|_| Uuid::new_v4()).collect(),
+            settings,
+        };
+        self.store.put(name, State::Creating, &entry).await?;
+        let opened = self.open_blocking(name, entry.clone()).await;
+        let (namespace, release) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.undo(name, &entry).await;
+                return Err(error);
+            }
+        };
+        // From here to the publication no alias can take the name: aliases look at busy names.
+        let _changing = self.changing.lock().await;
+        self.store.put(name, State::Ready, &entry).await?;
+        self.released.lock().insert(entry.uid, release);
+        let namespace = Arc::new(namespace);
+        self.publish(|view| {
+            view.namespaces.insert(name.to_owned(), Arc::clone(&namespace));
+        });
+        Ok((namespace, true))
+    }
+
+    /// Deletes a namespace, its records and the aliases that lead to it. By its own name only: an
+    /// alias may lead elsewhere by the time that the request arrives.
+    ///
+    /// # Errors
+    /// [`CatalogueError`]. After a failure to remove files it is gone for clients all the same,
+    /// and the rest is removed at the next start.
+    pub async fn delete(self: &Arc<Self>, name: &str) -> Result<(), CatalogueError> {
+        check_name(name, self.name_limit())?;
+        let _busy = self.occupy(name)?;
+        let namespace = self.view.load().namespaces.get(name).cloned();
+        let Some(namespace) = namespace else {
+            if self.view.load().aliases.contains_key(name) {
+                return Err(CatalogueError::NameTaken { name: name.to_owned(), kind: "an alias" });
+            }
+            return Err(CatalogueError::NamespaceNotFound { name: name.to_owned() });
+        };
+        let entry = namespace.entry.clone();
+        {
+            let _changing = self.changing.lock().await;
+            let aliases: Vec<String> = self
+                .view
+                .load()
+                .aliases
+                .iter()
+                .filter(|(_, target)| *target == name)
+                .map(|(alias, _)| alias.clone())
+                .collect();
+            self.store.start_deletion(name, &entry, &aliases).await?;
+            self.publish(|view| {
+                view.namespaces.remove(name);
+                view.aliases.retain(|_, target| target != name);
+            });
+        }
+        let release = self.released.lock().remove(&entry.uid);
+        close(&namespace).await?;
+        drop(namespace);
+        if let Some(release) = release {
+            release.wait().await;
+        }
+        self.destroy_blocking(name, &entry).await?;
+        self.store.forget(name).await
+    }
+
+    /// Sets (`Some`) and removes (`None`) aliases, all at once.
+    ///
+    /// # Errors
+    /// [`CatalogueError`]; no alias has changed then.
+    pub async fn switch_aliases(
+        &self,
+        changes: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), CatalogueError> {
+        let _changing = self.changing.lock().await;
+        let view = self.view.load_full();
+        let mut aliases = view.aliases.clone();
+        for (alias, target) in changes {
+            check_name(alias, self.name_limit())?;
+            if view.namespaces.contains_key(alias) || self.busy.lock().contains(alias) {
+                return Err(CatalogueError::NameTaken { name: alias.clone(), kind: "a namespace" });
+            }
+            match target {
+                Some(target) => {
+                    check_name(target, self.name_limit())?;
+                    if !view.namespaces.contains_key(target) {
+                        return Err(CatalogueError::NamespaceNotFound { name: target.clone() });
+                    }
+                    aliases.insert(alias.clone(), target.clone());
+                }
+                None if aliases.remove(alias).is_none() => {
+                    return Err(CatalogueError::AliasNotFound { name: alias.clone() });
+                }
+                None => {}
+            }
+        }
+        let limit = self.surroundings.config.limits.aliases;
+        if aliases.len() > limit {
+            let setting = "limits.aliases";
+            return Err(CatalogueError::Full { what: "aliases", count: limit, setting });
+        }
+        self.store.switch_aliases(changes).await?;
+        self.publish(|view| view.aliases = aliases.clone());
+        Ok(())
+    }
+
+    /// Makes everything durable and closes it. Requests that still hold a namespace can read on.
+    ///
+    /// # Errors
+    /// The first failure; everything else is closed all the same.
+    pub async fn close(&self) -> Result<(), CatalogueError> {
+        let mut outcome = Ok(());
+        for namespace in self.namespaces() {
+            let closed = close(&namespace).await;
+            outcome = outcome.and(closed);
+        }
+        outcome.and(self.store.close().await)
+    }
+
+    fn name_limit(&self) -> usize {
+        self.surroundings.config.limits.name_bytes
+    }
+
+    fn occupy(&self, name: &str) -> Result<Busy<'_>, CatalogueError> {
+        let is_first = self.busy.lock().insert(name.to_owned());
+        if !is_first {
+            return Err(CatalogueError::Busy { name: name.to_owned() });
+        }
+        Ok(Busy { names: &self.busy, name: name.to_owned() })
+    }
+
+    fn publish(&self, change: impl Fn(&mut View)) {
+        let mut next = View::clone(&self.view.load());
+        change(&mut next);
+        self.view.store(Arc::new(next));
+    }
+
+    fn check_room(&self, view: &View, settings: &Settings) -> Result<(), CatalogueError> {
+        let limits = &self.surroundings.config.limits;
+        let count = view.namespaces.len();
+        if count >= limits.namespaces {
+            let setting = "limits.namespaces";
+            return Err(CatalogueError::Full { what: "namespaces", count, setting });
+        }
+        let count: usize = view.namespaces.values().map(|open| open.shards().len()).sum();
+        let wanted = usize::try_from(settings.shards).unwrap_or(usize::MAX);
+        if count.saturating_add(wanted) > limits.total_shards {
+            let setting = "limits.total_shards";
+            return Err(CatalogueError::Full { what: "shards", count, setting });
+        }
+        Ok(())
+    }
+
+    async fn open_blocking(
+        &self,
+        name: &str,
+        entry: Entry,
+    ) -> Result<(Namespace, Released), CatalogueError> {
+        let surroundings = self.surroundings.clone();
+        let name = name.to_owned();
+        tokio::task::spawn_blocking(move || surroundings.open(&name, entry))
+            .await
+            .map_err(|_| CatalogueError::Worker)?
+    }
+
+    async fn destroy_blocking(&self, name: &str, entry: &Entry) -> Result<(), CatalogueError> {
+        let surroundings = self.surroundings.clone();
+        let (name, entry) = (name.to_owned(), entry.clone());
+        tokio::task::spawn_blocking(move || surroundings.destroy(&name, &entry))
+            .await
+            .map_err(|_| CatalogueError::Worker)?
+    }
+
+    /// Removes what a failed creation left. What cannot be removed now is at the next start.
+    async fn undo(&self, name: &str, entry: &Entry) {
+        let undone = match self.destroy_blocking(name, entry).await {
+            Ok(()) => self.store.forget(name).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = undone {
+            tracing::warn!(hvs.namespace = name, %error, "a failed creation is not yet removed");
+        }
+    }
+}
+
+impl From<ReadError> for CatalogueError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(Box::new(error))
+    }
+}
+
+impl StateSource for Catalogue {
+    fn shards(&self) -> BTreeMap<String, Vec<ShardStats>> {
+        let mut all: BTreeMap<_, _> = self
+            .namespaces()
+            .iter()
+            .map(|namespace| (namespace.name.clone(), namespace.stats()))
+            .collect();
+        all.insert("_system".to_owned(), vec![self.store.stats()]);
+        all
+    }
+}
+
+async fn close(namespace: &Namespace) -> Result<(), CatalogueError> {
+    let shards = namespace.shards().to_vec();
+    let name = namespace.name.clone();
+    let closing = tokio::task::spawn_blocking(move || {
+        // All of them, even after one that failed.
+        let outcomes: Vec<_> = shards.iter().map(hvs_shard::Shard::close).collect();
+        outcomes.into_iter().collect::<Result<(), CloseError>>()
+    });
+    closing
+        .await
+        .map_err(|_| CatalogueError::Worker)?
+        .map_err(|source| CatalogueError::Close { namespace: name, source: Box::new(source) })
+}
+
+/// The first setting in which two namespaces differ, for people.
+fn difference(before: &Settings, wanted: &Settings) -> Option<String> {
+    if before.shards != wanted.shards {
+        return Some(format!("shards is {}, not {}", before.shards, wanted.shards));
+    }
+    let names = before.vectors.keys().chain(wanted.vectors.keys());
+    for name in names {
+        match (before.vectors.get(name), wanted.vectors.get(name)) {
+            (Some(before), Some(wanted)) if before == wanted => {}
+            (Some(before), Some(wanted)) => {
+                return Some(vector_difference(name, before, wanted));
+            }
+            (None, _) => return Some(format!("it has no vector {name:?}")),
+            (_, None) => return Some(format!("it has a vector {name:?}")),
+        }
+    }
+    None
+}
+
+fn vector_difference(name: &str, before: &VectorSettings, wanted: &VectorSettings) -> String {
+    let pairs = [
+        ("space", json(&before.space), json(&wanted.space)),
+        ("precision", json(&before.precision), json(&wanted.precision)),
+        ("index", json(&before.index), json(&wanted.index)),
+    ];
+    let (what, before, wanted) =
+        pairs.into_iter().find(|(_, before, wanted)| before != wanted).unwrap_or_default();
+    format!("{what} of the vector {name:?} is {before}, not {wanted}")
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,332 @@
+//! An open namespace: its spaces, and the shards that its records are spread over.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use hvs_geometry::Space;
+use hvs_kv::Kv;
+use hvs_shard::{
+    Durability, Operation, Shard, ShardConfig, ShardStats, StoreSizes, WriteAnswer, WriteError,
+    WriteOutcome, WriteRequest, Writer,
+};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::{CatalogueError, settings::Settings};
+use crate::config::Config;
+
+/// What the catalogue keeps of a namespace.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Entry {
+    /// Never used again.
+    pub uid: Uuid,
+    /// Milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// Of each shard, in the order of their numbers.
+    pub shards: Vec<Uuid>,
+    /// Nothing left out.
+    pub settings: Settings,
+}
+
+/// A named vector of an open namespace.
+#[derive(Clone, Debug)]
+pub struct VectorSpace {
+    /// Its space.
+    pub space: Space,
+    /// Of stored coordinates.
+    pub precision: hvs_geometry::Precision,
+    /// Whether every search of it looks at every vector.
+    pub scans: bool,
+}
+
+/// An open namespace.
+pub struct Namespace {
+    /// Its own name.
+    pub name: String,
+    /// What the catalogue keeps of it.
+    pub entry: Entry,
+    /// By name; the default vector has the empty one.
+    pub vectors: BTreeMap<String, VectorSpace>,
+    shards: Vec<Shard>,
+    /// Held by everyone who holds the namespace, so that a deletion can wait for the last.
+    _held: mpsc::Sender<()>,
+}
+
+/// Tells when nobody holds a namespace any more.
+pub struct Released(mpsc::Receiver<()>);
+
+impl Released {
+    /// Waits for it.
+    pub async fn wait(mut self) {
+        // Nothing is ever sent: this ends when the sender is gone.
+        while self.0.recv().await.is_some() {}
+    }
+}
+
+/// What opening shards needs beside the entry.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The configuration of the node.
+    pub config: Arc<Config>,
+    /// Where logs are.
+    pub kv: Arc<dyn Kv>,
+    /// Who writes.
+    pub writer: Writer,
+}
+
+impl Surroundings {
+    fn shard_config(&self, entry: &Entry, shard: Uuid) -> Result<ShardConfig, CatalogueError> {
+        let vectors = entry.settings.index_configs(&self.config)?;
+        let limits = &self.config.limits;
+        let storage = &self.config.storage;
+        Ok(ShardConfig {
+            store: StoreSizes {
+                cache_bytes: storage.shard_cache_bytes,
+                memtable_bytes: storage.shard_memtable_bytes,
+            },
+            max_operations: limits.batch_operations,
+            max_k: limits.k,
+            max_page: limits.page,
+            ..ShardConfig::new(entry.uid, shard, self.writer.clone(), vectors)
+        })
+    }
+
+    fn shard_directory(&self, shard: Uuid) -> std::path::PathBuf {
+        self.config.storage.data_dir.join("shards").join(shard.to_string())
+    }
+
+    /// Opens or creates the shards of a namespace. Blocks for as long as there is log to replay.
+    ///
+    /// # Errors
+    /// [`CatalogueError`]; shards that were opened before are closed again.
+    pub fn open(&self, name: &str, entry: Entry) -> Result<(Namespace, Released), CatalogueError> {
+        let mut vectors = BTreeMap::new();
+        for (vector, config) in entry.settings.index_configs(&self.config)? {
+            let scans = config.kind == hvs_index::IndexKind::Flat || !config.space.is_metric();
+            let space = config.space;
+            vectors.insert(vector, VectorSpace { space, precision: config.precision, scans });
+        }
+        let mut shards = Vec::with_capacity(entry.shards.len());
+        for &shard in &entry.shards {
+            let config = self.shard_config(&entry, shard)?;
+            let directory = self.shard_directory(shard);
+            let open = Shard::open(config, Arc::clone(&self.kv), &directory).map_err(|source| {
+                CatalogueError::Shard {
+                    namespace: name.to_owned(),
+                    shard,
+                    source: Box::new(source),
+                }
+            })?;
+            shards.push(open);
+        }
+        let (held, released) = mpsc::channel(1);
+        let namespace = Namespace { name: name.to_owned(), entry, vectors, shards, _held: held };
+        Ok((namespace, Released(released)))
+    }
+
+    /// Removes the shards of a namespace, which nobody holds open. Blocks.
+    ///
+    /// # Errors
+    /// [`CatalogueError`]; may be repeated.
+    pub fn destroy(&self, name: &str, entry: &Entry) -> Result<(), CatalogueError> {
+        for &shard in &entry.shards {
+            let config = self.shard_config(entry, shard)?;
+            let directory = self.shard_directory(shard);
+            Shard::destroy(&config, Arc::clone(&self.kv), &directory).map_err(|source| {
+                CatalogueError::Shard {
+                    namespace: name.to_owned(),
+                    shard,
+                    source: Box::new(source),
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Namespace {
+    /// All shards, in the order of their numbers.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// The shard of an id or partition key.
+    pub fn shard_of(&self, key: &str) -> Option<&Shard> {
+        self.shards.get(self.shard_number(key))
+    }
+
+    /// The number of that shard.
+    pub fn shard_number(&self, key: &str) -> usize {
+        shard_number(key, self.shards.len())
+    }
+
+    /// The counters of every shard.
+    pub fn stats(&self) -> Vec<ShardStats> {
+        self.shards.iter().map(Shard::stats).collect()
+    }
+
+    /// Carries out operations on the shards that they touch, each part for itself.
+    ///
+    /// # Errors
+    /// The error of the first shard that failed. Parts on other shards may have taken effect; a
+    /// repetition with the same idempotency key leaves those as they are.
+    pub async fn write(
+        &self,
+        operations: Vec<Routed>,
+        options: WriteOptions,
+    ) -> Result<Vec<WriteOutcome>, RoutedWriteError> {
+        if let [shard] = self.shards.as_slice() {
+            let operations = operations.into_iter().map(|routed| routed.operation).collect();
+            return Ok(shard.write(options.request(operations)).await?.outcomes);
+        }
+        let total = operations.len();
+        let mut parts: BTreeMap<usize, (Vec<usize>, Vec<Operation>)> = BTreeMap::new();
+        for (position, routed) in operations.into_iter().enumerate() {
+            let part = parts.entry(shard_number(routed.key(), self.shards.len())).or_default();
+            part.0.push(position);
+            part.1.push(routed.operation);
+        }
+        if options.atomic && parts.len() > 1 {
+            return Err(RoutedWriteError::AtomicAcrossShards { shards: parts.len() });
+        }
+        let writes = parts.into_iter().filter_map(|(number, (positions, operations))| {
+            let shard = self.shards.get(number)?;
+            let request = options.request(operations);
+            Some(async move { (positions, shard.write(request).await) })
+        });
+        let answers = futures_util::future::join_all(writes).await;
+        gather(total, answers)
+    }
+}
+
+/// An operation and what chooses its shard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Routed {
+    /// In place of the id.
+    pub partition_key: Option<String>,
+    /// The operation.
+    pub operation: Operation,
+}
+
+impl Routed {
+    fn key(&self) -> &str {
+        self.partition_key.as_deref().unwrap_or_else(|| self.operation.id())
+    }
+}
+
+/// What holds for all operations of a request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WriteOptions {
+    /// When to answer.
+    pub durability: Durability,
+    /// All or nothing.
+    pub atomic: bool,
+    /// Remembered by each shard for its part.
+    pub idempotency_key: Option<String>,
+}
+
+impl WriteOptions {
+    fn request(&self, operations: Vec<Operation>) -> WriteRequest {
+        WriteRequest {
+            operations,
+            durability: self.durability,
+            atomic: self.atomic,
+            idempotency_key: self.idempotency_key.clone(),
+        }
+    }
+}
+
+/// The number of the shard that a key belongs to. It is part of the stored format: the first
+/// eight bytes of the BLAKE3 hash, as a little-endian number, modulo the number of shards.
+fn shard_number(key: &str, shards: usize) -> usize {
+    if shards <= 1 {
+        return 0;
+    }
+    let hash = blake3::hash(key.as_bytes());
+    let Some(first) = hash.as_bytes().first_chunk::<8>() else { return 0 };
+    usize::try_from(u64::from_le_bytes(*first) % shards as u64).unwrap_or_default()
+}
+
+/// Why a write over shards failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RoutedWriteError {
+    /// A shard failed, or refused.
+    #[error(transparent)]
+    Shard(#[from] WriteError),
+    /// One log entry belongs to one shard.
+    #[error(
+        "the records of an atomic batch must be of one shard, but these are of {shards}; give them one partition_key"
+    )]
+    AtomicAcrossShards {
+        /// How many shards the batch touches.
+        shards: usize,
+    },
+    /// A shard answered less than it was asked, which would be a defect.
+    #[error("a shard left operation {position} without an outcome")]
+    Incomplete {
+        /// The operation.
+        position: usize,
+    },
+}
+
+fn gather(
+    total: usize,
+    answers: Vec<(Vec<usize>, Result<WriteAnswer, WriteError>)>,
+) -> Result<Vec<WriteOutcome>, RoutedWriteError> {
+    let mut outcomes: BTreeMap<usize, WriteOutcome> = BTreeMap::new();
+    for (positions, answer) in answers {
+        let answer = answer.map_err(|error| at_original_position(error, &positions))?;
+        outcomes.extend(positions.into_iter().zip(answer.outcomes));
+    }
+    (0..total)
+        .map(|position| outcomes.remove(&position).ok_or(RoutedWriteError::Incomplete { position }))
+        .collect()
+}
+
+/// A shard counts the operations of its own part; clients count those of the request.
+fn at_original_position(error: WriteError, positions: &[usize]) -> WriteError {
+    let original = |index: usize| positions.get(index).copied().unwrap_or(index);
+    match error {
+        WriteError::Invalid { index, source } => {
+            WriteError::Invalid { index: original(index), source }
+        }
+        WriteError::TooLarge { index, bytes, limit } => {
+            WriteError::TooLarge { index: original(index), bytes, limit }
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_their_shards_and_spread() {
+        // Stored data depends on these.
+        let numbers: Vec<_> = ["", "a", "b", "n00000001"].map(|key| shard_number(key, 7)).into();
+        assert_eq!(numbers, [0, 0, 0, 0]);
+        let mut counts = [0_u32; 4];
+        for number in 0..4_000 {
+            counts[shard_number(&format!("id-{number}"), 4)] += 1;
+        }
+        assert!(counts.iter().all(|&count| (900..1_100).contains(&count)), "{counts:?}");
+    }
+
+    #[test]
+    fn outcomes_come_back_in_the_order_of_the_request() {
+        let answer = |outcomes| Ok(WriteAnswer { outcomes, epoch: 1, seq: 1, repeated: false });
+        let failed = WriteOutcome::ConditionFailed { current: None };
+        let outcomes = gather(
+            3,
+            vec![
+                (vec![1], answer(vec![WriteOutcome::NotFound])),
+                (vec![0, 2], answer(vec![failed.clone(), WriteOutcome::NotApplied])),
+            ],
+        );
+        let expected = [failed, WriteOutcome::NotFound, WriteOutcome::NotApplied];
+        assert_eq!(outcomes.unwrap(), expected);
+        let short = gather(1, vec![]);
+        assert!(matches!(short, Err(RoutedWriteError::Incomplete { position: 0 })));
+    }
+}

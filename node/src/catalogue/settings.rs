@@ -1,0 +1,494 @@
+//! The settings of a namespace: from a request, in the catalogue, and as a shard needs them.
+
+use std::collections::BTreeMap;
+
+use hvs_api::{
+    ComponentSpec, CreateNamespace, IndexSpec, IndexType, Precision, SpaceInfo, SpaceSpec,
+    VectorSpec,
+};
+use hvs_geometry::{Component, Geometry, Space, SpaceError, UnknownGeometry};
+use hvs_index::{IndexConfig, IndexKind};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, Config, Limits};
+
+/// Why settings cannot be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// A geometry that does not exist.
+    #[error("{0}")]
+    UnknownGeometry(#[from] UnknownGeometry),
+    /// The space cannot exist.
+    #[error("{0}")]
+    Space(#[from] SpaceError),
+    /// Neither a geometry nor components.
+    #[error("no geometry is given, and no components either")]
+    NoGeometry,
+    /// Both at once.
+    #[error(
+        "components are given beside {beside}; a product has its geometries, dimensions and curvatures in its components alone"
+    )]
+    Both {
+        /// What else was given.
+        beside: &'static str,
+    },
+    /// No dimension.
+    #[error("no dimension is given for {geometry}")]
+    NoDimension {
+        /// The geometry.
+        geometry: Geometry,
+    },
+    /// More than the node's limit.
+    #[error("{what} is {value}, at most {limit} is allowed")]
+    Limit {
+        /// What is too large.
+        what: Limited,
+        /// The value given.
+        value: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// An index parameter that the type does not have, or out of its range.
+    #[error("index: {reason}")]
+    Index {
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// No shards.
+    #[error("shards is 0, at least 1 is needed")]
+    NoShards,
+    /// A name of a vector.
+    #[error("the vector name {name:?} cannot be used: {reason}")]
+    VectorName {
+        /// The name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What a limit is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// The intrinsic dimension.
+    Dimension,
+    /// The number of factors.
+    Components,
+    /// The number of named vectors.
+    NamedVectors,
+    /// The number of shards.
+    Shards,
+}
+
+impl std::fmt::Display for Limited {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Dimension => "dimension",
+            Self::Components => "the number of components",
+            Self::NamedVectors => "the number of named vectors",
+            Self::Shards => "shards",
+        })
+    }
+}
+
+/// One named vector, nothing left out, as the catalogue keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VectorSettings {
+    /// Its space.
+    pub space: SpaceSpec,
+    /// Of stored coordinates.
+    pub precision: Precision,
+    /// Its index.
+    pub index: IndexSpec,
+}
+
+/// The settings of a namespace, nothing left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// By name; the default vector has the empty one.
+    pub vectors: BTreeMap<String, VectorSettings>,
+    /// How many shards.
+    pub shards: u64,
+}
+
+impl Settings {
+    /// Fills in what a request leaves out: from the settings of the namespace if it exists, so
+    /// that the same request is accepted again after the node's defaults have changed, else from
+    /// the node's defaults. Checks everything.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn resolve(
+        request: &CreateNamespace,
+        existing: Option<&Self>,
+        config: &Config,
+    ) -> Result<Self, SettingsError> {
+        let limits = &config.limits;
+        let shards = request.shards.or(existing.map(|settings| settings.shards)).unwrap_or(1);
+        if shards == 0 {
+            return Err(SettingsError::NoShards);
+        }
+        check_limit(Limited::Shards, shards, limits.shards)?;
+        check_limit(Limited::NamedVectors, request.vectors.len() as u64 + 1, limits.named_vectors)?;
+
+        let find = |name: &str| existing.and_then(|settings| settings.vectors.get(name));
+        let default = resolve_vector(&default_vector(request), None, find(""), config)?;
+        let mut vectors = BTreeMap::new();
+        for (name, spec) in &request.vectors {
+            check_vector_name(name, limits)?;
+            let settings = resolve_vector(spec, Some(&default), find(name), config)?;
+            vectors.insert(name.clone(), settings);
+        }
+        vectors.insert(String::new(), default);
+        Ok(Self { vectors, shards })
+    }
+
+    /// What each index of a shard is opened with.
+    ///
+    /// # Errors
+    /// [`SettingsError`] if stored settings are no longer possible, which would be a defect.
+    pub fn index_configs(
+        &self,
+        config: &Config,
+    ) -> Result<BTreeMap<String, IndexConfig>, SettingsError> {
+        self.vectors
+            .iter()
+            .map(|(name, vector)| Ok((name.clone(), vector.index_config(config)?)))
+            .collect()
+    }
+}
+
+impl VectorSettings {
+    fn index_config(&self, config: &Config) -> Result<IndexConfig, SettingsError> {
+        // A limit that was lowered later does not lock anyone out of what is stored.
+        let unlimited =
+            Limits { dimension: usize::MAX, components: usize::MAX, ..Limits::default() };
+        let space = build_space(&self.space, None, &unlimited)?;
+        let defaults = &config.index;
+        let size = |value: Option<u64>, default: u64| {
+            usize::try_from(value.unwrap_or(default)).unwrap_or(usize::MAX)
+        };
+        let kind = match self.index.kind {
+            IndexType::Flat => IndexKind::Flat,
+            IndexType::Hnsw => IndexKind::Hnsw {
+                m: size(self.index.m, defaults.m),
+                ef_construction: size(self.index.ef_construction, defaults.ef_construction),
+                ef_search: size(self.index.ef_search, defaults.ef_search),
+            },
+        };
+        Ok(IndexConfig {
+            precision: geometry_precision(self.precision),
+            kind,
+            tail_limit: defaults.tail,
+            max_hits: config.limits.k,
+            resident_rows: config.storage.resident_rows,
+            ..IndexConfig::new(space)
+        })
+    }
+}
+
+/// The precision as the geometry knows it.
+pub fn geometry_precision(precision: Precision) -> hvs_geometry::Precision {
+    match precision {
+        Precision::F32 => hvs_geometry::Precision::F32,
+        Precision::F64 => hvs_geometry::Precision::F64,
+    }
+}
+
+fn default_vector(request: &CreateNamespace) -> VectorSpec {
+    VectorSpec {
+        geometry: request.geometry.clone(),
+        dimension: request.dimension,
+        curvature: request.curvature,
+        components: request.components.clone(),
+        precision: request.precision,
+        index: request.index.clone(),
+    }
+}
+
+fn resolve_vector(
+    spec: &VectorSpec,
+    default: Option<&VectorSettings>,
+    existing: Option<&VectorSettings>,
+    config: &Config,
+) -> Result<VectorSettings, SettingsError> {
+    let own = SpaceSpec {
+        geometry: spec.geometry.clone(),
+        dimension: spec.dimension,
+        curvature: spec.curvature,
+        components: spec.components.clone(),
+    };
+    let space = match default {
+        Some(default) if own == SpaceSpec::default() => default.space.clone(),
+        _ => describe_space(&build_space(&own, None, &config.limits)?),
+    };
+    let inherited = existing.or(default);
+    let precision = spec.precision.or(inherited.map(|settings| settings.precision));
+    let index = match &spec.index {
+        Some(index) => resolve_index(index, existing.map(|settings| &settings.index), config)?,
+        None => match inherited {
+            Some(settings) => settings.index.clone(),
+            None => resolve_index(&IndexSpec::default(), None, config)?,
+        },
+    };
+    Ok(VectorSettings { space, precision: precision.unwrap_or_default(), index })
+}
+
+fn resolve_index(
+    spec: &IndexSpec,
+    existing: Option<&IndexSpec>,
+    config: &Config,
+) -> Result<IndexSpec, SettingsError> {
+    if spec.kind == IndexType::Flat {
+        let given = [
+            ("m", spec.m),
+            ("ef_construction", spec.ef_construction),
+            ("ef_search", spec.ef_search),
+        ];
+        if let Some((name, _)) = given.iter().find(|(_, value)| value.is_some()) {
+            let reason = format!("type FLAT has no parameters, but {name} is given");
+            return Err(SettingsError::Index { reason });
+        }
+        return Ok(spec.clone());
+    }
+    let defaults: &config::Index = &config.index;
+    let existing = existing.filter(|index| index.kind == IndexType::Hnsw);
+    let m = spec.m.or(existing.and_then(|index| index.m)).unwrap_or(defaults.m);
+    let ef_construction = spec
+        .ef_construction
+        .or(existing.and_then(|index| index.ef_construction))
+        .unwrap_or(defaults.ef_construction);
+    let ef_search =
+        spec.ef_search.or(existing.and_then(|index| index.ef_search)).unwrap_or(defaults.ef_search);
+    let ef_limit = config.limits.ef as u64;
+    let ranges = [
+        ("m", m, 2, hvs_index::MAX_M as u64),
+        ("ef_construction", ef_construction, 1, ef_limit),
+        ("ef_search", ef_search, 1, ef_limit),
+    ];
+    for (name, value, least, most) in ranges {
+        if !(least..=most).contains(&value) {
+            let reason = format!("{name} is {value}, it must be from {least} to {most}");
+            return Err(SettingsError::Index { reason });
+        }
+    }
+    Ok(IndexSpec {
+        kind: IndexType::Hnsw,
+        m: Some(m),
+        ef_construction: Some(ef_construction),
+        ef_search: Some(ef_search),
+    })
+}
+
+/// Builds the space of a request. `dimension` stands in for one that is left out.
+///
+/// # Errors
+/// [`SettingsError`].
+pub fn build_space(
+    spec: &SpaceSpec,
+    dimension: Option<usize>,
+    limits: &Limits,
+) -> Result<Space, SettingsError> {
+    if let Some(components) = &spec.components {
+        let beside = [
+            ("geometry", spec.geometry.is_some()),
+            ("dimension", spec.dimension.is_some()),
+            ("curvature", spec.curvature.is_some()),
+        ];
+        if let Some((beside, _)) = beside.into_iter().find(|(_, given)| *given) {
+            return Err(SettingsError::Both { beside });
+        }
+        check_limit(Limited::Components, components.len() as u64, limits.components)?;
+        let mut parts = Vec::with_capacity(components.len());
+        for component in components {
+            parts.push(Component {
+                space: single_space(
+                    &component.geometry,
+                    component.dimension,
+                    component.curvature,
+                    limits,
+                )?,
+                weight: component.weight.unwrap_or(1.0),
+            });
+        }
+        let space = Space::product(parts)?;
+        check_limit(Limited::Dimension, space.dimension() as u64, limits.dimension)?;
+        return Ok(space);
+    }
+    let name = spec.geometry.as_deref().ok_or(SettingsError::NoGeometry)?;
+    let dimension = spec.dimension.or(dimension.map(|dimension| dimension as u64));
+    match dimension {
+        Some(dimension) => single_space(name, dimension, spec.curvature, limits),
+        None => Err(SettingsError::NoDimension { geometry: name.parse()? }),
+    }
+}
+
+fn single_space(
+    name: &str,
+    dimension: u64,
+    curvature: Option<f64>,
+    limits: &Limits,
+) -> Result<Space, SettingsError> {
+    let geometry: Geometry = name.parse()?;
+    check_limit(Limited::Dimension, dimension, limits.dimension)?;
+    let dimension = usize::try_from(dimension).unwrap_or(usize::MAX);
+    let curvature = curvature.unwrap_or_else(|| geometry.default_curvature());
+    Ok(Space::new(geometry, dimension, curvature)?)
+}
+
+fn check_limit(what: Limited, value: u64, limit: usize) -> Result<(), SettingsError> {
+    let limit = limit as u64;
+    if value > limit { Err(SettingsError::Limit { what, value, limit }) } else { Ok(()) }
+}
+
+fn check_vector_name(name: &str, limits: &Limits) -> Result<(), SettingsError> {
+    super::check_name(name, limits.name_bytes)
+        .map_err(|error| SettingsError::VectorName { name: error.name, reason: error.reason })
+}
+
+/// A space with everything said that a request may leave out.
+fn describe_space(space: &Space) -> SpaceSpec {
+    match space.geometry() {
+        Some(geometry) => SpaceSpec {
+            geometry: Some(geometry.name().to_owned()),
+            dimension: Some(space.dimension() as u64),
+            curvature: Some(space.curvature()),
+            components: None,
+        },
+        None => SpaceSpec { components: Some(describe_components(space)), ..SpaceSpec::default() },
+    }
+}
+
+fn describe_components(space: &Space) -> Vec<ComponentSpec> {
+    space
+        .components()
+        .iter()
+        .map(|component| ComponentSpec {
+            geometry: component.space.geometry().map_or("product", Geometry::name).to_owned(),
+            dimension: component.space.dimension() as u64,
+            curvature: Some(component.space.curvature()),
+            weight: Some(component.weight),
+        })
+        .collect()
+}
+
+/// A space as clients are told it.
+pub fn space_info(space: &Space) -> SpaceInfo {
+    let geometry = space.geometry();
+    SpaceInfo {
+        geometry: geometry.map_or("product", Geometry::name).to_owned(),
+        dimension: space.dimension() as u64,
+        ambient: space.ambient() as u64,
+        curvature: geometry.map(|_| space.curvature()),
+        components: describe_components(space),
+        metric: space.is_metric(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hyperboloid() -> CreateNamespace {
+        CreateNamespace {
+            geometry: Some("hyperboloid".into()),
+            dimension: Some(12),
+            ..CreateNamespace::default()
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_filled_in() {
+        let settings = Settings::resolve(&hyperboloid(), None, &Config::default()).unwrap();
+        let vector = &settings.vectors[""];
+        assert_eq!(vector.space.curvature, Some(-1.0));
+        assert_eq!((vector.precision, settings.shards), (Precision::F32, 1));
+        assert_eq!((vector.index.m, vector.index.ef_search), (Some(16), Some(64)));
+    }
+
+    #[test]
+    fn the_same_request_resolves_alike_after_the_defaults_changed() {
+        let before = Settings::resolve(&hyperboloid(), None, &Config::default()).unwrap();
+        let mut config = Config::default();
+        config.index.m = 32;
+        assert_eq!(Settings::resolve(&hyperboloid(), Some(&before), &config).unwrap(), before);
+        let wider = CreateNamespace {
+            index: Some(IndexSpec { m: Some(48), ..IndexSpec::default() }),
+            ..hyperboloid()
+        };
+        assert_ne!(Settings::resolve(&wider, Some(&before), &config).unwrap(), before);
+    }
+
+    #[test]
+    fn a_named_vector_takes_the_space_of_the_default_or_has_its_own() {
+        let own = VectorSpec {
+            geometry: Some("euclidean".into()),
+            dimension: Some(3),
+            precision: Some(Precision::F64),
+            ..VectorSpec::default()
+        };
+        let vectors =
+            BTreeMap::from([("alike".to_owned(), VectorSpec::default()), ("own".to_owned(), own)]);
+        let request = CreateNamespace { vectors, ..hyperboloid() };
+        let settings = Settings::resolve(&request, None, &Config::default()).unwrap();
+        assert_eq!(settings.vectors["alike"], settings.vectors[""]);
+        assert_eq!(settings.vectors["own"].space.geometry.as_deref(), Some("euclidean"));
+        assert_eq!(settings.vectors["own"].precision, Precision::F64);
+        // A curvature alone is not a space.
+        let half = VectorSpec { curvature: Some(-2.0), ..VectorSpec::default() };
+        let vectors = BTreeMap::from([("half".to_owned(), half)]);
+        let request = CreateNamespace { vectors, ..hyperboloid() };
+        assert_eq!(
+            Settings::resolve(&request, None, &Config::default()),
+            Err(SettingsError::NoGeometry)
+        );
+    }
+
+    #[test]
+    fn settings_survive_their_stored_form() {
+        let request = CreateNamespace {
+            components: Some(vec![
+                ComponentSpec {
+                    geometry: "hyperboloid".into(),
+                    dimension: 4,
+                    curvature: Some(-0.1),
+                    weight: Some(2.0),
+                },
+                ComponentSpec {
+                    geometry: "spherical".into(),
+                    dimension: 2,
+                    curvature: None,
+                    weight: None,
+                },
+            ]),
+            ..CreateNamespace::default()
+        };
+        let settings = Settings::resolve(&request, None, &Config::default()).unwrap();
+        let text = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings);
+        let configs = settings.index_configs(&Config::default()).unwrap();
+        assert_eq!(configs[""].space.ambient(), 5 + 3);
+    }
+
+    #[test]
+    fn limits_hold_at_their_edges() {
+        let mut config = Config::default();
+        config.limits.dimension = 12;
+        config.limits.shards = 2;
+        config.limits.named_vectors = 1;
+        let with_shards = |shards| CreateNamespace { shards: Some(shards), ..hyperboloid() };
+        assert!(Settings::resolve(&with_shards(2), None, &config).is_ok());
+        for refused in [
+            with_shards(3),
+            with_shards(0),
+            CreateNamespace { dimension: Some(13), ..hyperboloid() },
+            CreateNamespace {
+                vectors: BTreeMap::from([("v".into(), VectorSpec::default())]),
+                ..hyperboloid()
+            },
+        ] {
+            assert!(Settings::resolve(&refused, None, &config).is_err(), "{refused:?}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Values that fit their types, but not the node.
+
+use std::fmt;
+
+use super::Config;
+
+/// A setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// Its path.
+    pub setting: &'static str,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+impl fmt::Display for ConfigProblem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.setting, self.reason)
+    }
+}
+
+/// What storage can hold, whatever the configuration says.
+const ID_BYTES: usize = 512;
+const NAME_BYTES: usize = 128;
+const EF: usize = 65_536;
+const M: u64 = 256;
+const K: usize = 100_000;
+/// A put must fit into one log entry of at most 2 MiB together with its vectors.
+const METADATA_BYTES: usize = 1 << 20;
+
+impl Config {
+    /// Everything that is wrong with it.
+    pub fn problems(&self) -> Vec<ConfigProblem> {
+        let mut found = Problems(Vec::new());
+        let limits = &self.limits;
+        found.range("limits.body_bytes", limits.body_bytes, 1_024, 1 << 30);
+        found.range(
+            "limits.bytes_in_flight",
+            limits.bytes_in_flight,
+            limits.body_bytes,
+            usize::MAX,
+        );
+        found.range("limits.batch_operations", limits.batch_operations, 1, 100_000);
+        found.range("limits.fetch_ids", limits.fetch_ids, 1, 100_000);
+        found.range("limits.searches", limits.searches, 1, 100_000);
+        found.range("limits.page", limits.page, 1, 10_000);
+        found.range("limits.k", limits.k, 1, K);
+        found.range("limits.ef", limits.ef, 1, EF);
+        found.range("limits.filter_terms", limits.filter_terms, 1, 1_024);
+        found.range("limits.metadata_bytes", limits.metadata_bytes, 2, METADATA_BYTES);
+        found.range("limits.id_bytes", limits.id_bytes, 1, ID_BYTES);
+        found.range("limits.name_bytes", limits.name_bytes, 1, NAME_BYTES);
+        found.range("limits.dimension", limits.dimension, 1, 65_536);
+        found.range("limits.components", limits.components, 1, 1_024);
+        found.range("limits.named_vectors", limits.named_vectors, 1, 1_024);
+        found.range("limits.shards", limits.shards, 1, 1_024);
+        found.range("limits.total_shards", limits.total_shards, 1, 100_000);
+        let storage = &self.storage;
+        found.range("storage.shard_cache_bytes", storage.shard_cache_bytes, 0, 1 << 40);
+        found.range("storage.shard_memtable_bytes", storage.shard_memtable_bytes, 1 << 20, 1 << 36);
+        found.range("limits.namespaces", limits.namespaces, 1, 100_000);
+        found.range("limits.aliases", limits.aliases, 1, 100_000);
+        found.range("limits.points", limits.points, 1, 1_000_000);
+        found.range("limits.deadline_ms", limits.deadline_ms, 1, 3_600_000);
+        found.range("index.m", self.index.m, 2, M);
+        found.range("index.ef_construction", self.index.ef_construction, 1, EF as u64);
+        found.range("index.ef_search", self.index.ef_search, 1, EF as u64);
+        found.range("index.tail", self.index.tail, 1, 10_000_000);
+        found.range("listen.connections", self.listen.connections, 1, 1_000_000);
+        found.range("listen.header_timeout_ms", self.listen.header_timeout_ms, 1, 3_600_000);
+        found.range("search.heavy_queue", self.search.heavy_queue, 0, 1_000_000);
+        found.range("search.heavy", self.search.heavy, 0, 1_024);
+        if !(0.0..=1.0).contains(&self.otlp.ratio) {
+            found.add("otlp.ratio", format!("{} is not from 0 to 1", self.otlp.ratio));
+        }
+        let endpoint = &self.otlp.endpoint;
+        if !(endpoint.is_empty() || endpoint.starts_with("http://")) {
+            found.add("otlp.endpoint", format!("{endpoint:?} does not begin with http://"));
+        }
+        if self.listen.external == self.listen.internal && self.listen.external.port() != 0 {
+            found.add("listen.internal", "is the same address as listen.external".to_owned());
+        }
+        if self.storage.data_dir.as_os_str().is_empty() {
+            found.add("storage.data_dir", "is empty".to_owned());
+        }
+        found.0
+    }
+}
+
+struct Problems(Vec<ConfigProblem>);
+
+impl Problems {
+    fn add(&mut self, setting: &'static str, reason: String) {
+        self.0.push(ConfigProblem { setting, reason });
+    }
+
+    fn range<T: PartialOrd + Copy + fmt::Display>(
+        &mut self,
+        setting: &'static str,
+        value: T,
+        least: T,
+        most: T,
+    ) {
+        if value < least || value > most {
+            self.add(setting, format!("{value} is not from {least} to {most}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_usable() {
+        assert_eq!(Config::default().problems(), []);
+    }
+
+    #[test]
+    fn every_unusable_setting_is_named_at_once() {
+        let mut config = Config::default();
+        config.limits.k = 0;
+        config.limits.id_bytes = 513;
+        config.otlp.ratio = f64::NAN;
+        config.listen.internal = config.listen.external;
+        let named: Vec<_> = config.problems().iter().map(|problem| problem.setting).collect();
+        assert_eq!(named, ["limits.k", "limits.id_bytes", "otlp.ratio", "listen.internal"]);
+    }
+}

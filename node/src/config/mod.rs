@@ -1,0 +1,286 @@
+//! The configuration of a node: one typed structure, filled from defaults, then a file, then the
+//! environment, then flags.
+
+mod check;
+mod load;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use check::ConfigProblem;
+pub use load::{ConfigError, Sources};
+
+/// Everything that can be set. Each field is described in `docs/configuration.md`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Listen,
+    /// Where and how to store.
+    pub storage: Storage,
+    /// What a request may ask for.
+    pub limits: Limits,
+    /// How searches are run.
+    pub search: Search,
+    /// What namespaces get that do not say otherwise.
+    pub index: Index,
+    /// What is logged and how.
+    pub log: Log,
+    /// Where spans go.
+    pub otlp: Otlp,
+    /// How the node stops.
+    pub shutdown: Shutdown,
+    /// For measurements only.
+    pub bench: Bench,
+}
+
+/// Addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// Of the API, for clients.
+    pub external: SocketAddr,
+    /// Of health and metrics, for operators.
+    pub internal: SocketAddr,
+    /// Most connections at once, on each listener.
+    pub connections: usize,
+    /// How long a client may take to send the head of a request, in milliseconds.
+    pub header_timeout_ms: u64,
+}
+
+/// Storage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// The directory that holds everything.
+    pub data_dir: PathBuf,
+    /// Bytes of blocks that each shard keeps in memory.
+    pub shard_cache_bytes: u64,
+    /// Bytes of writes that each shard gathers in memory before they become a sorted file.
+    pub shard_memtable_bytes: u64,
+    /// Whether the rows that searches compare are kept in anonymous memory.
+    pub resident_rows: bool,
+}
+
+/// What a request may ask for; beyond it there is a problem with a stable code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of one request's body.
+    pub body_bytes: usize,
+    /// Bytes of all bodies that are being read or worked on.
+    pub bytes_in_flight: usize,
+    /// Operations of one batch.
+    pub batch_operations: usize,
+    /// Ids of one fetch.
+    pub fetch_ids: usize,
+    /// Searches of one batch.
+    pub searches: usize,
+    /// Records of one page.
+    pub page: usize,
+    /// Hits of one search.
+    pub k: usize,
+    /// Candidates that one search examines in a graph.
+    pub ef: usize,
+    /// Equalities of one filter.
+    pub filter_terms: usize,
+    /// Bytes of one record's metadata, as JSON.
+    pub metadata_bytes: usize,
+    /// Bytes of an id or partition key; at most 512.
+    pub id_bytes: usize,
+    /// Bytes of the name of a namespace, alias or vector; at most 128.
+    pub name_bytes: usize,
+    /// Intrinsic dimension of a space.
+    pub dimension: usize,
+    /// Factors of a product space.
+    pub components: usize,
+    /// Named vectors of a namespace, the default one included.
+    pub named_vectors: usize,
+    /// Shards of a namespace.
+    pub shards: usize,
+    /// Shards of the node, over all namespaces: each has threads and memory of its own.
+    pub total_shards: usize,
+    /// Namespaces of the node.
+    pub namespaces: usize,
+    /// Aliases of the node.
+    pub aliases: usize,
+    /// Points of one geometry operation.
+    pub points: usize,
+    /// Milliseconds that a request may take, and does unless it asks for less.
+    pub deadline_ms: u64,
+}
+
+/// How searches are run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Search {
+    /// Searches of at most this k and without a radius are answered on the thread that read the
+    /// request, which saves two hand-overs.
+    pub inline_k: usize,
+    /// And of at most this ef.
+    pub inline_ef: usize,
+    /// And, if they look at every vector, of at most this many coordinates in all.
+    pub inline_coordinates: usize,
+    /// Other searches that run at once; 0 means one per processor.
+    pub heavy: usize,
+    /// Other searches that may wait for their turn.
+    pub heavy_queue: usize,
+}
+
+/// What namespaces get that do not say otherwise, and how indexes are built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Index {
+    /// Connections per node of the graph.
+    pub m: u64,
+    /// How widely a graph is searched when it is built.
+    pub ef_construction: u64,
+    /// How widely a graph is searched when a request names no `ef`.
+    pub ef_search: u64,
+    /// Recent vectors that are scanned before a segment is built of them.
+    pub tail: usize,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Text for people, or JSON lines.
+    pub format: LogFormat,
+    /// A level, or directives such as `info,hvs_node=debug`.
+    pub level: String,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON lines otherwise.
+    #[default]
+    Auto,
+    /// Text.
+    Text,
+    /// JSON lines with the field names of the Elastic Common Schema.
+    Json,
+}
+
+/// Where spans go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Otlp {
+    /// The base address of an OTLP collector over HTTP, such as `http://127.0.0.1:4318`; empty
+    /// for none.
+    pub endpoint: String,
+    /// The service name of the spans.
+    pub service: String,
+    /// The part of requests without a `traceparent` that is traced, from 0 to 1. Requests with
+    /// one follow its sampling flag.
+    pub ratio: f64,
+}
+
+/// How the node stops.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long `/readyz` already fails while requests are still taken, so that a load balancer
+    /// turns away first, in milliseconds.
+    pub lead_ms: u64,
+    /// How long requests in progress may take to end, in milliseconds.
+    pub grace_ms: u64,
+}
+
+/// For measurements only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bench {
+    /// Adds `POST /_echo?bytes=N`, which reads its body as any other route does and answers N
+    /// bytes: the floor that the other routes are compared with.
+    pub echo: bool,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            external: SocketAddr::from(([127, 0, 0, 1], 9001)),
+            internal: SocketAddr::from(([127, 0, 0, 1], 9000)),
+            connections: 4_096,
+            header_timeout_ms: 30_000,
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("hvs-data"),
+            shard_cache_bytes: 32 << 20,
+            shard_memtable_bytes: 16 << 20,
+            resident_rows: true,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 32 << 20,
+            bytes_in_flight: 256 << 20,
+            batch_operations: 1_000,
+            fetch_ids: 1_000,
+            searches: 1_000,
+            page: 1_000,
+            k: 10_000,
+            ef: 16_384,
+            filter_terms: 32,
+            metadata_bytes: 64 << 10,
+            id_bytes: 512,
+            name_bytes: 128,
+            dimension: 16_384,
+            components: 16,
+            named_vectors: 16,
+            shards: 64,
+            total_shards: 256,
+            namespaces: 1_000,
+            aliases: 1_000,
+            points: 10_000,
+            deadline_ms: 30_000,
+        }
+    }
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self {
+            inline_k: 100,
+            inline_ef: 1_024,
+            inline_coordinates: 1_000_000,
+            heavy: 0,
+            heavy_queue: 256,
+        }
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self { m: 16, ef_construction: 128, ef_search: 64, tail: 16_384 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, level: "info".to_owned() }
+    }
+}
+
+impl Default for Otlp {
+    fn default() -> Self {
+        Self { endpoint: String::new(), service: "hvs-node".to_owned(), ratio: 1.0 }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { lead_ms: 0, grace_ms: 10_000 }
+    }
+}

@@ -1,0 +1,283 @@
+//! Which code each error of the layers below becomes.
+
+use hvs_api::{Code, Problem};
+use hvs_geometry::{
+    DistanceError, IntervalError, MapError, MeanError, PointError, SpaceError, TangentError,
+    TransformError,
+};
+use hvs_shard::{EtagError, InvalidRecord, ReadError, WriteError};
+
+use super::failure::Failure;
+use crate::catalogue::{CatalogueError, Limited, NameError, RoutedWriteError, SettingsError};
+use crate::workers::WorkError;
+
+impl From<NameError> for Failure {
+    fn from(error: NameError) -> Self {
+        Self::new(Code::InvalidName, error.to_string())
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        let code = match &error {
+            SettingsError::UnknownGeometry(_) | SettingsError::NoGeometry => Code::UnknownGeometry,
+            SettingsError::Space(space) => space_code(space),
+            SettingsError::Both { .. } | SettingsError::Limit { what: Limited::Components, .. } => {
+                Code::InvalidComponents
+            }
+            SettingsError::NoDimension { .. }
+            | SettingsError::Limit { what: Limited::Dimension, .. } => Code::InvalidDimension,
+            SettingsError::Limit { what: Limited::NamedVectors, .. } => Code::TooManyNamedVectors,
+            SettingsError::Limit { what: Limited::Shards, .. } | SettingsError::NoShards => {
+                Code::InvalidShards
+            }
+            SettingsError::Index { .. } => Code::InvalidIndex,
+            SettingsError::VectorName { .. } => Code::InvalidName,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+fn space_code(error: &SpaceError) -> Code {
+    match error {
+        SpaceError::Dimension { .. } => Code::InvalidDimension,
+        SpaceError::Curvature { .. } => Code::InvalidCurvature,
+        _ => Code::InvalidComponents,
+    }
+}
+
+impl From<CatalogueError> for Failure {
+    fn from(error: CatalogueError) -> Self {
+        let code = match error {
+            CatalogueError::Name(error) => return error.into(),
+            CatalogueError::Settings(error) => return error.into(),
+            CatalogueError::Write(error) => return error.into(),
+            CatalogueError::Read(error) => return (*error).into(),
+            CatalogueError::NamespaceNotFound { .. } => Code::NamespaceNotFound,
+            CatalogueError::NamespaceExists { .. } => Code::NamespaceExists,
+            CatalogueError::AliasNotFound { .. } => Code::AliasNotFound,
+            CatalogueError::NameTaken { .. } => Code::NameTaken,
+            CatalogueError::Busy { .. } => Code::NamespaceBusy,
+            CatalogueError::Full { .. } => Code::LimitReached,
+            other => return Self::internal(Code::StorageFailed, other),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<RoutedWriteError> for Failure {
+    fn from(error: RoutedWriteError) -> Self {
+        match error {
+            RoutedWriteError::Shard(error) => error.into(),
+            RoutedWriteError::AtomicAcrossShards { .. } => {
+                Self::new(Code::AtomicTooLarge, error.to_string())
+            }
+            other => Self::internal(Code::Internal, other),
+        }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        let code = match &error {
+            WriteError::Overloaded { .. } => Code::Overloaded,
+            WriteError::Invalid { index, source } => {
+                let mut problem = Problem::new(record_code(source), error.to_string());
+                problem
+                    .errors
+                    .push(Problem::new(record_code(source), source.to_string()).at(*index, None));
+                return problem.into();
+            }
+            WriteError::Empty => Code::EmptyBatch,
+            WriteError::TooMany { .. } => Code::BatchTooLarge,
+            WriteError::TooLarge { .. } => Code::BodyTooLarge,
+            WriteError::AtomicTooLarge { .. } => Code::AtomicTooLarge,
+            WriteError::InvalidIdempotencyKey { .. } => Code::InvalidIdempotencyKey,
+            WriteError::IdempotencyMismatch { .. } => Code::IdempotencyConflict,
+            WriteError::Closed => Code::ShuttingDown,
+            WriteError::SteppedDown { .. } => return Self::internal(Code::NotReady, error),
+            WriteError::Wedged { .. } => return Self::internal(Code::OutcomeUnknown, error),
+            _ => return Self::internal(Code::Internal, error),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+fn record_code(error: &InvalidRecord) -> Code {
+    match error {
+        InvalidRecord::UnknownVector { .. } => Code::UnknownVectorName,
+        InvalidRecord::Point { source, .. } => point_code(source),
+        InvalidRecord::Metadata { .. } => Code::InvalidMetadata,
+        InvalidRecord::TooLong { what: "partition key", .. }
+        | InvalidRecord::ControlCharacter { what: "partition key", .. }
+        | InvalidRecord::Empty { what: "partition key" } => Code::InvalidPartitionKey,
+        _ => Code::InvalidId,
+    }
+}
+
+impl From<InvalidRecord> for Failure {
+    fn from(error: InvalidRecord) -> Self {
+        Self::new(record_code(&error), error.to_string())
+    }
+}
+
+impl From<EtagError> for Failure {
+    fn from(error: EtagError) -> Self {
+        Self::new(Code::InvalidCondition, error.to_string())
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        let code = match &error {
+            ReadError::UnknownVector { .. } => Code::UnknownVectorName,
+            ReadError::InvalidK { .. } => Code::InvalidK,
+            ReadError::InvalidLimit { .. } => Code::InvalidLimit,
+            ReadError::InvalidQuery { source } => point_code(source),
+            ReadError::DeadlineExceeded { .. } => Code::DeadlineExceeded,
+            _ => return Self::internal(Code::StorageFailed, error),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<PointError> for Failure {
+    fn from(error: PointError) -> Self {
+        let problem = Problem::new(point_code(&error), error.to_string());
+        point_context(problem, &error).into()
+    }
+}
+
+fn point_code(error: &PointError) -> Code {
+    match error {
+        PointError::WrongLength { .. } => Code::DimensionMismatch,
+        PointError::NonFinite { .. } => Code::NotFinite,
+        PointError::BeyondPrecision { .. } => Code::PrecisionExceeded,
+        PointError::InComponent { source, .. } => point_code(source),
+        _ => Code::OffManifold,
+    }
+}
+
+/// The numbers of the message, for programs.
+fn point_context(problem: Problem, error: &PointError) -> Problem {
+    match error {
+        PointError::WrongLength { found, dimension, ambient, .. } => problem
+            .with("coordinates", *found)
+            .with("intrinsic", *dimension)
+            .with("ambient", *ambient),
+        PointError::NonFinite { index, .. } => problem.with("index", *index),
+        PointError::OffManifold { found, expected, off, tolerance, .. } => problem
+            .with("found", *found)
+            .with("expected", *expected)
+            .with("off", *off)
+            .with("tolerance", *tolerance),
+        PointError::OutsideBall { norm, bound, .. } => {
+            problem.with("norm", *norm).with("bound", *bound)
+        }
+        PointError::BeyondPrecision { radius, limit, .. } => {
+            problem.with("radius", *radius).with("limit", *limit)
+        }
+        PointError::InComponent { component, source, .. } => {
+            point_context(problem.with("component", *component), source)
+        }
+        _ => problem,
+    }
+}
+
+/// The problem of a point that is one argument among several: its own code, and which it is.
+fn argument(source: PointError, message: String) -> Failure {
+    let mut failure = Failure::from(source);
+    failure.problem.detail = message;
+    failure
+}
+
+impl From<DistanceError> for Failure {
+    fn from(error: DistanceError) -> Self {
+        let message = error.to_string();
+        match error {
+            DistanceError::First(source) | DistanceError::Second(source) => {
+                argument(source, message)
+            }
+            _ => Self::new(Code::UndefinedOperation, message),
+        }
+    }
+}
+
+impl From<IntervalError> for Failure {
+    fn from(error: IntervalError) -> Self {
+        let message = error.to_string();
+        match error {
+            IntervalError::First(source) | IntervalError::Second(source) => {
+                argument(source, message)
+            }
+            _ => Self::new(Code::UndefinedOperation, message),
+        }
+    }
+}
+
+impl From<MapError> for Failure {
+    fn from(error: MapError) -> Self {
+        let message = error.to_string();
+        let code = match error {
+            MapError::First(source) | MapError::Second(source) => {
+                return argument(source, message);
+            }
+            MapError::Tangent(source) => tangent_code(&source),
+            MapError::Antipodal { .. } | MapError::NoGeodesic { .. } => Code::NoGeodesic,
+            MapError::Share { .. } => Code::InvalidArgument,
+            MapError::Result(_) => Code::OutOfDomain,
+            _ => Code::UndefinedOperation,
+        };
+        Self::new(code, message)
+    }
+}
+
+fn tangent_code(error: &TangentError) -> Code {
+    match error {
+        TangentError::WrongLength { .. } => Code::DimensionMismatch,
+        TangentError::NonFinite { .. } => Code::NotFinite,
+        _ => Code::NotTangent,
+    }
+}
+
+impl From<MeanError> for Failure {
+    fn from(error: MeanError) -> Self {
+        let message = error.to_string();
+        let code = match error {
+            MeanError::Point { source, .. } => return argument(source, message),
+            MeanError::NoPoints => Code::EmptyBatch,
+            MeanError::WeightCount { .. }
+            | MeanError::Weight { .. }
+            | MeanError::WeightSum { .. } => Code::InvalidWeights,
+            MeanError::NotMetric { .. } | MeanError::NotHyperbolic { .. } => {
+                Code::UndefinedOperation
+            }
+            _ => Code::NotConverged,
+        };
+        Self::new(code, message)
+    }
+}
+
+impl From<TransformError> for Failure {
+    fn from(error: TransformError) -> Self {
+        let message = error.to_string();
+        let code = match error {
+            TransformError::Source(source) => return argument(source, message),
+            TransformError::Dimension { .. } => Code::InvalidDimension,
+            TransformError::Unreachable(_) => Code::NoGeodesic,
+            _ => Code::OutOfDomain,
+        };
+        Self::new(code, message)
+    }
+}
+
+impl From<WorkError> for Failure {
+    fn from(error: WorkError) -> Self {
+        let code = match error {
+            WorkError::QueueFull { .. } => Code::Overloaded,
+            WorkError::Deadline => Code::DeadlineExceeded,
+            WorkError::Lost => return Self::internal(Code::Internal, error),
+        };
+        Self::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,128 @@
+//! The HTTP edge: routes, decoding, problems. Nothing below it knows of HTTP.
+
+mod body;
+mod call;
+mod failure;
+mod filter;
+mod geometry;
+mod mapping;
+mod namespaces;
+mod node;
+mod observe;
+mod points;
+mod records;
+mod scroll;
+mod search;
+mod writes;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{
+    Router, middleware,
+    routing::{get, post, put},
+};
+use hvs_api::Code;
+
+use self::{body::Budget, call::RequestIds, failure::Failure};
+use crate::{catalogue::Catalogue, config::Config, telemetry::Metrics, workers::Workers};
+
+/// What every handler can reach.
+pub(crate) struct App {
+    pub(crate) config: Arc<Config>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) metrics: Arc<Metrics>,
+    workers: Workers,
+    budget: Arc<Budget>,
+    request_ids: RequestIds,
+    /// Whether spans of requests are exported.
+    traced: bool,
+    stopping: AtomicBool,
+    started: std::time::Instant,
+}
+
+impl App {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        catalogue: Arc<Catalogue>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            workers: Workers::new(config.search.heavy, config.search.heavy_queue),
+            budget: Budget::new(config.limits.bytes_in_flight, metrics.bytes_in_flight.clone()),
+            request_ids: RequestIds::new(),
+            traced: !config.otlp.endpoint.is_empty(),
+            stopping: AtomicBool::new(false),
+            started: std::time::Instant::now(),
+            config,
+            catalogue,
+            metrics,
+        })
+    }
+
+    /// From now on the node says that it is not ready.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// All routes. Both listeners have the same ones: until there are identities, everyone who
+/// reaches either may do everything.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    framed(api().merge(node::routes()), app)
+}
+
+fn api() -> Router<Arc<App>> {
+    let one = "/v1/namespaces/{namespace}";
+    let vectors = "/v1/namespaces/{namespace}/vectors";
+    Router::new()
+        .route("/v1/namespaces", get(namespaces::list))
+        .route(one, put(namespaces::create).get(namespaces::describe).delete(namespaces::delete))
+        .route("/v1/aliases", get(namespaces::list_aliases).post(namespaces::switch_aliases))
+        .route(
+            "/v1/aliases/{alias}",
+            put(namespaces::set_alias).get(namespaces::get_alias).delete(namespaces::delete_alias),
+        )
+        .route(
+            &format!("{vectors}/{{id}}"),
+            put(writes::put_one).get(records::get_one).delete(writes::delete_one),
+        )
+        // An empty id matches no parameter; it gets an answer about ids all the same.
+        .route(
+            &format!("{vectors}/"),
+            put(writes::empty_id).get(writes::empty_id).delete(writes::empty_id),
+        )
+        .route(&format!("{one}/batch"), post(writes::batch))
+        .route(&format!("{one}/fetch"), post(records::fetch))
+        .route(&format!("{one}/scroll"), post(scroll::scroll))
+        .route(&format!("{one}/count"), post(records::count))
+        .route(&format!("{one}/search"), post(search::search))
+        .route(&format!("{one}/search/batch"), post(search::search_batch))
+        .merge(geometry::routes())
+}
+
+fn framed(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
+    let routes =
+        if app.config.bench.echo { routes.route("/_echo", post(node::echo)) } else { routes };
+    routes
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(app), observe::observe))
+        .with_state(Arc::clone(app))
+}
+
+async fn unknown_route(uri: axum::http::Uri) -> Failure {
+    let path: String = uri.path().chars().take(200).collect();
+    Failure::new(Code::RouteNotFound, format!("there is nothing at {path:?}"))
+}
+
+async fn unknown_method(method: axum::http::Method) -> Failure {
+    let method: String = method.as_str().chars().take(40).collect();
+    Failure::new(Code::MethodNotAllowed, format!("the route does not take {method}"))
+}

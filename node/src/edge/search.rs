@@ -1,0 +1,425 @@
+//! Search: decode and check, ask every shard, merge by the true distance.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use axum::{extract::State, response::Response};
+use hvs_api::{
+    BatchSearchRequest, BatchSearchResponse, Code, Explain, Hit, Problem, SearchRequest,
+    SearchResponse, ShardExplain, SpaceSpec, Vector,
+};
+use hvs_geometry::{Geometry, Precision, Space};
+use hvs_shard::{SearchAnswer, SearchHit, Shard};
+
+use super::{
+    App,
+    body::{Params, Payload},
+    call::Call,
+    failure::Failure,
+    filter::read_filter,
+    points::read_point,
+    records::{Parts, check_partition_key},
+    writes::{check_count, named_vector, reading},
+};
+use crate::{
+    catalogue::{Namespace, VectorSpace, build_space},
+    config::{Config, Limits},
+};
+
+pub(super) async fn search(
+    State(app): State<Arc<App>>,
+    Params(namespace): Params<String>,
+    call: Call,
+    payload: Payload<SearchRequest>,
+) -> Result<Response, Failure> {
+    let namespace = app.catalogue.get(&namespace)?;
+    let prepared = Prepared::new(namespace, payload.value, &app.config, call.deadline)?;
+    let response =
+        if prepared.is_light { prepared.run()? } else { prepared.run_heavy(&app).await? };
+    call.reply(&response)
+}
+
+pub(super) async fn search_batch(
+    State(app): State<Arc<App>>,
+    Params(namespace): Params<String>,
+    call: Call,
+    payload: Payload<BatchSearchRequest>,
+) -> Result<Response, Failure> {
+    let namespace = app.catalogue.get(&namespace)?;
+    let searches = payload.value.searches;
+    check_count(searches.len(), app.config.limits.searches)?;
+    let mut prepared = Vec::with_capacity(searches.len());
+    for (index, search) in searches.into_iter().enumerate() {
+        let one = Prepared::new(Arc::clone(&namespace), search, &app.config, call.deadline);
+        prepared.push(one.map_err(|failure| in_batch(index, *failure.problem))?);
+    }
+    let results = run_all(&app, prepared, call.deadline).await?;
+    call.reply(&BatchSearchResponse { results })
+}
+
+fn in_batch(index: usize, problem: Problem) -> Failure {
+    let mut outer = problem.clone().with("index", index);
+    outer.detail = format!("search {index}: {}", problem.detail);
+    outer.errors = vec![problem.at(index, None)];
+    outer.into()
+}
+
+/// Runs searches side by side; each worker takes the next one until none is left.
+async fn run_all(
+    app: &App,
+    prepared: Vec<Prepared>,
+    deadline: Instant,
+) -> Result<Vec<SearchResponse>, Failure> {
+    let total = prepared.len();
+    let shared = Arc::new((prepared, AtomicUsize::new(0)));
+    let workers = (0..app.workers.parallel().min(total)).map(|_| {
+        let shared = Arc::clone(&shared);
+        app.workers.run(deadline, move || {
+            let (prepared, next) = &*shared;
+            let mut done = Vec::new();
+            while let Some((index, one)) = take(prepared, next) {
+                done.push((index, one.run().map_err(|failure| (index, failure))?));
+            }
+            Ok::<_, (usize, Failure)>(done)
+        })
+    });
+    let mut results: Vec<Option<SearchResponse>> = Vec::new();
+    results.resize_with(total, || None);
+    for outcome in futures_util::future::join_all(workers).await {
+        let done = outcome?.map_err(|(index, failure)| match failure.cause {
+            None => in_batch(index, *failure.problem),
+            Some(_) => failure,
+        })?;
+        for (index, response) in done {
+            if let Some(place) = results.get_mut(index) {
+                *place = Some(response);
+            }
+        }
+    }
+    let complete: Option<Vec<_>> = results.into_iter().collect();
+    complete.ok_or_else(|| Failure::internal(Code::Internal, "a search without an answer"))
+}
+
+fn take<'a>(prepared: &'a [Prepared], next: &AtomicUsize) -> Option<(usize, &'a Prepared)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    prepared.get(index).map(|one| (index, one))
+}
+
+/// A search that is checked and ready to run.
+struct Prepared {
+    namespace: Arc<Namespace>,
+    request: Arc<hvs_shard::SearchRequest>,
+    /// The only shard to ask, if the request names a partition key.
+    shard: Option<usize>,
+    /// Most hits over all shards.
+    most: usize,
+    is_light: bool,
+    parts: Parts,
+    explain: bool,
+    started: Instant,
+}
+
+/// What one shard answered, and how long it took.
+struct Answered {
+    shard: usize,
+    answer: SearchAnswer,
+    index_us: f64,
+}
+
+impl Prepared {
+    fn new(
+        namespace: Arc<Namespace>,
+        wire: SearchRequest,
+        config: &Config,
+        deadline: Instant,
+    ) -> Result<Self, Failure> {
+        let started = Instant::now();
+        let limits = &config.limits;
+        let k = checked_k(&wire, limits)?;
+        let ef = checked_ef(wire.ef, limits)?;
+        check_partition_key(wire.partition_key.as_deref(), limits)?;
+        let using = wire.using.unwrap_or_default();
+        let vector = named_vector(&namespace, &using)?;
+        let reading = reading(wire.coordinates, wire.project);
+        let query = match wire.geometry.as_deref() {
+            None if wire.curvature.is_none() => {
+                let point = read_point(&vector.space, vector.precision, wire.vector.0, reading)?;
+                // On the manifold to f64, of which the client may have known only the f32 part.
+                vector.space.project(&point, Precision::F64)?
+            }
+            geometry => {
+                let from = query_space(&vector.space, geometry, wire.curvature, limits)?;
+                let point = read_point(&from, vector.precision, wire.vector.0, reading)?;
+                hvs_geometry::transform(&from, &vector.space, &point)?
+            }
+        };
+        let filter = read_filter(wire.filter, limits.filter_terms)?;
+        let parts = Parts {
+            vectors: wire.include_vectors.unwrap_or_default(),
+            metadata: wire.include_metadata.unwrap_or_default(),
+        };
+        let exact = wire.exact.unwrap_or_default();
+        let shard = wire.partition_key.as_deref().map(|key| namespace.shard_number(key));
+        let request = hvs_shard::SearchRequest {
+            vector: using,
+            query,
+            k,
+            radius: wire.radius,
+            ef,
+            exact,
+            filter,
+            with_records: parts.vectors || parts.metadata,
+            deadline: Some(deadline),
+        };
+        let is_light = is_light(&request, &namespace, vector, config)?;
+        Ok(Self {
+            request: Arc::new(request),
+            shard,
+            most: k.unwrap_or(limits.k),
+            is_light,
+            parts,
+            explain: wire.explain.unwrap_or_default(),
+            started,
+            namespace,
+        })
+    }
+
+    /// The shards to ask, with their numbers.
+    fn shards(&self) -> impl Iterator<Item = (usize, &Shard)> {
+        let all = self.namespace.shards().iter().enumerate();
+        all.filter(|(number, _)| self.shard.is_none_or(|only| only == *number))
+    }
+
+    /// On this thread, one shard after the other.
+    fn run(&self) -> Result<SearchResponse, Failure> {
+        let answers: Result<Vec<_>, Failure> =
+            self.shards().map(|(number, shard)| ask(number, shard, &self.request)).collect();
+        Ok(self.respond(answers?))
+    }
+
+    /// On workers, the shards side by side.
+    async fn run_heavy(&self, app: &App) -> Result<SearchResponse, Failure> {
+        let asked = self.shards().map(|(number, shard)| {
+            let shard = shard.clone();
+            let request = Arc::clone(&self.request);
+            // The namespace as a whole is held, so that its deletion waits for this search.
+            let namespace = Arc::clone(&self.namespace);
+            let deadline = self.request.deadline.unwrap_or_else(Instant::now);
+            app.workers.run(deadline, move || {
+                let answer = ask(number, &shard, &request);
+                drop(shard);
+                drop(namespace);
+                answer
+            })
+        });
+        let mut answers = Vec::new();
+        for outcome in futures_util::future::join_all(asked).await {
+            answers.push(outcome??);
+        }
+        Ok(self.respond(answers))
+    }
+
+    fn respond(&self, answers: Vec<Answered>) -> SearchResponse {
+        let explain = self.explain.then(|| self.explain(&answers));
+        let exact = answers.iter().all(|answered| answered.answer.exact);
+        let mut truncated = answers.iter().any(|answered| answered.answer.truncated);
+        let is_merged = answers.len() > 1;
+        let mut hits: Vec<SearchHit> =
+            answers.into_iter().flat_map(|answered| answered.answer.hits).collect();
+        if is_merged {
+            hits.sort_by(|left, right| {
+                left.distance.total_cmp(&right.distance).then_with(|| left.id.cmp(&right.id))
+            });
+        }
+        if hits.len() > self.most {
+            hits.truncate(self.most);
+            truncated |= self.request.k.is_none();
+        }
+        let hits = (1..).zip(hits).map(|(rank, hit)| self.hit(rank, hit)).collect();
+        SearchResponse { hits, exact, truncated, explain }
+    }
+
+    fn hit(&self, rank: u64, hit: SearchHit) -> Hit {
+        let (mut vector, mut metadata) = (None, None);
+        if let Some(mut record) = hit.record {
+            if self.parts.vectors {
+                vector = record.vectors.remove(&self.request.vector).map(Vector);
+            }
+            if self.parts.metadata {
+                metadata = Some(record.metadata);
+            }
+        }
+        Hit {
+            id: hit.id,
+            distance: hit.distance,
+            score: 1.0 / (1.0 + hit.distance),
+            rank,
+            vector,
+            metadata,
+        }
+    }
+
+    fn explain(&self, answers: &[Answered]) -> Explain {
+        Explain {
+            shards: answers
+                .iter()
+                .map(|answered| ShardExplain {
+                    shard: answered.shard as u64,
+                    strategy: answered.answer.strategy.as_str().to_owned(),
+                    scanned: answered.answer.scanned as u64,
+                    exact: answered.answer.exact,
+                    index_us: answered.index_us,
+                })
+                .collect(),
+            index_us: answers.iter().map(|answered| answered.index_us).sum(),
+            total_us: microseconds_since(self.started),
+        }
+    }
+}
+
+fn ask(
+    number: usize,
+    shard: &Shard,
+    request: &hvs_shard::SearchRequest,
+) -> Result<Answered, Failure> {
+    let started = Instant::now();
+    let answer = shard.search(request)?;
+    Ok(Answered { shard: number, answer, index_us: microseconds_since(started) })
+}
+
+fn microseconds_since(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e6
+}
+
+fn checked_k(wire: &SearchRequest, limits: &Limits) -> Result<Option<usize>, Failure> {
+    if let Some(radius) = wire.radius
+        && !(radius.is_finite() && radius >= 0.0)
+    {
+        let detail = format!("radius is {radius}, it must be a finite number of at least 0");
+        return Err(Failure::new(Code::InvalidRadius, detail));
+    }
+    let Some(asked) = wire.k else {
+        if wire.radius.is_some() {
+            return Ok(None);
+        }
+        return Err(Failure::new(Code::MissingBound, "neither k nor radius is given"));
+    };
+    let most = limits.k;
+    let k = usize::try_from(asked).ok().filter(|k| (1..=most).contains(k));
+    if k.is_none() {
+        let detail = format!("k is {asked}, it must be from 1 to {most}");
+        return Err(Failure::new(Code::InvalidK, detail).with("limit", most));
+    }
+    Ok(k)
+}
+
+fn checked_ef(asked: Option<u64>, limits: &Limits) -> Result<Option<usize>, Failure> {
+    let Some(asked) = asked else { return Ok(None) };
+    let most = limits.ef;
+    let ef = usize::try_from(asked).ok().filter(|ef| (1..=most).contains(ef));
+    if ef.is_none() {
+        let detail = format!("ef is {asked}, it must be from 1 to {most}");
+        return Err(Failure::new(Code::InvalidEf, detail).with("limit", most));
+    }
+    Ok(ef)
+}
+
+/// Whether the search is over sooner than two hand-overs between threads.
+fn is_light(
+    request: &hvs_shard::SearchRequest,
+    namespace: &Namespace,
+    vector: &VectorSpace,
+    config: &Config,
+) -> Result<bool, Failure> {
+    let settings = &config.search;
+    let small = request.k.is_some_and(|k| k <= settings.inline_k)
+        && request.ef.is_none_or(|ef| ef <= settings.inline_ef);
+    if !small || request.radius.is_some() || request.filter.is_some() {
+        return Ok(false);
+    }
+    if !(request.exact || vector.scans) {
+        return Ok(true);
+    }
+    let mut records = 0;
+    for shard in namespace.shards() {
+        records += shard.count(None, None)?;
+    }
+    let coordinates = records.saturating_mul(vector.space.ambient() as u64);
+    Ok(coordinates <= settings.inline_coordinates as u64)
+}
+
+/// The space that a query is given in.
+fn query_space(
+    target: &Space,
+    geometry: Option<&str>,
+    curvature: Option<f64>,
+    limits: &Limits,
+) -> Result<Space, Failure> {
+    let Some(target_geometry) = target.geometry() else {
+        let detail =
+            "a query for a product space is given in that space: leave out geometry and curvature";
+        return Err(Failure::new(Code::SearchUnsupported, detail));
+    };
+    let geometry = match geometry {
+        Some(name) => name
+            .parse::<Geometry>()
+            .map_err(|error| Failure::new(Code::UnknownGeometry, error.to_string()))?,
+        None => target_geometry,
+    };
+    let same_curvature = geometry == target_geometry
+        || (geometry.is_hyperbolic() && target_geometry.is_hyperbolic());
+    let spec = SpaceSpec {
+        geometry: Some(geometry.name().to_owned()),
+        dimension: Some(target.dimension() as u64),
+        curvature: curvature.or(same_curvature.then(|| target.curvature())),
+        components: None,
+    };
+    Ok(build_space(&spec, None, limits)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(k: Option<u64>, radius: Option<f64>) -> Result<Option<usize>, String> {
+        let wire = SearchRequest { k, radius, ..SearchRequest::default() };
+        checked_k(&wire, &Limits { k: 10, ..Limits::default() })
+            .map_err(|failure| failure.problem.code.clone())
+    }
+
+    #[test]
+    fn bounds_hold_at_their_edges() {
+        assert_eq!(with(Some(1), None), Ok(Some(1)));
+        assert_eq!(with(Some(10), Some(0.0)), Ok(Some(10)));
+        assert_eq!(with(None, Some(1.5)), Ok(None));
+        for k in [0, 11, 1_000_000_000, u64::MAX] {
+            assert_eq!(with(Some(k), None).unwrap_err(), "invalid_k");
+        }
+        for radius in [-1e-9, f64::NAN, f64::INFINITY] {
+            assert_eq!(with(Some(1), Some(radius)).unwrap_err(), "invalid_radius");
+        }
+        assert_eq!(with(None, None).unwrap_err(), "missing_bound");
+        let limits = Limits { ef: 5, ..Limits::default() };
+        assert_eq!(checked_ef(Some(5), &limits).unwrap(), Some(5));
+        assert_eq!(checked_ef(Some(6), &limits).unwrap_err().problem.code, "invalid_ef");
+        assert_eq!(checked_ef(Some(0), &limits).unwrap_err().problem.code, "invalid_ef");
+    }
+
+    #[test]
+    fn a_query_takes_the_curvature_of_its_namespace_among_hyperbolic_models() {
+        let target = Space::new(Geometry::Hyperboloid, 3, -0.25).unwrap();
+        let from = |geometry, curvature| {
+            query_space(&target, geometry, curvature, &Limits::default()).unwrap()
+        };
+        let expected = |geometry, curvature| Space::new(geometry, 3, curvature).unwrap();
+        assert_eq!(from(Some("poincare"), None), expected(Geometry::Poincare, -0.25));
+        assert_eq!(from(Some("klein"), Some(-1.0)), expected(Geometry::Klein, -1.0));
+        assert_eq!(from(Some("spherical"), None), expected(Geometry::Spherical, 1.0));
+        assert_eq!(from(None, Some(-4.0)), expected(Geometry::Hyperboloid, -4.0));
+    }
+}

@@ -1,0 +1,167 @@
+//! A node from start to stop.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use hvs_kv::embedded::{Embedded, EmbeddedConfig};
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    catalogue::{Catalogue, CatalogueError},
+    config::Config,
+    edge::{self, App},
+    identity::{self, IdentityError},
+    server::Server,
+    telemetry::{Metrics, MetricsError},
+};
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data directory cannot be made.
+    #[error("{}: {source}", .path.display())]
+    DataDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// The store of the logs does not open.
+    #[error(transparent)]
+    Store(#[from] hvs_kv::embedded::OpenError),
+    /// The identity cannot be read.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The catalogue or a namespace does not open.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// An address cannot be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// Metrics cannot be registered.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// A worker thread ended early, which would be a defect.
+    #[error("a worker thread ended early")]
+    Worker,
+}
+
+/// Why a node did not stop cleanly. What was acknowledged is in the log all the same.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StopError(#[from] CatalogueError);
+
+/// A running node.
+pub struct Node {
+    app: Arc<App>,
+    external: SocketAddr,
+    internal: SocketAddr,
+    stop: watch::Sender<bool>,
+    servers: JoinSet<()>,
+}
+
+impl Node {
+    /// Opens the data directory and serves once everything in it is ready. Within a runtime.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let opening = tokio::task::spawn_blocking({
+            let config = Arc::clone(&config);
+            move || open_data(&config)
+        });
+        let (kv, writer) = opening.await.map_err(|_| StartError::Worker)??;
+        let catalogue = Catalogue::open(Arc::clone(&config), kv, writer).await?;
+        let catalogue = Arc::new(catalogue);
+        let metrics = Arc::new(Metrics::new()?);
+        metrics.watch(Arc::clone(&catalogue) as _)?;
+        let app = App::new(Arc::clone(&config), catalogue, metrics);
+
+        let (stop, stopping) = watch::channel(false);
+        let grace = Duration::from_millis(config.shutdown.grace_ms);
+        let mut servers = JoinSet::new();
+        let mut addresses = Vec::new();
+        for address in [config.listen.external, config.listen.internal] {
+            let refuse = |source| StartError::Listen { address, source };
+            let server = Server::bind(
+                address,
+                edge::router(&app),
+                config.listen.connections,
+                Duration::from_millis(config.listen.header_timeout_ms),
+                app.metrics.connections.clone(),
+            );
+            let server = server.await.map_err(refuse)?;
+            addresses.push(server.address().map_err(refuse)?);
+            servers.spawn(server.run(stopping.clone(), grace));
+        }
+        let [external, internal] = addresses.as_slice() else { return Err(StartError::Worker) };
+        let (external, internal) = (*external, *internal);
+        warn_if_reachable(external, "external");
+        warn_if_reachable(internal, "internal");
+        tracing::info!(
+            listen.external = %external,
+            listen.internal = %internal,
+            data_dir = %config.storage.data_dir.display(),
+            version = env!("CARGO_PKG_VERSION"),
+            "ready"
+        );
+        Ok(Self { app, external, internal, stop, servers })
+    }
+
+    /// The address of the API.
+    pub fn external(&self) -> SocketAddr {
+        self.external
+    }
+
+    /// The address for health and metrics.
+    pub fn internal(&self) -> SocketAddr {
+        self.internal
+    }
+
+    /// Stops: `/readyz` fails first, then no connection is accepted any more, requests in
+    /// progress end, and shards are closed, which makes everything acknowledged durable.
+    ///
+    /// # Errors
+    /// [`StopError`] if a shard does not close.
+    pub async fn stop(mut self) -> Result<(), StopError> {
+        tracing::info!("stopping");
+        self.app.stop();
+        tokio::time::sleep(Duration::from_millis(self.app.config.shutdown.lead_ms)).await;
+        // Nobody listens any more only if all servers have ended.
+        let _ = self.stop.send(true);
+        while self.servers.join_next().await.is_some() {}
+        self.app.catalogue.close().await?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+type Opened = (Arc<dyn hvs_kv::Kv>, hvs_shard::Writer);
+
+fn open_data(config: &Config) -> Result<Opened, StartError> {
+    let directory = &config.storage.data_dir;
+    std::fs::create_dir_all(directory.join("shards"))
+        .map_err(|source| StartError::DataDirectory { path: directory.clone(), source })?;
+    // The store comes first: it is what refuses a second node on the same directory.
+    let store = Embedded::open(&directory.join("kv"), EmbeddedConfig::default())?;
+    let writer = identity::start(directory)?;
+    Ok((Arc::new(store), writer))
+}
+
+fn warn_if_reachable(address: SocketAddr, listener: &str) {
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            listener,
+            "NOT ON LOOPBACK: everyone who can reach this address may read, change and delete \
+             everything, because nodes do not know identities yet. Put it behind a network that \
+             only trusted clients can enter"
+        );
+    }
+}
