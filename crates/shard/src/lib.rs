@@ -26,6 +26,8 @@ mod config;
 mod content;
 mod error;
 mod filter;
+#[cfg(test)]
+mod golden;
 mod housekeeping;
 mod indexes;
 mod inner;
