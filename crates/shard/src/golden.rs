@@ -135,6 +135,7 @@ fn the_meta_row_of_format_1_is_read() {
     let meta = Meta {
         applied: Position { seq: 1000, hash: EntryHash([0xef; 32]) },
         epoch: 5,
+        logged_bytes: 123_456,
         clock: Timestamp::from_millis(1_700_000_000_000).plus(9),
         next_key: 301,
         records: 42,

@@ -24,10 +24,12 @@ const SLACK_DIVISOR: u64 = 4;
 pub(crate) struct Housekeeping {
     retention: LogRetention,
     tombstone_millis: u64,
-    /// Seq and size of the kept entries that were appended since the shard was opened.
+    /// Kept entries: seq, and size of the log up to and including it. Those from before
+    /// the shard was opened count as one.
     kept: VecDeque<(u64, u64)>,
-    kept_bytes: u64,
     floor: u64,
+    /// Size of the log up to the floor.
+    floor_bytes: u64,
     next: Instant,
     /// Every row of `keys` below this is gone.
     keys_trimmed: u64,
@@ -37,13 +39,16 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
-    pub(crate) fn new(config: &ShardConfig, floor: u64) -> Self {
+    pub(crate) fn new(config: &ShardConfig, floor: u64, machine: &Machine) -> Self {
+        let meta = machine.meta();
+        // At worst too much of the log is kept for a while.
+        let floor_bytes = machine.store().load_trimmed().unwrap_or(0);
         Self {
             retention: config.retention,
             tombstone_millis: config.tombstone_millis,
-            kept: VecDeque::new(),
-            kept_bytes: 0,
+            kept: VecDeque::from([(meta.applied.seq, meta.logged_bytes)]),
             floor,
+            floor_bytes,
             next: Instant::now(),
             keys_trimmed: 0,
             dead_cursor: Some(0),
@@ -56,10 +61,10 @@ impl Housekeeping {
         self.floor
     }
 
-    /// Counts an entry.
-    pub(crate) fn appended(&mut self, seq: u64, bytes: u64) {
-        self.kept.push_back((seq, bytes));
-        self.kept_bytes += bytes;
+    /// Counts the entry that was applied last.
+    pub(crate) fn applied(&mut self, machine: &Machine) {
+        let meta = machine.meta();
+        self.kept.push_back((meta.applied.seq, meta.logged_bytes));
     }
 
     /// The timestamp below which tombstones are old enough to go, if there are any.
@@ -95,26 +100,30 @@ impl Housekeeping {
     fn trim_log(&mut self, leader: &mut Leader, machine: &Machine) -> Result<(), String> {
         let LogRetention { entries, bytes } = self.retention;
         let tail = leader.tail().seq;
+        let logged_bytes = machine.meta().logged_bytes;
         let kept_entries = tail.saturating_sub(self.floor);
+        let kept_bytes = logged_bytes.saturating_sub(self.floor_bytes);
         let is_over = kept_entries > entries.saturating_add(entries / SLACK_DIVISOR)
-            || self.kept_bytes > bytes.saturating_add(bytes / SLACK_DIVISOR);
+            || kept_bytes > bytes.saturating_add(bytes / SLACK_DIVISOR);
         if !is_over {
             return Ok(());
         }
-        while self.kept_bytes > bytes {
-            let Some((seq, size)) = self.kept.pop_front() else { break };
-            self.kept_bytes = self.kept_bytes.saturating_sub(size);
-            self.floor = self.floor.max(seq);
-        }
         self.floor = self.floor.max(tail.saturating_sub(entries));
-        while self.kept.front().is_some_and(|(seq, _)| *seq <= self.floor) {
-            let size = self.kept.pop_front().map_or(0, |(_, size)| size);
-            self.kept_bytes = self.kept_bytes.saturating_sub(size);
+        while let Some((seq, up_to)) = self.kept.front().copied() {
+            let is_too_old = seq <= self.floor;
+            let is_too_much = logged_bytes.saturating_sub(self.floor_bytes) > bytes;
+            if !is_too_old && !is_too_much {
+                break;
+            }
+            self.kept.pop_front();
+            self.floor = self.floor.max(seq);
+            self.floor_bytes = up_to;
         }
         // What is not durable here could not be replayed after a loss of power.
-        machine
-            .store()
-            .persist()
+        let store = machine.store();
+        store
+            .put_trimmed(self.floor_bytes)
+            .and_then(|()| store.persist())
             .map_err(|error| format!("the local state cannot be made durable: {error}"))?;
         block_on(leader.trim(self.floor))
             .map_err(|error| format!("the log cannot be trimmed: {error}"))

@@ -17,6 +17,10 @@ use crate::operation::WriteOutcome;
 use crate::record::{Etag, Timestamp};
 use crate::store::Store;
 
+/// What an entry counts beside its payload when the size of the log is reckoned. Its real frame
+/// depends on the writer's name, which must not matter to the state.
+const ENTRY_FRAME_BYTES: u64 = 100;
+
 /// Why an entry does not apply. The shard must not go on after any of these.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyError {
@@ -108,6 +112,8 @@ impl Machine {
         let mut meta = self.meta;
         meta.applied = position;
         meta.epoch = entry.epoch;
+        let bytes = ENTRY_FRAME_BYTES.saturating_add(entry.payload.len() as u64);
+        meta.logged_bytes = meta.logged_bytes.saturating_add(bytes);
         let store = self.store.clone();
         let mut changes = Changes::new(&store, meta);
         let mut outcomes = Vec::new();

@@ -15,6 +15,8 @@ pub(crate) struct Meta {
     pub(crate) applied: Position,
     /// Its epoch.
     pub(crate) epoch: u64,
+    /// Size of all entries so far, about.
+    pub(crate) logged_bytes: u64,
     /// Every write so far has an earlier timestamp.
     pub(crate) clock: Timestamp,
     /// Key of the next put in the indexes. Keys start at 1.
@@ -32,6 +34,7 @@ impl Default for Meta {
     fn default() -> Self {
         Self {
             applied: Position::START,
+            logged_bytes: 0,
             epoch: 0,
             clock: Timestamp::default(),
             next_key: 1,
@@ -55,6 +58,7 @@ impl Meta {
         out.extend_from_slice(&self.clock.0.to_le_bytes());
         for number in [
             self.applied.seq,
+            self.logged_bytes,
             self.epoch,
             self.next_key,
             self.records,
@@ -76,6 +80,7 @@ impl Meta {
         let clock = Timestamp(decoder.u64("clock")?);
         let meta = Self {
             applied: Position { seq: decoder.varint("seq")?, hash },
+            logged_bytes: decoder.varint("bytes of the log")?,
             epoch: decoder.varint("epoch")?,
             clock,
             next_key: decoder.varint("next key")?,

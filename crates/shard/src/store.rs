@@ -13,12 +13,13 @@ use fjall::{
 
 use uuid::Uuid;
 
-use crate::codec::{Decoder, put_bytes};
+use crate::codec::{Decoder, put_bytes, put_varint};
 use crate::config::{ShardConfig, StoreSizes};
 use crate::error::OpenError;
 use crate::meta::Meta;
 
 const META: &[u8] = b"meta";
+const TRIMMED: &[u8] = b"trimmed";
 const IDENTITY: &[u8] = b"identity";
 const IDENTITY_VERSION: u8 = 1;
 
@@ -102,6 +103,18 @@ impl Store {
         let stored = self.meta.get(META).map_err(|source| self.storage(source))?;
         let Some(bytes) = stored else { return Ok(Meta::default()) };
         Meta::decode(&bytes).map_err(|error| self.corrupt(&format!("the meta row: {error}")))
+    }
+
+    /// The size of the log up to the floor, kept when the floor is raised.
+    pub(crate) fn load_trimmed(&self) -> fjall::Result<u64> {
+        let stored = self.meta.get(TRIMMED)?;
+        Ok(stored.and_then(|bytes| Decoder::new(&bytes).varint("bytes").ok()).unwrap_or(0))
+    }
+
+    pub(crate) fn put_trimmed(&self, bytes: u64) -> fjall::Result<()> {
+        let mut value = Vec::new();
+        put_varint(&mut value, bytes);
+        self.meta.insert(TRIMMED, value)
     }
 
     /// Refuses a directory that belongs to another shard, and marks a new one.

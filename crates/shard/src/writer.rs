@@ -86,7 +86,8 @@ impl Writer {
         stats: Arc<WriterStats>,
         floor: u64,
     ) -> Self {
-        let housekeeping = Housekeeping::new(&config, floor);
+        let housekeeping = Housekeeping::new(&config, floor, &machine);
+        stats.floor.store(floor, Ordering::Relaxed);
         Self { config, leader, machine, queue, stats, housekeeping }
     }
 
@@ -242,11 +243,11 @@ impl Writer {
         let Appended { entry, position, bytes } = &appended;
         self.stats.entries.fetch_add(1, Ordering::Relaxed);
         self.stats.bytes.fetch_add(*bytes as u64, Ordering::Relaxed);
-        self.housekeeping.appended(position.seq, *bytes as u64);
         let outcomes = self.machine.apply(entry, *position).map_err(|error| {
             let seq = position.seq;
             WriteError::Wedged { reason: format!("entry {seq} of the log does not apply: {error}") }
         })?;
+        self.housekeeping.applied(&self.machine);
         Ok((position.seq, outcomes))
     }
 

@@ -1,6 +1,8 @@
 //! What the tests of a shard have in common: a shard in a temporary directory.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod unreliable;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
