@@ -225,3 +225,34 @@ fn filters_never_return_fewer_than_there_are() {
         }
     }
 }
+
+/// Rows that die while the segment that takes them is being built are dead in it.
+#[test]
+fn what_is_removed_during_a_build_stays_removed() {
+    let space = hyperboloid(5);
+    let dir = tempfile::tempdir().unwrap();
+    let config = IndexConfig { tail_limit: 3_000, ..config(&space, Precision::F32) };
+    let index = VectorIndex::open(dir.path(), config, RestartState::default()).unwrap();
+    let (mut model, mut random) = (Model::default(), Random(6));
+    // The last row starts a build, and the second round extends the first one's graph. The
+    // searches stretch the removals over the builds.
+    for first in [1, 3_001] {
+        fill(&index, &mut model, &space, Precision::F32, &mut random, first, 3_000);
+        for key in (1..first + 3_000).filter(|key| key % 20 == 1) {
+            index.remove(key);
+            let query = space.from_storage(&model.rows[usize::try_from(key).unwrap() - 1].2);
+            let request = SearchRequest { exact: true, ..SearchRequest::nearest(&query, 1) };
+            assert_ne!(index.search(&request).unwrap().hits[0].key, key);
+        }
+        index.flush().unwrap();
+        // Dead rows of the segment that the second round extends.
+        index.remove(first + 1);
+    }
+    let is_live = |key: u64| key % 20 != 1 && key != 2 && key != 3_002;
+    assert_eq!(index.stats().live, (1..=6_000).filter(|&key| is_live(key)).count());
+    for (_, _, stored) in &model.rows {
+        let query = space.from_storage(stored);
+        let answer = index.search(&SearchRequest::nearest(&query, 1)).unwrap();
+        assert!(is_live(answer.hits[0].key), "{}", answer.hits[0].key);
+    }
+}

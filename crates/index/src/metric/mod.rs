@@ -18,6 +18,8 @@ mod interval;
 pub(crate) mod kernel;
 mod lane;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use hvs_geometry::Space;
 
