@@ -6,13 +6,14 @@ use fjall::OwnedWriteBatch;
 
 use crate::command::{LoggedChange, LoggedKey, LoggedOperation, LoggedRequest};
 use crate::config::IdempotencyLimits;
+use crate::content::Content;
 use crate::indexes::{IndexChanges, IndexInsert};
 use crate::machine::ApplyError;
 use crate::meta::Meta;
 use crate::operation::{Condition, WriteOutcome};
 use crate::record::{Etag, Timestamp};
 use crate::remembered::{Part, Remembered};
-use crate::store::{BY_ID, BY_KEY, BY_ORDER, BY_TIME, Store, row_key};
+use crate::store::{BY_ID, BY_KEY, BY_ORDER, BY_TIME, Store, key_row, row_key};
 use crate::stored::{Header, encode_record};
 
 /// Most tombstones that go with one purge, and idempotency keys that go with one request. They
@@ -279,7 +280,7 @@ impl<'a> Changes<'a> {
         let mut batch = store.batch(self.slots.len() * 3 + self.remembered.len() * 2 + 2);
         let mut index = IndexChanges::default();
         for (id, slot) in &self.slots {
-            write_slot(store, &mut batch, &mut index, &mut self.meta, id, slot);
+            write_slot(store, &mut batch, &mut index, &mut self.meta, id, slot)?;
         }
         // Keys must come to an index in increasing order.
         index.inserts.sort_unstable_by_key(|insert| insert.key);
@@ -351,14 +352,14 @@ fn write_slot<'a>(
     meta: &mut Meta,
     id: &'a str,
     slot: &Slot<'a>,
-) {
+) -> Result<(), ApplyError> {
     let unchanged = match (&slot.stored, &slot.current) {
         (State::Never, State::Never) | (_, State::Live(_, None)) => true,
         (State::Tombstone(before), State::Tombstone(after)) => before == after,
         _ => false,
     };
     if unchanged {
-        return;
+        return Ok(());
     }
     match slot.stored {
         State::Never => {}
@@ -386,8 +387,11 @@ fn write_slot<'a>(
             meta.records = meta.records.saturating_add(1);
             let row = encode_record(&header, &content.hash, content.bytes);
             batch.insert(&store.records, id, row);
-            batch.insert(&store.keys, header.key.to_be_bytes(), id);
-            index.inserts.push(IndexInsert { key: header.key, id, content: content.bytes });
+            let vectors = vectors(id, content.bytes)?;
+            for (name, _) in &vectors {
+                batch.insert(&store.keys, key_row(name, header.key), id);
+            }
+            index.inserts.push(IndexInsert { key: header.key, id, vectors });
         }
         State::Tombstone(header) => {
             meta.tombstones = meta.tombstones.saturating_add(1);
@@ -404,4 +408,14 @@ fn write_slot<'a>(
             );
         }
     }
+    Ok(())
+}
+
+/// The named vectors of a record that was put, in storage form.
+fn vectors<'a>(id: &str, content: &'a [u8]) -> Result<Vec<(&'a str, Vec<f64>)>, ApplyError> {
+    let mut vectors = Vec::new();
+    Content::decode(content)
+        .and_then(|content| content.for_each_vector(|name, vector| vectors.push((name, vector))))
+        .map_err(|damage| ApplyError::Stored { what: "content", id: id.to_owned(), damage })?;
+    Ok(vectors)
 }

@@ -2,7 +2,7 @@
 //!
 //! Each step is bounded, so that no write waits long for it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use hvs_log::Leader;
@@ -12,12 +12,14 @@ use crate::config::{LogRetention, ShardConfig};
 use crate::indexes::Indexes;
 use crate::machine::Machine;
 use crate::record::Timestamp;
-use crate::store::{BY_TIME, Store, row_key};
+use crate::store::{BY_TIME, Store, key_row, row_key};
 
 /// How often rows and tombstones are looked after.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Rows looked at in one step.
 const ROWS_AT_ONCE: usize = 2_000;
+/// Rounds before the shard closes, so that little is left for the next start to read.
+const CLOSING_ROUNDS: usize = 100;
 /// The log is trimmed when it exceeds its retention by this part of it.
 const SLACK_DIVISOR: u64 = 4;
 
@@ -31,8 +33,8 @@ pub(crate) struct Housekeeping {
     /// Size of the log up to the floor.
     floor_bytes: u64,
     next: Instant,
-    /// Every row of `keys` below this is gone.
-    keys_trimmed: u64,
+    /// For each vector the key below which every row of `keys` is gone.
+    keys_trimmed: BTreeMap<String, u64>,
     /// Where the pass over `dead` goes on; none when there is nothing new to find.
     dead_cursor: Option<u64>,
     builds_seen: u64,
@@ -50,7 +52,7 @@ impl Housekeeping {
             floor,
             floor_bytes,
             next: Instant::now(),
-            keys_trimmed: 0,
+            keys_trimmed: BTreeMap::new(),
             dead_cursor: Some(0),
             builds_seen: 0,
         }
@@ -91,9 +93,25 @@ impl Housekeeping {
             return Ok(());
         }
         self.next = now + INTERVAL;
-        let Some(indexes) = machine.indexes() else { return Ok(()) };
-        let rows = self.trim_keys(machine.store(), indexes);
-        rows.and_then(|()| self.trim_dead(machine.store(), indexes))
+        self.trim_rows(machine).map(drop)
+    }
+
+    /// Trims what can be trimmed before the shard closes.
+    pub(crate) fn finish(&mut self, machine: &Machine) -> Result<(), String> {
+        for _ in 0..CLOSING_ROUNDS {
+            if self.trim_rows(machine)? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of rows looked at.
+    fn trim_rows(&mut self, machine: &Machine) -> Result<usize, String> {
+        let Some(indexes) = machine.indexes() else { return Ok(0) };
+        let keys = self.trim_keys(machine.store(), indexes);
+        let dead = self.trim_dead(machine.store(), indexes);
+        keys.and_then(|keys| Ok(keys + dead?))
             .map_err(|error| format!("rows of the local state cannot be trimmed: {error}"))
     }
 
@@ -129,31 +147,38 @@ impl Housekeeping {
             .map_err(|error| format!("the log cannot be trimmed: {error}"))
     }
 
-    /// Rows of keys that all indexes have in segments are not needed to open them again.
-    fn trim_keys(&mut self, store: &Store, indexes: &Indexes) -> fjall::Result<()> {
-        let covered = indexes.covered_below();
-        if covered <= self.keys_trimmed {
-            return Ok(());
-        }
-        let range = self.keys_trimmed.to_be_bytes()..covered.to_be_bytes();
+    /// Rows of keys that an index has in segments are not needed to open it again.
+    fn trim_keys(&mut self, store: &Store, indexes: &Indexes) -> fjall::Result<usize> {
         let mut batch = store.batch(ROWS_AT_ONCE);
-        for row in store.keys.range(range).take(ROWS_AT_ONCE) {
-            batch.remove(&store.keys, row.key()?);
+        for (name, covered) in indexes.covered() {
+            let trimmed = self.keys_trimmed.get(name).copied().unwrap_or(0);
+            let room = ROWS_AT_ONCE.saturating_sub(batch.len());
+            if covered <= trimmed || room == 0 {
+                continue;
+            }
+            let mut rows = store.keys.range(key_row(name, trimmed)..key_row(name, covered));
+            for row in rows.by_ref().take(room) {
+                batch.remove(&store.keys, row.key()?);
+            }
+            // An index that covers less than this cannot be opened from the rows that are left.
+            store.put_keys_trimmed(&mut batch, name, covered);
+            if rows.next().is_none() {
+                self.keys_trimmed.insert(name.to_owned(), covered);
+            }
         }
-        if batch.len() < ROWS_AT_ONCE {
-            self.keys_trimmed = covered;
-        }
-        batch.commit()
+        let changed = batch.len();
+        batch.commit()?;
+        Ok(changed)
     }
 
     /// Rows of superseded keys that no segment holds any more are not needed either.
-    fn trim_dead(&mut self, store: &Store, indexes: &Indexes) -> fjall::Result<()> {
+    fn trim_dead(&mut self, store: &Store, indexes: &Indexes) -> fjall::Result<usize> {
         let builds = indexes.builds();
         if builds != self.builds_seen {
             self.builds_seen = builds;
             self.dead_cursor = Some(0);
         }
-        let Some(cursor) = self.dead_cursor else { return Ok(()) };
+        let Some(cursor) = self.dead_cursor else { return Ok(0) };
         let mut batch = store.batch(ROWS_AT_ONCE);
         let mut looked_at = 0;
         for row in store.dead.range(cursor.to_be_bytes()..).take(ROWS_AT_ONCE) {
@@ -168,6 +193,7 @@ impl Housekeeping {
         if looked_at < ROWS_AT_ONCE {
             self.dead_cursor = None;
         }
-        batch.commit()
+        batch.commit()?;
+        Ok(looked_at)
     }
 }

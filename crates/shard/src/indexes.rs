@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 
 use hvs_index::{IndexConfig, IndexStats, RestartState, Row, VectorIndex};
 
-use crate::codec::DecodeError;
-use crate::content::Content;
 use crate::error::OpenError;
-use crate::store::Store;
+use crate::store::{Store, key_row};
 use crate::stored::StoredRecord;
 
 /// What one log entry changes in the indexes.
@@ -24,16 +22,17 @@ pub(crate) struct IndexChanges<'a> {
 pub(crate) struct IndexInsert<'a> {
     pub(crate) key: u64,
     pub(crate) id: &'a str,
-    pub(crate) content: &'a [u8],
+    /// By name, in storage form.
+    pub(crate) vectors: Vec<(&'a str, Vec<f64>)>,
 }
 
 /// Why an index could not follow its records.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum IndexFailure {
-    #[error("the content of {id:?} is damaged: {damage}")]
-    Content { id: String, damage: DecodeError },
-    #[error("the index of the vector {name:?} does not take {id:?}: {source}")]
-    Insert { name: String, id: String, source: hvs_index::InsertError },
+#[error("the index of the vector {name:?} does not take {id:?}: {source}")]
+pub(crate) struct IndexFailure {
+    name: String,
+    id: String,
+    source: hvs_index::InsertError,
 }
 
 /// One index for each named vector.
@@ -78,27 +77,21 @@ impl Indexes {
     }
 
     fn insert(&self, insert: &IndexInsert<'_>) -> Result<(), IndexFailure> {
-        let id = insert.id;
-        let damaged = |damage| IndexFailure::Content { id: id.to_owned(), damage };
-        let content = Content::decode(insert.content).map_err(damaged)?;
-        let mut failed = None;
-        let visited = content.for_each_vector(|name, vector| {
-            let Some(index) = self.by_name.get(name) else { return };
-            if let Err(source) = index.insert(insert.key, id, &vector) {
-                failed.get_or_insert(IndexFailure::Insert {
-                    name: name.to_owned(),
-                    id: id.to_owned(),
-                    source,
-                });
-            }
-        });
-        visited.map_err(damaged)?;
-        failed.map_or(Ok(()), Err)
+        let IndexInsert { key, id, vectors } = insert;
+        for (name, vector) in vectors {
+            let Some(index) = self.by_name.get(*name) else { continue };
+            index.insert(*key, id, vector).map_err(|source| IndexFailure {
+                name: (*name).to_owned(),
+                id: (*id).to_owned(),
+                source,
+            })?;
+        }
+        Ok(())
     }
 
-    /// Every key below this is in durable segments of all indexes.
-    pub(crate) fn covered_below(&self) -> u64 {
-        self.by_name.values().map(VectorIndex::covered_below).min().unwrap_or(0)
+    /// For each vector the key below which everything is in durable segments of its index.
+    pub(crate) fn covered(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.by_name.iter().map(|(name, index)| (name.as_str(), index.covered_below()))
     }
 
     /// Whether any index still holds a row of this key.
@@ -152,6 +145,12 @@ impl Source<'_> {
         if covered > next_key {
             return self.rebuild(&format!("it covers key {covered}, the log ends at {next_key}"));
         }
+        // Its files are older than what the rows of keys were trimmed by, or gone.
+        let trimmed = self.store.load_keys_trimmed(self.name);
+        let trimmed = trimmed.map_err(|source| self.store.storage(source))?;
+        if covered < trimmed {
+            return self.rebuild(&format!("it covers key {covered}, but did cover {trimmed}"));
+        }
         let state = RestartState { tail: self.tail(covered)?, dead: dead(self.store)? };
         match VectorIndex::open(&self.directory, self.config.clone(), state) {
             Err(error @ Damaged { .. }) => self.rebuild(&error.to_string()),
@@ -178,13 +177,13 @@ impl Source<'_> {
     fn tail(&self, covered: u64) -> Result<Vec<Row>, OpenError> {
         let store = self.store;
         let mut rows = Vec::new();
-        for entry in store.keys.range(covered.to_be_bytes()..) {
+        for entry in store.keys.range(key_row(self.name, covered)..=key_row(self.name, u64::MAX)) {
             let (key, id) = entry.into_inner().map_err(|source| store.storage(source))?;
             let value = store.records.get(&id).map_err(|source| store.storage(source))?;
             let Some(value) = value else { continue };
             // The record may have been put again since, under a later key.
             let row = index_row(store, self.name, &id, &value)?;
-            rows.extend(row.filter(|row| row.key.to_be_bytes() == *key));
+            rows.extend(row.filter(|row| key_row(self.name, row.key) == *key));
         }
         Ok(rows)
     }

@@ -20,6 +20,7 @@ use crate::meta::Meta;
 
 const META: &[u8] = b"meta";
 const TRIMMED: &[u8] = b"trimmed";
+const KEYS_TRIMMED: &[u8] = b"keys trimmed/";
 const IDENTITY: &[u8] = b"identity";
 const IDENTITY_VERSION: u8 = 1;
 
@@ -39,7 +40,7 @@ pub(crate) struct Store {
     pub(crate) records: Keyspace,
     /// `BY_ID` id → tombstone; `BY_TIME` timestamp (big-endian) → id.
     pub(crate) tombstones: Keyspace,
-    /// Index key (big-endian) → id, for keys that are not yet in segments of every index.
+    /// [`key_row`] → id, for keys that are not yet in segments of the vector's index.
     pub(crate) keys: Keyspace,
     /// Index key (big-endian) of a superseded or deleted record, while a segment may hold it.
     pub(crate) dead: Keyspace,
@@ -117,6 +118,19 @@ impl Store {
         self.meta.insert(TRIMMED, value)
     }
 
+    /// For a vector the key below which rows of `keys` have been removed.
+    pub(crate) fn load_keys_trimmed(&self, vector: &str) -> fjall::Result<u64> {
+        let stored = self.meta.get(keys_trimmed_row(vector))?;
+        Ok(stored.and_then(|bytes| Decoder::new(&bytes).varint("key").ok()).unwrap_or(0))
+    }
+
+    /// Belongs into the batch that removes the rows.
+    pub(crate) fn put_keys_trimmed(&self, batch: &mut OwnedWriteBatch, vector: &str, key: u64) {
+        let mut value = Vec::new();
+        put_varint(&mut value, key);
+        batch.insert(&self.meta, keys_trimmed_row(vector), value);
+    }
+
     /// Refuses a directory that belongs to another shard, and marks a new one.
     pub(crate) fn check_identity(&self, config: &ShardConfig) -> Result<(), OpenError> {
         let mut wanted = vec![IDENTITY_VERSION];
@@ -161,6 +175,21 @@ fn describe_identity(stored: &[u8]) -> String {
         uid.map_or_else(|_| "unreadable".to_owned(), |uid| uid.to_string())
     };
     format!("it is that of namespace {}, shard {}", uid(), uid())
+}
+
+fn keys_trimmed_row(vector: &str) -> Vec<u8> {
+    [KEYS_TRIMMED, vector.as_bytes()].concat()
+}
+
+/// The row of an index key: 8 bytes that stand for the vector's name, then the key, so that each
+/// index finds its own keys in order and an idle one keeps none of the others.
+pub(crate) fn key_row(vector: &str, key: u64) -> [u8; 16] {
+    let digest = blake3::hash(vector.as_bytes());
+    let mut row = [0; 16];
+    let (name, number) = row.split_at_mut(8);
+    name.copy_from_slice(digest.as_bytes().split_at(8).0);
+    number.copy_from_slice(&key.to_be_bytes());
+    row
 }
 
 /// A row's key: its kind, then the rest.

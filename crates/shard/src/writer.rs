@@ -295,6 +295,7 @@ impl Writer {
 
     /// Makes everything durable before the thread ends.
     fn finish(&mut self) -> Result<(), WriteError> {
+        self.housekeeping.finish(&self.machine).map_err(|reason| WriteError::Wedged { reason })?;
         self.sync()?;
         self.machine.store().persist().map_err(|error| WriteError::Wedged {
             reason: format!("the local state cannot be made durable: {error}"),
