@@ -1,0 +1,248 @@
+//! Search over HTTP, compared with the distances of the geometry crate.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use hvs_api::Encoding;
+use hvs_geometry::{Geometry, Space};
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::{BOTH, TestNode, ids};
+
+const POINTS: usize = 300;
+
+/// Points of the sheet that spread over directions and radii, the same in every run.
+fn points(dimension: usize, count: usize) -> Vec<Vec<f64>> {
+    let mut state = 7_u64;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f64 / f64::from(1_u32 << 24) - 0.5
+    };
+    let spatial = (0..count).map(|_| (0..dimension).map(|_| 4.0 * next()).collect::<Vec<_>>());
+    let space = Space::new(Geometry::Hyperboloid, dimension, -1.0).unwrap();
+    // As f32 keeps them, so that distances can be compared closely.
+    spatial
+        .map(|x| {
+            #[expect(clippy::cast_possible_truncation, reason = "the rounding is wanted")]
+            let kept: Vec<f64> = x.iter().map(|x| f64::from(*x as f32)).collect();
+            space.from_storage(&kept)
+        })
+        .collect()
+}
+
+async fn filled(settings: Value) -> (TestNode, Vec<Vec<f64>>) {
+    let node = TestNode::start().await;
+    node.namespace("n", settings).await;
+    let points = points(4, POINTS);
+    let puts: Vec<_> = points
+        .iter()
+        .enumerate()
+        .map(|(n, x)| {
+            let metadata = json!({"group": n % 10, "nested": {"even": n % 2 == 0}});
+            json!({"put": {"id": format!("p{n}"), "vector": x, "metadata": metadata}})
+        })
+        .collect();
+    node.post("/v1/namespaces/n/batch", json!({"operations": puts})).await.ok();
+    (node, points)
+}
+
+/// Ids and distances by looking at every point.
+fn nearest(
+    points: &[Vec<f64>],
+    query: &[f64],
+    accept: impl Fn(usize) -> bool,
+) -> Vec<(String, f64)> {
+    let space = Space::new(Geometry::Hyperboloid, 4, -1.0).unwrap();
+    let mut all: Vec<_> = points
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| accept(*n))
+        .map(|(n, x)| (format!("p{n}"), space.distance(query, x).unwrap()))
+        .collect();
+    all.sort_by(|left, right| left.1.total_cmp(&right.1));
+    all
+}
+
+#[track_caller]
+fn assert_hits(answer: &Value, expected: &[(String, f64)]) {
+    let hits = answer["hits"].as_array().unwrap();
+    assert_eq!(hits.len(), expected.len(), "{answer}");
+    for (place, (hit, (id, distance))) in hits.iter().zip(expected).enumerate() {
+        assert_eq!(hit["id"], *id, "{answer}");
+        let found = hit["distance"].as_f64().unwrap();
+        assert!((found - distance).abs() < 1e-9 * (1.0 + distance), "{found} {distance}");
+        assert!((hit["score"].as_f64().unwrap() - 1.0 / (1.0 + found)).abs() < 1e-12);
+        assert_eq!(hit["rank"], place + 1);
+    }
+}
+
+#[tokio::test]
+async fn hits_are_the_nearest_by_the_true_distance_over_any_number_of_shards() {
+    for shards in [1, 4] {
+        let settings = json!({"geometry": "hyperboloid", "dimension": 4, "shards": shards});
+        let (node, points) = filled(settings).await;
+        let query = &points[17];
+        for encoding in BOTH {
+            let body = json!({"vector": query, "k": 10, "explain": true});
+            let path = "/v1/namespaces/n/search";
+            let answer = node.call_in(encoding, Method::POST, path, &body).await.ok();
+            assert_hits(&answer, &nearest(&points, query, |_| true)[..10]);
+            assert_eq!(answer["explain"]["shards"].as_array().unwrap().len(), shards);
+            assert!(answer["explain"]["total_us"].as_f64().unwrap() > 0.0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn radius_filter_and_exactness_hold_together() {
+    let settings = json!({"geometry": "hyperboloid", "dimension": 4, "shards": 2});
+    let (node, points) = filled(settings).await;
+    let query = &points[3];
+    let search = async |mut body: Value| {
+        body["vector"] = json!(query);
+        node.post("/v1/namespaces/n/search", body).await.ok()
+    };
+    let all = nearest(&points, query, |_| true);
+    let radius = f64::midpoint(all[24].1, all[25].1);
+    let within = search(json!({"radius": radius})).await;
+    assert_hits(&within, &all[..25]);
+    assert!(within.get("truncated").is_none());
+    assert_hits(&search(json!({"radius": radius, "k": 5})).await, &all[..5]);
+    assert_hits(&search(json!({"radius": 0.0})).await, &all[..1]);
+    let exact = search(json!({"k": 7, "exact": true})).await;
+    assert_eq!(exact["exact"], true);
+    assert_hits(&exact, &all[..7]);
+
+    let even_third = nearest(&points, query, |n| n % 10 == 4);
+    let filter = json!({"group": 4, "nested.even": true});
+    assert_hits(&search(json!({"k": 20, "filter": filter})).await, &even_third[..20]);
+    let nothing = search(json!({"k": 20, "filter": {"group": 4, "nested.even": false}})).await;
+    assert_eq!(nothing["hits"], json!([]));
+}
+
+#[tokio::test]
+async fn hits_carry_vectors_and_metadata_if_asked() {
+    let (node, points) = filled(json!({"geometry": "hyperboloid", "dimension": 4})).await;
+    let body = json!({"vector": points[5], "k": 1});
+    let plain = node.post("/v1/namespaces/n/search", body.clone()).await.ok();
+    assert!(plain["hits"][0].get("vector").is_none() && plain["hits"][0].get("metadata").is_none());
+    let mut body = body;
+    body["include_vectors"] = json!(true);
+    body["include_metadata"] = json!(true);
+    let full = node.post("/v1/namespaces/n/search", body).await.ok();
+    assert_eq!(full["hits"][0]["vector"], json!(points[5]));
+    assert_eq!(full["hits"][0]["metadata"]["group"], 5);
+}
+
+#[tokio::test]
+async fn a_query_may_come_in_other_coordinates_and_geometries() {
+    let (node, points) = filled(json!({"geometry": "hyperboloid", "dimension": 4})).await;
+    let query = &points[40];
+    let expected = nearest(&points, query, |_| true)[..10].to_vec();
+    let sheet = Space::new(Geometry::Hyperboloid, 4, -1.0).unwrap();
+    let ball = Space::new(Geometry::Poincare, 4, -1.0).unwrap();
+    let in_ball = hvs_geometry::transform(&sheet, &ball, query).unwrap();
+    let mut off = query.clone();
+    off[0] += 3.0;
+    for body in [
+        json!({"vector": query[1..], "coordinates": "spatial"}),
+        json!({"vector": in_ball, "geometry": "poincare"}),
+        json!({"vector": off, "project": true}),
+    ] {
+        let mut body = body;
+        body["k"] = json!(10);
+        let answer = node.post("/v1/namespaces/n/search", body).await.ok();
+        assert_eq!(ids(&answer), expected.iter().map(|hit| hit.0.clone()).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn named_vectors_are_searched_by_name_each_in_its_own_space() {
+    let node = TestNode::start().await;
+    let vectors = json!({"colour": {"geometry": "spherical", "dimension": 1, "precision": "f64"}});
+    let settings = json!({"geometry": "euclidean", "dimension": 1, "vectors": vectors});
+    node.namespace("n", settings).await;
+    for (id, x, angle) in [("a", 0.0, 3.0_f64), ("b", 5.0, 0.1), ("c", 9.0, 1.0)] {
+        let body = json!({"vectors": {"": [x], "colour": [angle.cos(), angle.sin()]}});
+        node.put(&format!("/v1/namespaces/n/vectors/{id}"), body).await.ok();
+    }
+    node.put("/v1/namespaces/n/vectors/d", json!({"vector": [1]})).await.ok();
+    let search = async |body| node.post("/v1/namespaces/n/search", body).await.ok();
+    assert_eq!(ids(&search(json!({"vector": [0], "k": 9})).await), ["a", "d", "b", "c"]);
+    let by_colour = search(json!({"vector": [1, 0], "using": "colour", "k": 9})).await;
+    assert_eq!(ids(&by_colour), ["b", "c", "a"]);
+    assert!((by_colour["hits"][2]["distance"].as_f64().unwrap() - 3.0).abs() < 1e-12);
+    let record = node.get("/v1/namespaces/n/vectors/d").await.ok();
+    assert!(record.get("vectors").is_none(), "{record}");
+}
+
+#[tokio::test]
+async fn a_product_space_sums_weighted_squares() {
+    let node = TestNode::start().await;
+    let components = json!([
+        {"geometry": "hyperboloid", "dimension": 1, "weight": 4.0},
+        {"geometry": "euclidean", "dimension": 1},
+    ]);
+    node.namespace("n", json!({"components": components, "precision": "f64"})).await;
+    let body = json!({"vector": [1.25, 0.75, 3.0]});
+    node.put("/v1/namespaces/n/vectors/a", body).await.ok();
+    let search = json!({"vector": [1, 0, 0], "k": 1});
+    let answer = node.post("/v1/namespaces/n/search", search).await.ok();
+    let hyperbolic = 0.75_f64.asinh();
+    let expected = (4.0 * hyperbolic * hyperbolic + 9.0).sqrt();
+    assert!((answer["hits"][0]["distance"].as_f64().unwrap() - expected).abs() < 1e-12);
+}
+
+#[tokio::test]
+async fn a_batch_of_searches_answers_as_single_ones_do() {
+    let settings = json!({"geometry": "hyperboloid", "dimension": 4, "shards": 2});
+    let (node, points) = filled(settings).await;
+    let searches: Vec<_> =
+        points[..50].iter().map(|x| json!({"vector": x, "k": 3, "radius": 2.5})).collect();
+    let body = json!({"searches": searches});
+    let path = "/v1/namespaces/n/search/batch";
+    let batch = node.call_in(Encoding::MessagePack, Method::POST, path, &body).await.ok();
+    for (search, result) in searches.iter().zip(batch["results"].as_array().unwrap()) {
+        let single = node.post("/v1/namespaces/n/search", search.clone()).await.ok();
+        assert_eq!(ids(&single), ids(result));
+    }
+    let body = json!({"searches": [searches[0], {"vector": points[1], "k": 0}]});
+    let problem = node.post(path, body).await.problem("invalid_k");
+    assert_eq!(problem["errors"][0]["index"], 1);
+    node.post(path, json!({"searches": []})).await.problem("empty_batch");
+}
+
+#[tokio::test]
+async fn a_partition_key_keeps_records_together_and_narrows_a_search() {
+    let node = TestNode::start().await;
+    node.namespace("n", json!({"geometry": "euclidean", "dimension": 1, "shards": 8})).await;
+    for (tenant, x) in [("t1", 1.0), ("t2", 2.0)] {
+        for n in 0..5 {
+            let body = json!({"vector": [x], "partition_key": tenant, "metadata": {"t": tenant}});
+            node.put(&format!("/v1/namespaces/n/vectors/{tenant}-{n}"), body).await.ok();
+        }
+    }
+    let search = json!({"vector": [0], "k": 20, "partition_key": "t2", "explain": true});
+    let answer = node.post("/v1/namespaces/n/search", search).await.ok();
+    assert_eq!(answer["explain"]["shards"].as_array().unwrap().len(), 1);
+    assert!(ids(&answer).iter().filter(|id| id.starts_with("t2")).count() == 5);
+    let record = node.get("/v1/namespaces/n/vectors/t1-3?partition_key=t1").await.ok();
+    assert_eq!(record["partition_key"], "t1");
+}
+
+#[tokio::test]
+async fn lorentzian_points_are_ranked_by_their_interval() {
+    let node = TestNode::start().await;
+    let settings = json!({"geometry": "lorentzian", "dimension": 2, "precision": "f64"});
+    node.namespace("n", settings).await;
+    for (id, angle) in [("far", 2.0_f64), ("near", 0.5)] {
+        let body = json!({"vector": [0.0, angle.cos(), angle.sin()]});
+        node.put(&format!("/v1/namespaces/n/vectors/{id}"), body).await.ok();
+    }
+    let search = json!({"vector": [0, 1, 0], "k": 2, "explain": true});
+    let answer = node.post("/v1/namespaces/n/search", search).await.ok();
+    assert_eq!(ids(&answer), ["near", "far"]);
+    assert_eq!(answer["exact"], true);
+}
