@@ -111,7 +111,11 @@ impl Inner {
         drop(request);
         let (responder, answer) = oneshot::channel();
         self.queue.push(prepared, responder)?;
-        answer.await.unwrap_or_else(|_| Err(self.stopped().unwrap_or(WriteError::Closed)))
+        // Closing answers everything that was queued: only a panic leaves a caller without.
+        answer.await.unwrap_or_else(|_| {
+            let reason = "the writing thread ended without an answer".to_owned();
+            Err(self.stopped().unwrap_or(WriteError::Wedged { reason }))
+        })
     }
 
     pub(crate) fn stats(&self) -> ShardStats {

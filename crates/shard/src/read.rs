@@ -52,7 +52,7 @@ pub struct SearchRequest {
     pub vector: String,
     /// Ambient coordinates of a point of that vector's space.
     pub query: Vec<f64>,
-    /// Most hits. With a radius, none means all within it, up to the limit of the shard.
+    /// Most hits. With a radius, none means all within it, up to `max_hits` of the index.
     pub k: Option<usize>,
     /// Only hits at most this far away, in the space's own distance.
     pub radius: Option<f64>,

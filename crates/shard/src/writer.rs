@@ -101,6 +101,7 @@ impl Writer {
 
     /// Runs until the queue is closed or something fails.
     pub(crate) fn run(mut self) -> Result<(), WriteError> {
+        let _guard = PanicGuard { queue: Arc::clone(&self.queue), stats: Arc::clone(&self.stats) };
         let result = self.serve();
         if let Err(reason) = &result {
             tracing::error!(shard = %self.config.shard, %reason, "shard has stopped writing");
@@ -307,6 +308,23 @@ impl Writer {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Timestamp::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
         wall.max(self.machine.meta().clock)
+    }
+}
+
+/// Callers must get an answer even if a library below panics on the writing thread.
+struct PanicGuard {
+    queue: Arc<Queue>,
+    stats: Arc<WriterStats>,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason =
+                WriteError::Wedged { reason: "the writing thread has panicked".to_owned() };
+            *self.stats.stopped.lock() = Some(reason.clone());
+            self.queue.abort(&reason);
+        }
     }
 }
 

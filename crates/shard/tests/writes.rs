@@ -165,6 +165,50 @@ fn a_large_request_is_split_over_entries_unless_it_is_atomic() {
     assert_eq!((again.outcomes, again.seq), (answer.outcomes, answer.seq));
 }
 
+/// The first part is in the log when the store breaks; the repetition adds the rest, once.
+#[test]
+fn a_split_request_that_was_interrupted_is_completed_by_its_repetition() {
+    let home = Home::new();
+    let (kv, shard) = open_unreliable(&home);
+    let request = WriteRequest {
+        operations: (0..6).map(|n| put_operation(padded(&format!("{n}"), 700 << 10))).collect(),
+        idempotency_key: Some("split".into()),
+        ..WriteRequest::default()
+    };
+    kv.break_after(1);
+    let stopped = write(&shard, request.clone());
+    assert!(matches!(stopped, Err(WriteError::Wedged { .. })), "{stopped:?}");
+    let applied = shard.count(None, None).unwrap();
+    assert!((1..6).contains(&applied), "{applied} of 6 are applied");
+    drop((kv, shard));
+
+    let shard = home.open();
+    let answer = write(&shard, request.clone()).unwrap();
+    assert_eq!(answer.outcomes.len(), 6);
+    for outcome in &answer.outcomes {
+        assert!(matches!(outcome, WriteOutcome::Put { version: 1, created: true, .. }));
+    }
+    assert_eq!(shard.get("0").unwrap().unwrap().etag, etag_of(&answer.outcomes[0]));
+    let again = write(&shard, request).unwrap();
+    assert!(again.repeated);
+    assert_eq!(again.outcomes, answer.outcomes);
+}
+
+#[test]
+fn the_longest_id_is_found_again() {
+    let home = Home::new();
+    let shard = home.open();
+    let id = "犬".repeat(hvs_shard::MAX_ID_BYTES / 3) + "xx";
+    assert_eq!(id.len(), hvs_shard::MAX_ID_BYTES);
+    put(&shard, record(&id, 1));
+    shard.flush().unwrap();
+    drop(shard);
+    let shard = home.open();
+    assert_eq!(shard.get(&id).unwrap().unwrap().id, id);
+    let request = hvs_shard::SearchRequest::nearest(lift([0.0; 3]), 1);
+    assert_eq!(shard.search(&request).unwrap().hits[0].id, id);
+}
+
 #[test]
 fn what_is_not_a_point_or_a_record_changes_nothing() {
     let home = Home::new();

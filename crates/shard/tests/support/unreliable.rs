@@ -11,11 +11,23 @@ pub(crate) struct Unreliable {
     inner: Arc<dyn Kv>,
     failing_writes: AtomicU32,
     failing_syncs: AtomicU32,
+    /// Writes that succeed before all later ones fail.
+    writes_left: AtomicU32,
 }
 
 impl Unreliable {
     pub(crate) fn new(inner: Arc<dyn Kv>) -> Self {
-        Self { inner, failing_writes: AtomicU32::new(0), failing_syncs: AtomicU32::new(0) }
+        Self {
+            inner,
+            failing_writes: AtomicU32::new(0),
+            failing_syncs: AtomicU32::new(0),
+            writes_left: AtomicU32::new(u32::MAX),
+        }
+    }
+
+    /// Breaks for good after some more writes.
+    pub(crate) fn break_after(&self, writes: u32) {
+        self.writes_left.store(writes, Ordering::SeqCst);
     }
 
     pub(crate) fn fail_writes(&self, count: u32) {
@@ -27,17 +39,20 @@ impl Unreliable {
     }
 }
 
-fn check(counter: &AtomicU32) -> Result<(), KvError> {
-    let taken =
-        counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-    match taken {
-        Err(_) => Ok(()),
-        Ok(_) => Err(KvError::Backend {
-            operation: "fail",
-            key: (&b"on demand"[..]).into(),
-            source: "a test asked for it".into(),
-        }),
+/// Counts down; false at zero.
+fn take(counter: &AtomicU32) -> bool {
+    counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+}
+
+fn fail_if(failing: bool) -> Result<(), KvError> {
+    if !failing {
+        return Ok(());
     }
+    Err(KvError::Backend {
+        operation: "fail",
+        key: (&b"on demand"[..]).into(),
+        source: "a test asked for it".into(),
+    })
 }
 
 #[async_trait]
@@ -52,7 +67,7 @@ impl Kv for Unreliable {
         value: &[u8],
         durability: Durability,
     ) -> Result<PutIfAbsent, KvError> {
-        check(&self.failing_writes)?;
+        fail_if(take(&self.failing_writes) || !take(&self.writes_left))?;
         self.inner.put_if_absent(key, value, durability).await
     }
 
@@ -79,7 +94,7 @@ impl Kv for Unreliable {
     }
 
     async fn sync(&self) -> Result<(), KvError> {
-        check(&self.failing_syncs)?;
+        fail_if(take(&self.failing_syncs))?;
         self.inner.sync().await
     }
 
