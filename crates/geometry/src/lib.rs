@@ -1,8 +1,11 @@
 //! Points, distances, maps and means on curved spaces, without any IO.
 
+pub mod choice;
+pub mod cost;
 mod distance;
 mod euclidean;
 pub mod golden;
+pub mod hierarchy;
 mod hyperboloid;
 mod klein;
 mod lorentzian;
