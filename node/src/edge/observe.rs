@@ -9,7 +9,7 @@ use std::{
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{
-        HeaderValue, Method, StatusCode,
+        HeaderValue, Method, StatusCode, Uri,
         header::{CONTENT_TYPE, RETRY_AFTER},
     },
     middleware::Next,
@@ -36,7 +36,7 @@ pub(super) async fn observe(
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let method = known_method(request.method());
-    let namespace = namespace_of(request.uri().path());
+    let uri = request.uri().clone();
     let longest = Duration::from_millis(app.config.limits.deadline_ms);
     let (call, usable) = Call::read(request.headers(), &app.request_ids, longest);
     request.extensions_mut().insert(call.clone());
@@ -70,8 +70,7 @@ pub(super) async fn observe(
     let duration = started.elapsed();
     app.metrics.in_flight.dec();
     app.metrics.answered(route, method, response.status().as_str(), duration);
-    let line =
-        Line { method, route, namespace: namespace.as_deref(), call: &call, duration, failure };
+    let line = Line { method, route, uri: &uri, call: &call, duration, failure };
     line.log(response.status());
     response
 }
@@ -90,13 +89,10 @@ fn known_method(method: &Method) -> &'static str {
     }
 }
 
-fn namespace_of(path: &str) -> Option<String> {
-    // Most requests are not logged; those that may be are few enough to pay for the copy.
-    if !tracing::enabled!(tracing::Level::WARN) {
-        return None;
-    }
+/// The namespace in a path, as it was sent: still percent-encoded.
+fn namespace_of(path: &str) -> Option<&str> {
     let name = path.strip_prefix(NAMESPACES)?.split('/').next()?;
-    (!name.is_empty() && name.len() <= LOGGED_NAME_BYTES).then(|| name.to_owned())
+    (!name.is_empty() && name.len() <= LOGGED_NAME_BYTES).then_some(name)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -127,7 +123,7 @@ fn write_problem(response: &mut Response, failure: &Failure, call: &Call) {
 struct Line<'a> {
     method: &'static str,
     route: &'a str,
-    namespace: Option<&'a str>,
+    uri: &'a Uri,
     call: &'a Call,
     duration: Duration,
     failure: Option<Failure>,
@@ -146,7 +142,7 @@ impl Line<'_> {
                     event.duration = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX),
                     http.request.id = &*self.call.request_id,
                     trace.id = self.call.trace.map(|trace| trace.trace_id().to_string()),
-                    hvs.namespace = self.namespace,
+                    hvs.namespace = namespace_of(self.uri.path()),
                     error.code = self.failure.as_ref().map(|failure| failure.problem.code.as_str()),
                     error.message =
                         self.failure.as_ref().and_then(|failure| failure.cause.as_deref()),

@@ -69,6 +69,10 @@ impl Telemetry {
         })?;
         let provider = provider(config)?;
         // Only the spans of requests are exported: below them are the exporter's own.
+        //
+        // With a filter per layer, `tracing::enabled!` must not be used anywhere in the process:
+        // its answer for a layer sticks to the thread and holds for the next span as well, which
+        // then is not exported.
         let spans = provider.as_ref().map(|provider| {
             tracing_opentelemetry::layer().with_tracer(provider.tracer(TRACER)).with_filter(
                 tracing_subscriber::filter::filter_fn(|metadata| {
