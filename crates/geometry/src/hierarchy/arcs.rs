@@ -26,9 +26,9 @@ pub(super) struct Slots {
 /// From how many arcs on the narrowest gaps are filled without weighing the costs.
 const MANY_ARCS: usize = 1_024;
 
-/// What a cap over more than one arc costs, in ranks: it is wide, so its centre is close to the
-/// origin, where its own ancestors are hard to find.
-const SEVERAL_ARCS: f64 = 100.0;
+/// What a cap over more than one arc costs, in ranks for each node that may have such a cap: they
+/// are wide, so their centres gather near the origin, where each hides the others' ancestors.
+const SEVERAL_ARCS: f64 = 0.06;
 
 impl Slots {
     /// Orders the nodes along the tree. A node's own slot is in the middle of its span with small
@@ -77,6 +77,8 @@ impl Slots {
         let mut seen = vec![0; hierarchy.len()];
         let mut found = Vec::new();
         let scattered = scattered(hierarchy, tree, sizes);
+        let rivals = scattered.iter().filter(|scattered| **scattered).count();
+        let several = SEVERAL_ARCS * rivals as f64;
         let nodes = (0u32..).zip(1u32..).zip(scattered);
         nodes
             .map(|((node, stamp), scattered)| {
@@ -90,7 +92,7 @@ impl Slots {
                     found.iter().map(|&member| get(&self.slots, member, 0)).collect();
                 slots.sort_unstable();
                 let missed = prices.missed(get(sizes, node, 0), sizes.len());
-                reduce(runs(&slots), most, missed, prices.stranger)
+                reduce(runs(&slots), most, &Costs { missed, stranger: prices.stranger, several })
             })
             .collect()
     }
@@ -127,9 +129,19 @@ fn runs(slots: &[u32]) -> Vec<Arc> {
     arcs
 }
 
+/// What the arcs of a cap cost, in ranks.
+struct Costs {
+    /// Leaving out a slot.
+    missed: f64,
+    /// Taking in a slot that does not belong to it.
+    stranger: f64,
+    /// Having more than one arc.
+    several: f64,
+}
+
 /// Leaves out arcs and fills gaps, cheapest first, until at most `most` are left and the next step
 /// would cost more than several arcs do. The widest arc always stays.
-fn reduce(mut arcs: Vec<Arc>, most: usize, missed: f64, stranger: f64) -> Vec<Arc> {
+fn reduce(mut arcs: Vec<Arc>, most: usize, costs: &Costs) -> Vec<Arc> {
     if arcs.len() > MANY_ARCS {
         arcs = fill_narrow_gaps(&arcs);
     }
@@ -140,16 +152,16 @@ fn reduce(mut arcs: Vec<Arc>, most: usize, missed: f64, stranger: f64) -> Vec<Ar
             .iter()
             .enumerate()
             .filter(|(place, _)| Some(*place) != keep)
-            .map(|(place, arc)| (f64::from(arc.width()) * missed, place))
+            .map(|(place, arc)| (f64::from(arc.width()) * costs.missed, place))
             .min_by(|a, b| a.0.total_cmp(&b.0));
         let fill = arcs
             .iter()
             .zip(arcs.iter().skip(1))
             .enumerate()
-            .map(|(place, (arc, next))| (f64::from(next.first - arc.end) * stranger, place))
+            .map(|(place, (arc, next))| (f64::from(next.first - arc.end) * costs.stranger, place))
             .min_by(|a, b| a.0.total_cmp(&b.0));
         let (Some(drop), Some(fill)) = (drop, fill) else { break };
-        if arcs.len() <= most && drop.0.min(fill.0) > SEVERAL_ARCS {
+        if arcs.len() <= most && drop.0.min(fill.0) > costs.several {
             break;
         }
         if drop.0 <= fill.0 {
@@ -190,6 +202,10 @@ mod tests {
         Arc { first, end }
     }
 
+    fn costs(missed: f64, stranger: f64) -> Costs {
+        Costs { missed, stranger, several: 100.0 }
+    }
+
     #[test]
     fn runs_join_neighbouring_slots() {
         assert_eq!(runs(&[1, 2, 3, 7, 9, 10]), [arc(1, 4), arc(7, 8), arc(9, 11)]);
@@ -198,14 +214,14 @@ mod tests {
     #[test]
     fn reducing_fills_narrow_gaps_and_leaves_out_what_is_cheaper_to_miss() {
         let arcs = vec![arc(0, 100), arc(101, 120), arc(5_000, 5_001), arc(9_000, 9_300)];
-        assert_eq!(reduce(arcs, 2, 10.0, 3.0), [arc(0, 120), arc(9_000, 9_300)]);
+        assert_eq!(reduce(arcs, 2, &costs(10.0, 3.0)), [arc(0, 120), arc(9_000, 9_300)]);
     }
 
     #[test]
     fn reducing_keeps_to_the_limit_whatever_it_costs() {
         let arcs = vec![arc(0, 500), arc(10_000, 10_400), arc(20_000, 20_300)];
-        assert_eq!(reduce(arcs.clone(), 1, 1e6, 1e6).len(), 1);
-        assert_eq!(reduce(arcs, 3, 1e6, 1e6).len(), 3);
+        assert_eq!(reduce(arcs.clone(), 1, &costs(1e6, 1e6)).len(), 1);
+        assert_eq!(reduce(arcs, 3, &costs(1e6, 1e6)).len(), 3);
     }
 
     #[test]

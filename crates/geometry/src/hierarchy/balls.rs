@@ -5,7 +5,7 @@ use super::tree::{NONE, Tree, get, set};
 
 /// The radius of the ball around all: small enough for its image on the sphere, and the images of
 /// those in it, to be caps with nearly the same centres.
-const WHOLE: f64 = 0.7;
+pub(super) const WHOLE: f64 = 0.7;
 
 /// Balls of R^m, one per node.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::arcs::{Arc, Slots};
-use super::balls::Balls;
+use super::balls::{Balls, WHOLE};
 use super::curve::{Curve, MOST_INSET, harmonics};
 use super::graph::Hierarchy;
 use super::packing::Packer;
@@ -233,8 +233,9 @@ fn packed(
     };
     let flat = dimension - 1;
     let most = if dimension < MANY_AXES { DIRECTIONS } else { DIRECTIONS / 4 };
-    // A ball of radius s becomes a point at most at 2 ln(2/s).
-    let depth = max_radius / 2.0 - std::f64::consts::LN_2;
+    // A ball of radius s at most WHOLE from the origin becomes a point at most at
+    // 2 ln((1 + WHOLE²) / s).
+    let depth = max_radius / 2.0 - (WHOLE * WHOLE).ln_1p();
     let balls = Balls::lay_out(&tree, &Packer::new(flat, most), flat, depth);
     let mut points = Vec::with_capacity(hierarchy.len() * dimension);
     for node in (0u32..).take(hierarchy.len()) {

@@ -256,6 +256,60 @@ fn several_parents_are_found_along_the_curve() {
     assert!(curve.mean_rank < packing.mean_rank / 2.0, "{curve:?} {packing:?}");
 }
 
+/// How many strangers are at most as far from `node` as its farthest ancestor.
+fn strangers_before_ancestors(hierarchy: &Hierarchy, embedding: &Embedding, node: u32) -> usize {
+    let mut ancestors = Vec::new();
+    hierarchy.ancestors(node, &mut vec![0; hierarchy.len()], 1, &mut ancestors);
+    let farthest =
+        ancestors.iter().map(|&other| distance(embedding, node, other)).fold(0.0, f64::max);
+    (0..u32::try_from(hierarchy.len()).unwrap())
+        .filter(|other| *other != node && !ancestors.contains(other))
+        .filter(|other| distance(embedding, node, *other) <= farthest)
+        .count()
+}
+
+#[test]
+fn a_leaf_finds_the_ancestors_over_its_second_parent() {
+    let mut edges = regular_tree(1_365, 4);
+    let second = [(1_000, 40), (1_100, 50), (1_200, 60), (1_300, 70), (900, 80)];
+    edges.extend(second);
+    let hierarchy = hierarchy(&edges);
+    let embedding = embedded(&hierarchy, 16);
+    assert_eq!(embedding.report.construction, Construction::Curve);
+    let options = EmbedOptions { construction: Construction::Packing, ..EmbedOptions::new(16) };
+    let packed = embed(&hierarchy, &options).unwrap();
+    let mut hidden = 0;
+    for (leaf, _) in second {
+        let node = hierarchy.find(&leaf.to_string()).unwrap();
+        let strangers = strangers_before_ancestors(&hierarchy, &embedding, node);
+        assert!(strangers < 20, "{leaf}: {strangers}");
+        hidden += strangers_before_ancestors(&hierarchy, &packed, node);
+    }
+    assert!(hidden > 300, "along single chains these ancestors are hidden: {hidden}");
+}
+
+/// As "causal agent" in WordNet, nearly all of whose descendants are persons and so organisms.
+#[test]
+fn a_node_that_shares_its_descendants_is_laid_out_inside_the_other() {
+    let mut edges = vec![("organism".to_owned(), "entity".to_owned())];
+    let mut edge = |child: &str, parent: &str| edges.push((child.to_owned(), parent.to_owned()));
+    edge("agent", "entity");
+    edge("person", "organism");
+    edge("person", "agent");
+    edge("force", "agent");
+    for number in 0..40 {
+        edge(&format!("person {number}"), "person");
+        edge(&format!("plant {number}"), "organism");
+    }
+    let hierarchy = Hierarchy::from_edges(edges).unwrap();
+    let options = EmbedOptions { construction: Construction::Packing, ..EmbedOptions::new(6) };
+    let embedding = embed(&hierarchy, &options).unwrap();
+    for name in ["person 0", "person 39", "plant 7"] {
+        let node = hierarchy.find(name).unwrap();
+        assert_eq!(strangers_before_ancestors(&hierarchy, &embedding, node), 0, "{name}");
+    }
+}
+
 #[test]
 fn the_same_edges_give_the_same_bits() {
     for rare in [30, usize::MAX] {
