@@ -1,12 +1,14 @@
 //! From a hierarchy to points.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
 
 use super::arcs::{Arc, Slots};
 use super::balls::{Balls, WHOLE};
 use super::curve::{Curve, MOST_INSET, harmonics};
 use super::graph::Hierarchy;
 use super::packing::Packer;
+use super::reconstruction::{ReconstructionOptions, reconstruction};
 use super::report::{EmbedReport, Layout, report};
 use super::tree::{Prices, Tree, descendant_counts};
 use crate::{Geometry, Precision, Space};
@@ -15,8 +17,10 @@ use crate::{Geometry, Precision, Space};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Construction {
-    /// [`Curve`](Self::Curve) where some nodes have several parents, there are at least four
-    /// dimensions and the allowed radius suffices; else [`Packing`](Self::Packing).
+    /// Where some nodes have several parents, there are at least four dimensions and the allowed
+    /// radius suffices, both are tried, and a sample of the nodes decides:
+    /// [`Curve`](Self::Curve) if it has the better mean rank, and nearly the mean average precision
+    /// of the packing. Else [`Packing`](Self::Packing).
     #[default]
     Automatic,
     /// Nested balls, those of siblings side by side, along one parent of each node. Ranks the
@@ -190,9 +194,19 @@ pub fn embed(hierarchy: &Hierarchy, options: &EmbedOptions) -> Result<Embedding,
             }
         }
     };
-    let (points, layout) = match curve {
-        Some(points) => (points, Layout { construction: Construction::Curve, squeeze: 1.0 }),
-        None => packed(hierarchy, sizes.as_deref(), options.dimension, max_radius),
+    let packed = || packed(hierarchy, sizes.as_deref(), options.dimension, max_radius);
+    let curved = |points| (points, Layout { construction: Construction::Curve, squeeze: 1.0 });
+    let (points, layout) = match (curve, options.construction) {
+        (None, _) => packed(),
+        (Some(points), Construction::Automatic) => {
+            let packed = packed();
+            if is_better(hierarchy, &points, &packed.0, options.dimension) {
+                curved(points)
+            } else {
+                packed
+            }
+        }
+        (Some(points), _) => curved(points),
     };
     let report = report(hierarchy, &points, options.dimension, options.precision, &layout);
     Ok(Embedding { dimension: options.dimension, points, report })
@@ -215,6 +229,24 @@ fn check(options: &EmbedOptions) -> Result<f64, EmbedError> {
         return Err(EmbedError::Radius { max_radius, limit, precision: options.precision });
     }
     Ok(max_radius)
+}
+
+/// How many nodes judge between the curve and the packing.
+const JUDGES: usize = 256;
+
+/// How much of the packing's precision the curve must reach; what it is for are the mean ranks.
+const ENOUGH_PRECISION: f64 = 0.9;
+
+/// Whether the curve ranks ancestors better than the packing, asking a sample of the nodes.
+fn is_better(hierarchy: &Hierarchy, curve: &[f64], packing: &[f64], dimension: usize) -> bool {
+    let options = ReconstructionOptions {
+        sample: NonZeroUsize::new(JUDGES),
+        ..ReconstructionOptions::default()
+    };
+    let judge = |points| reconstruction(hierarchy, points, dimension, &options);
+    let (Ok(curve), Ok(packing)) = (judge(curve), judge(packing)) else { return false };
+    let (curve, packing) = (curve.ancestors, packing.ancestors);
+    curve.mean_rank < packing.mean_rank && curve.map > ENOUGH_PRECISION * packing.map
 }
 
 fn is_single_root(hierarchy: &Hierarchy, node: u32) -> bool {

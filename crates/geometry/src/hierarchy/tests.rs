@@ -274,8 +274,8 @@ fn a_leaf_finds_the_ancestors_over_its_second_parent() {
     let second = [(1_000, 40), (1_100, 50), (1_200, 60), (1_300, 70), (900, 80)];
     edges.extend(second);
     let hierarchy = hierarchy(&edges);
-    let embedding = embedded(&hierarchy, 16);
-    assert_eq!(embedding.report.construction, Construction::Curve);
+    let options = EmbedOptions { construction: Construction::Curve, ..EmbedOptions::new(16) };
+    let embedding = embed(&hierarchy, &options).unwrap();
     let options = EmbedOptions { construction: Construction::Packing, ..EmbedOptions::new(16) };
     let packed = embed(&hierarchy, &options).unwrap();
     let mut hidden = 0;
