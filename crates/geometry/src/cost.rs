@@ -311,11 +311,10 @@ impl Outcome {
 ///
 /// - *Admissible* are the options within the budget in all four costs.
 /// - The *front* holds the admissible options that none dominates ([`Cost::dominates`]). It
-///   respects the causal order: an option is listed after all options of the front that lie in its
-///   causal past, since every option is listed by its time (then by memory, energy and money). In
-///   particular a slower option of the front is never its neighbour's improvement in everything
-///   else for free: it bought what it saves with time, at more than a unit of time per unit saved
-///   if it lies in the neighbour's future, and at less if the interval is spacelike.
+///   respects the causal order: options are listed by time (then by memory, energy and money), so
+///   each comes after all options of the front in its causal past. Where a later one lies in the
+///   causal future of an earlier, it takes at least one unit of time for each unit by which they
+///   differ in the rest; where the interval is spacelike, less.
 /// - The *best* has the lowest weighted score. With weights above 0 it is always on the front; with
 ///   a weight of 0 ties are decided for an option of the front.
 ///

@@ -331,6 +331,9 @@ fn a_path_far_longer_than_the_radius_keeps_its_order() {
     assert!(embedding.report.squeeze < 1e-3);
     assert_eq!(embedding.report.coincident, 0);
     assert_storable(&embedding, Precision::F64);
+    let curve = EmbedOptions { construction: Construction::Curve, ..EmbedOptions::new(5) };
+    let error = embed(&hierarchy, &curve).unwrap_err();
+    assert!(matches!(error, EmbedError::TooManyPairs { .. }), "{error}");
     let radii: Vec<f64> = embedding
         .points
         .chunks_exact(5)
