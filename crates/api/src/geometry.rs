@@ -225,6 +225,9 @@ pub struct CostRequest {
     /// What a unit of each is worth; 1 each when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<[f64; 4]>,
+    /// How much of each counts as one unit; 1 each when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<[f64; 4]>,
 }
 
 /// The choice among options.
@@ -233,7 +236,7 @@ pub struct CostResponse {
     /// The best under the weights; absent when nothing is within the budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<String>,
-    /// Within the budget and dominated by no other.
+    /// Within the budget and dominated by no other, from past to future.
     pub front: Vec<String>,
     /// Within the budget.
     pub admissible: Vec<String>,
@@ -249,9 +252,12 @@ pub struct CostIntervalRequest {
     pub a: [f64; 4],
     /// Time, memory, energy, money.
     pub b: [f64; 4],
+    /// How much of each counts as one unit; 1 each when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<[f64; 4]>,
 }
 
-/// What is known about data, to choose a geometry for them.
+/// What is known about data, to choose a geometry for them: declared traits, or a sample.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChooseRequest {
@@ -267,6 +273,9 @@ pub struct ChooseRequest {
     /// Directed relations between items of the data, by their numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edges: Option<Vec<[u64; 2]>>,
+    /// The time of each item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<Vec<f64>>,
 }
 
 /// The geometry chosen and why.
@@ -274,6 +283,9 @@ pub struct ChooseRequest {
 pub struct ChooseResponse {
     /// The geometry, or `product`.
     pub geometry: String,
+    /// The geometries of a product.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<String>,
     /// Why.
     pub reason: String,
     /// What was measured, by name.

@@ -2,6 +2,7 @@
 
 mod body;
 mod call;
+mod decide;
 mod failure;
 mod filter;
 mod geometry;
@@ -105,6 +106,7 @@ fn api() -> Router<Arc<App>> {
         .route(&format!("{one}/search"), post(search::search))
         .route(&format!("{one}/search/batch"), post(search::search_batch))
         .merge(geometry::routes())
+        .merge(decide::routes())
 }
 
 fn framed(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {

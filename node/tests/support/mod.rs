@@ -70,7 +70,7 @@ pub fn config_in(directory: &Path) -> Config {
     let mut config = Config::default();
     config.listen.external = ([127, 0, 0, 1], 0).into();
     config.listen.internal = ([127, 0, 0, 1], 0).into();
-    config.storage.data_dir = directory.to_owned();
+    config.storage.data_dir = directory.into();
     config.storage.shard_cache_bytes = 1 << 20;
     config.storage.shard_memtable_bytes = 1 << 20;
     config
