@@ -158,6 +158,21 @@ async fn a_query_may_come_in_other_coordinates_and_geometries() {
     }
 }
 
+/// A client that computes in f32 cannot know the time coordinate better than that.
+#[tokio::test]
+async fn queries_and_records_that_f32_rounded_are_points_in_f32() {
+    let (node, points) = filled(json!({"geometry": "hyperboloid", "dimension": 4})).await;
+    for x in &points[..50] {
+        #[expect(clippy::cast_possible_truncation, reason = "the rounding is wanted")]
+        let rounded: Vec<f64> = x.iter().map(|x| f64::from(*x as f32)).collect();
+        let search = json!({"vector": rounded, "k": 3});
+        let found = node.post("/v1/namespaces/n/search", search).await.ok();
+        assert_hits(&found, &nearest(&points, x, |_| true)[..3]);
+        node.put("/v1/namespaces/n/vectors/rounded", json!({"vector": rounded})).await.ok();
+        node.delete("/v1/namespaces/n/vectors/rounded").await.ok();
+    }
+}
+
 #[tokio::test]
 async fn named_vectors_are_searched_by_name_each_in_its_own_space() {
     let node = TestNode::start().await;

@@ -7,6 +7,8 @@
 mod namespace;
 mod settings;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

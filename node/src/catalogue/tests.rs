@@ -1,0 +1,115 @@
+use hvs_kv::embedded::{Embedded, EmbeddedConfig};
+
+use super::*;
+
+fn surroundings(directory: &std::path::Path) -> Surroundings {
+    let mut config = Config::default();
+    config.storage.data_dir = directory.into();
+    std::fs::create_dir_all(directory.join("shards")).unwrap();
+    let kv = Embedded::open(&directory.join("kv"), EmbeddedConfig::default()).unwrap();
+    let writer = Writer { node: "test".into(), incarnation: 1 };
+    Surroundings { config: Arc::new(config), kv: Arc::new(kv), writer }
+}
+
+fn flat() -> CreateNamespace {
+    CreateNamespace {
+        geometry: Some("euclidean".into()),
+        dimension: Some(2),
+        ..CreateNamespace::default()
+    }
+}
+
+fn entry(surroundings: &Surroundings) -> Entry {
+    let settings = Settings::resolve(&flat(), None, &surroundings.config).unwrap();
+    Entry { uid: Uuid::new_v4(), created_at_ms: 0, shards: vec![Uuid::new_v4()], settings }
+}
+
+fn shard_directories(directory: &std::path::Path) -> usize {
+    std::fs::read_dir(directory.join("shards")).unwrap().count()
+}
+
+async fn open(surroundings: &Surroundings) -> Arc<Catalogue> {
+    let Surroundings { config, kv, writer } = surroundings.clone();
+    Arc::new(Catalogue::open(config, kv, writer).await.unwrap())
+}
+
+/// A process that ends while it creates or deletes leaves a record that says so, and shards.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_half_created_or_deleted_is_removed_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let surroundings = surroundings(directory.path());
+    {
+        let catalogue = open(&surroundings).await;
+        catalogue.create("whole", &flat()).await.unwrap();
+        for (name, state) in [("half", State::Creating), ("doomed", State::Deleting)] {
+            let entry = entry(&surroundings);
+            catalogue.store.put(name, state, &entry).await.unwrap();
+            let (namespace, _) = surroundings.open(name, entry).unwrap();
+            close(&namespace).await.unwrap();
+        }
+        catalogue.close().await.unwrap();
+    }
+    // The system shard, the whole namespace, and the two others.
+    assert_eq!(shard_directories(directory.path()), 4);
+    let catalogue = open(&surroundings).await;
+    assert_eq!(shard_directories(directory.path()), 2);
+    let names: Vec<_> = catalogue.namespaces().iter().map(|open| open.name.clone()).collect();
+    assert_eq!(names, ["whole"]);
+    assert_eq!(catalogue.store.read().unwrap().namespaces.len(), 1);
+    catalogue.create("half", &flat()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_waits_for_whoever_still_reads() {
+    let directory = tempfile::tempdir().unwrap();
+    let surroundings = surroundings(directory.path());
+    let catalogue = open(&surroundings).await;
+    let (held, is_new) = catalogue.create("n", &flat()).await.unwrap();
+    assert!(is_new);
+    let deletion = tokio::spawn({
+        let catalogue = Arc::clone(&catalogue);
+        async move { catalogue.delete("n").await }
+    });
+    // Gone for new requests, and its name not yet free.
+    while catalogue.get("n").is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let busy = catalogue.create("n", &flat()).await;
+    assert!(matches!(busy, Err(CatalogueError::Busy { .. })));
+    assert!(!deletion.is_finished());
+    assert_eq!(shard_directories(directory.path()), 2);
+    drop(held);
+    deletion.await.unwrap().unwrap();
+    assert_eq!(shard_directories(directory.path()), 1);
+    assert!(catalogue.create("n", &flat()).await.unwrap().1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_creations_of_one_name_make_one_namespace() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalogue = open(&surroundings(directory.path())).await;
+    let creations = (0..8).map(|_| {
+        let catalogue = Arc::clone(&catalogue);
+        tokio::spawn(async move { catalogue.create("n", &flat()).await.map(|(_, new)| new) })
+    });
+    let mut made = 0;
+    for outcome in futures_util::future::join_all(creations).await {
+        match outcome.unwrap() {
+            Ok(is_new) => made += u32::from(is_new),
+            Err(CatalogueError::Busy { .. }) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(made, 1);
+    assert_eq!(shard_directories(directory.path()), 2);
+}
+
+#[test]
+fn names_need_no_quoting() {
+    for name in ["a", "A-1_b.c", "0"] {
+        assert_eq!(check_name(name, 8), Ok(()));
+    }
+    for name in ["", "-a", ".a", "_a", "a b", "a/b", "ä", "123456789", "a\0"] {
+        assert!(check_name(name, 8).is_err(), "{name:?}");
+    }
+}
