@@ -66,7 +66,7 @@ async fn a_deletion_waits_for_whoever_still_reads() {
     let catalogue = open(&surroundings).await;
     let (held, is_new) = catalogue.create("n", &flat()).await.unwrap();
     assert!(is_new);
-    let deletion = tokio::spawn({
+    let mut deletion = tokio::spawn({
         let catalogue = Arc::clone(&catalogue);
         async move { catalogue.delete("n").await }
     });
@@ -76,7 +76,10 @@ async fn a_deletion_waits_for_whoever_still_reads() {
     }
     let busy = catalogue.create("n", &flat()).await;
     assert!(matches!(busy, Err(CatalogueError::Busy { .. })));
-    assert!(!deletion.is_finished());
+    // Correct code waits for ever here; this is only how long wrong code is given to show itself.
+    let a_while = std::time::Duration::from_millis(200);
+    assert!(tokio::time::timeout(a_while, &mut deletion).await.is_err());
+    assert!(held.shards()[0].get("a").is_ok());
     assert_eq!(shard_directories(directory.path()), 2);
     drop(held);
     deletion.await.unwrap().unwrap();
