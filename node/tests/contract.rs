@@ -141,7 +141,7 @@ fn mutated_bodies_never_make_the_node_fail() {
         node.put("/v1/namespaces/h/vectors/b", json!({"vector": [1.25, 0.75, 0]})).await.ok();
         node
     });
-    let config = ProptestConfig { cases: 3_000, failure_persistence: None, ..Default::default() };
+    let config = ProptestConfig { cases: 10_000, failure_persistence: None, ..Default::default() };
     let bodies = valid_bodies();
     let kinds = 0..bodies.len();
     let strategy = (kinds, any::<bool>(), mutation());

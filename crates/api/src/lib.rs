@@ -9,6 +9,7 @@ mod codec;
 mod geometry;
 mod health;
 mod namespace;
+mod object;
 mod openapi;
 mod problem;
 mod record;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::Vector;
+use crate::{Vector, object};
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -55,7 +55,11 @@ pub struct PutRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vectors: Option<BTreeMap<String, Vector>>,
     /// Anything that JSON can say, as an object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,
     /// Which coordinates the vectors hold.
@@ -230,7 +234,11 @@ pub struct ScrollRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     /// Which records; the same for all pages.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(value_type = Option<Object>)]
     pub filter: Option<Filter>,
     /// Whether to answer vectors; true when left out.
@@ -256,7 +264,11 @@ pub struct ScrollResponse {
 #[serde(deny_unknown_fields)]
 pub struct CountRequest {
     /// Which records.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(value_type = Option<Object>)]
     pub filter: Option<Filter>,
 }
