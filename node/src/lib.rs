@@ -12,6 +12,7 @@
 pub mod catalogue;
 pub mod config;
 mod edge;
+mod gate;
 mod identity;
 mod node;
 mod server;

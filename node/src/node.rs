@@ -9,6 +9,7 @@ use crate::{
     catalogue::{Catalogue, CatalogueError},
     config::Config,
     edge::{self, App},
+    gate::Gate,
     identity::{self, IdentityError},
     server::Server,
     telemetry::{Metrics, MetricsError},
@@ -66,12 +67,28 @@ pub struct Node {
 }
 
 impl Node {
-    /// Opens the data directory and serves once everything in it is ready. Within a runtime.
+    /// Listens, opens the data directory, and returns once requests are served. Until then
+    /// `/livez` answers, and everything else says that the node is not ready. Within a runtime.
     ///
     /// # Errors
-    /// [`StartError`].
+    /// [`StartError`]; nothing is listened on any more then.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
+        let metrics = Arc::new(Metrics::new()?);
+        let gate = Arc::new(Gate::default());
+        let (stop, stopping) = watch::channel(false);
+        let mut servers = JoinSet::new();
+        let mut listen = async |address| {
+            let (server, bound) = bind(address, &config, &gate, &metrics).await?;
+            let grace = Duration::from_millis(config.shutdown.grace_ms);
+            servers.spawn(server.run(stopping.clone(), grace));
+            Ok::<_, StartError>(bound)
+        };
+        let external = listen(config.listen.external).await?;
+        let internal = listen(config.listen.internal).await?;
+        warn_if_reachable(external, "external");
+        warn_if_reachable(internal, "internal");
+
         let opening = tokio::task::spawn_blocking({
             let config = Arc::clone(&config);
             move || open_data(&config)
@@ -79,31 +96,9 @@ impl Node {
         let (kv, writer) = opening.await.map_err(|_| StartError::Worker)??;
         let catalogue = Catalogue::open(Arc::clone(&config), kv, writer).await?;
         let catalogue = Arc::new(catalogue);
-        let metrics = Arc::new(Metrics::new()?);
         metrics.watch(Arc::clone(&catalogue) as _)?;
         let app = App::new(Arc::clone(&config), catalogue, metrics);
-
-        let (stop, stopping) = watch::channel(false);
-        let grace = Duration::from_millis(config.shutdown.grace_ms);
-        let mut servers = JoinSet::new();
-        let mut addresses = Vec::new();
-        for address in [config.listen.external, config.listen.internal] {
-            let refuse = |source| StartError::Listen { address, source };
-            let server = Server::bind(
-                address,
-                edge::router(&app),
-                config.listen.connections,
-                Duration::from_millis(config.listen.header_timeout_ms),
-                app.metrics.connections.clone(),
-            );
-            let server = server.await.map_err(refuse)?;
-            addresses.push(server.address().map_err(refuse)?);
-            servers.spawn(server.run(stopping.clone(), grace));
-        }
-        let [external, internal] = addresses.as_slice() else { return Err(StartError::Worker) };
-        let (external, internal) = (*external, *internal);
-        warn_if_reachable(external, "external");
-        warn_if_reachable(internal, "internal");
+        gate.open(edge::router(&app));
         tracing::info!(
             listen.external = %external,
             listen.internal = %internal,
@@ -140,6 +135,25 @@ impl Node {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+async fn bind(
+    address: SocketAddr,
+    config: &Config,
+    gate: &Arc<Gate>,
+    metrics: &Metrics,
+) -> Result<(Server, SocketAddr), StartError> {
+    let refuse = |source| StartError::Listen { address, source };
+    let server = Server::bind(
+        address,
+        Arc::clone(gate),
+        config.listen.connections,
+        Duration::from_millis(config.listen.header_timeout_ms),
+        metrics.connections.clone(),
+    );
+    let server = server.await.map_err(refuse)?;
+    let bound = server.address().map_err(refuse)?;
+    Ok((server, bound))
 }
 
 type Opened = (Arc<dyn hvs_kv::Kv>, hvs_shard::Writer);

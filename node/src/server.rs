@@ -1,13 +1,9 @@
 //! Accepting connections, serving them, and letting them end.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::IntGauge;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -15,13 +11,15 @@ use tokio::{
     task::JoinSet,
 };
 
+use crate::gate::Gate;
+
 /// How long accepting pauses after the system refused, for lack of file descriptors for instance.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// One listener with the routes that it serves.
+/// One listener with the gate to the routes that it serves.
 pub(crate) struct Server {
     listener: TcpListener,
-    routes: Router,
+    gate: Arc<Gate>,
     permits: Arc<Semaphore>,
     header_timeout: Duration,
     connections: IntGauge,
@@ -31,14 +29,14 @@ impl Server {
     /// Binds an address; port 0 takes a free one.
     pub(crate) async fn bind(
         address: SocketAddr,
-        routes: Router,
+        gate: Arc<Gate>,
         connections: usize,
         header_timeout: Duration,
         gauge: IntGauge,
     ) -> io::Result<Self> {
         Ok(Self {
             listener: TcpListener::bind(address).await?,
-            routes,
+            gate,
             permits: Arc::new(Semaphore::new(connections)),
             header_timeout,
             connections: gauge,
@@ -97,7 +95,11 @@ impl Server {
     ) -> impl Future<Output = ()> + Send + use<> {
         // Answers are written whole; waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(self.routes.clone());
+        let gate = Arc::clone(&self.gate);
+        let service = service_fn(move |request| {
+            let answer = Arc::clone(&gate).answer(request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
         let gauge = self.connections.clone();
