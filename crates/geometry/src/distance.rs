@@ -21,6 +21,9 @@ pub enum DistanceError {
     /// The second argument is not a point.
     #[error("second point: {0}")]
     Second(#[source] PointError),
+    /// Squares of the coordinates overflow, so nothing can be said about their difference.
+    #[error("the coordinates are too large: their squares are no finite numbers")]
+    Overflow,
     /// The space has intervals, which are no distance.
     #[error(
         "{space} has no distance: intervals of a Lorentzian space are no metric (they violate the triangle inequality, and some pairs have none); use the interval"
@@ -128,6 +131,9 @@ impl Space {
         }
         self.check_domain(x).map_err(DistanceError::First)?;
         self.check_domain(y).map_err(DistanceError::Second)?;
+        if key.is_nan() {
+            return Err(DistanceError::Overflow);
+        }
         Ok(key)
     }
 }

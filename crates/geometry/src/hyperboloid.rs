@@ -49,7 +49,8 @@ fn ordered_half_sinh_squared(k: f64, near: (&[f64], f64), far: (&[f64], f64)) ->
     let (x, y) = (near.0, far.0);
     let (a, b) = (near.1.sqrt(), far.1.sqrt());
     if b == 0.0 {
-        return 0.0;
+        // Zero, or NaN if the other point's norm is.
+        return near.1;
     }
     let x_time = (1.0 + k * k * near.1).sqrt();
     let y_time = (1.0 + k * k * far.1).sqrt();

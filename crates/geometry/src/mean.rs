@@ -8,7 +8,8 @@ use crate::point::PointError;
 use crate::space::{Geometry, Model, Space};
 use crate::{hyperboloid, klein, poincare, spherical};
 
-/// Most iterations of a Fréchet mean. At data radius 8 in hyperbolic space it takes some tens.
+/// Most iterations of a Fréchet mean. Within data radius 8 in hyperbolic space it usually takes some
+/// tens; the slowest of some thousand random samples, few points far apart, took 179.
 pub const MAX_MEAN_ITERATIONS: usize = 500;
 
 /// A Fréchet mean and how it was found.
@@ -244,10 +245,13 @@ impl Model {
             Geometry::Spherical => {
                 let mut mean = spherical_start(&self, points, weights)?;
                 let mut descent = Descent::default();
+                let mut is_cautious = false;
                 while descent.continues() {
-                    let step = spherical_step(&self, &mean, points, weights);
+                    let step = spherical_step(&self, &mean, points, weights, is_cautious);
                     mean = spherical::exp(&self, &mean, &step);
                     descent.record(self.scale * norm(&step), &mean);
+                    // A step that is no shorter than one before overshot.
+                    is_cautious |= descent.since_best > 0;
                 }
                 let mut found = descent.finish(&self, |point| point)?;
                 found.is_unique = points
@@ -408,7 +412,14 @@ fn spherical_start(
 
 /// `Σ w·log(x)` over `Σ w·θ·cot(θ)`, the curvature of the sum of squares in the directions across:
 /// a Newton step where all points are near, a cautious one where they are spread out.
-fn spherical_step(model: &Model, mean: &[f64], points: &[&[f64]], weights: &[f64]) -> Vec<f64> {
+/// The cautious step divides by the whole weight, which the curvature nowhere exceeds.
+fn spherical_step(
+    model: &Model,
+    mean: &[f64],
+    points: &[&[f64]],
+    weights: &[f64],
+    is_cautious: bool,
+) -> Vec<f64> {
     /// Below this share of the whole weight the divisor is kept, so that steps stay below a turn.
     const LEAST_DIVISOR: f64 = 0.3;
     let mut gradient = vec![0.0; mean.len()];
@@ -419,5 +430,6 @@ fn spherical_step(model: &Model, mean: &[f64], points: &[&[f64]], weights: &[f64
         divisor += weight * if angle == 0.0 { 1.0 } else { angle / angle.tan() };
     }
     let sum: f64 = weights.iter().sum();
-    scaled(1.0 / divisor.clamp(LEAST_DIVISOR * sum, sum), &gradient)
+    let divisor = if is_cautious { sum } else { divisor.clamp(LEAST_DIVISOR * sum, sum) };
+    scaled(1.0 / divisor, &gradient)
 }
