@@ -36,7 +36,7 @@ impl Settings {
     /// # Errors
     /// The node does not build.
     pub fn new(folder: &Path) -> Result<Self> {
-        Ok(Self::of(built(Profile::current())?, folder))
+        Ok(Self::of(current_program("hvs-node")?, folder))
     }
 
     /// A node that was built for release, beside the program that runs.
@@ -248,63 +248,45 @@ fn two_free_ports() -> Result<(SocketAddr, SocketAddr)> {
     Ok((first.local_addr()?, second.local_addr()?))
 }
 
-/// A cargo profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Profile {
-    Dev,
-    Release,
-}
-
-impl Profile {
-    fn current() -> Self {
-        if cfg!(debug_assertions) { Self::Dev } else { Self::Release }
-    }
-}
-
-/// Builds all programs once for this test program, and returns the path of the node.
-///
-/// `cargo xtask test` has built them already; a test that is run by itself must not meet an old
-/// one. All of them, with the same choice of packages, so that nothing is compiled twice.
-fn built(profile: Profile) -> Result<PathBuf> {
-    program("hvs-node", profile)
-}
-
 /// The path of one of the project's programs, up to date.
 ///
+/// `cargo xtask test` has built them and says where, in `HVS_TEST_PROGRAMS`. A test that is run by
+/// itself builds them, once, so that it never meets an old one.
+///
 /// # Errors
-/// It does not build.
+/// They do not build.
 pub fn current_program(name: &str) -> Result<PathBuf> {
-    program(name, Profile::current())
-}
-
-fn program(name: &str, profile: Profile) -> Result<PathBuf> {
     static BUILD: OnceLock<Result<(), String>> = OnceLock::new();
-    let outcome = BUILD.get_or_init(|| {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(workspace());
-        if profile == Profile::Release {
-            cargo.arg("--release");
-        }
-        for (variable, _) in env::vars_os() {
-            let text = variable.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-                cargo.env_remove(&variable);
-            }
-        }
-        let output = cargo.output().map_err(|error| format!("cannot start cargo: {error}"))?;
-        if output.status.success() {
-            Ok(())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
-    });
-    if let Err(reason) = outcome {
+    if let Some(folder) = env::var_os("HVS_TEST_PROGRAMS") {
+        return Ok(PathBuf::from(folder).join(name));
+    }
+    if let Err(reason) = BUILD.get_or_init(build) {
         bail!("the programs do not build:\n{reason}");
     }
     // This program is in the folder `deps` of the profile's folder.
     let this = env::current_exe()?;
     let folder = this.parent().and_then(Path::parent).context("where is the build folder?")?;
     Ok(folder.join(name))
+}
+
+fn build() -> Result<(), String> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(workspace());
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    for (variable, _) in env::vars_os() {
+        let text = variable.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&variable);
+        }
+    }
+    let output = cargo.output().map_err(|error| format!("cannot start cargo: {error}"))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
 
 /// The root of the checkout.

@@ -31,7 +31,7 @@ struct Step {
 }
 
 fn tour(readme: &str) -> Vec<Step> {
-    let section = readme.split(HEADING).nth(1).expect("the README has the tour");
+    let section = readme.split(HEADING).nth(1).unwrap_or_else(|| panic!("no tour in the README"));
     let section = section.split("\n## ").next().unwrap();
     let mut steps: Vec<Step> = Vec::new();
     let mut lines = section.lines();
@@ -41,7 +41,7 @@ fn tour(readme: &str) -> Vec<Step> {
         let block = block.join("\n");
         match language {
             "sh" => steps.push(Step { commands: block, output: None }),
-            "text" => steps.last_mut().expect("output follows commands").output = Some(block),
+            "text" => steps.last_mut().unwrap().output = Some(block),
             other => panic!("a block of {other:?} in the tour is not tested"),
         }
     }
@@ -76,7 +76,7 @@ fn the_tour_works_as_written() {
     let mut script = String::from("set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
     for step in &steps {
         script.push_str(&step.commands);
-        script.push_str(&format!("\necho '{MARK}'\n"));
+        script.extend(["\necho '", MARK, "'\n"]);
     }
     let said = run(&script, programs.parent().unwrap(), folder.path());
     let outputs: Vec<&str> = said.split(MARK).collect();

@@ -3,7 +3,7 @@
 use std::{
     env,
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
@@ -235,11 +235,21 @@ fn run_check(mut command: Command) -> Result<Outcome> {
     Ok(if status.success() { passed() } else { failed("see above") })
 }
 
+/// Where the check "build" put the programs: beside this one, which the same cargo built.
+fn programs_folder() -> PathBuf {
+    let this = env::current_exe().unwrap_or_default();
+    this.parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
 /// Runs `cargo test`, shows its output as it comes and counts the tests in it.
 fn cargo_test(arguments: &[&str]) -> Result<Outcome> {
     let mut command = cargo();
-    let mut child =
-        command.args(arguments).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let mut child = command
+        .args(arguments)
+        .env("HVS_TEST_PROGRAMS", programs_folder())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
     let mut tally = Tally::default();
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).split(b'\n') {
