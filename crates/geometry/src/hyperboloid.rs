@@ -128,18 +128,40 @@ pub(crate) fn log(model: &Model, x: &[f64], y: &[f64]) -> Vec<f64> {
     scaled(1.0 / sinhc(t), &direction)
 }
 
-/// `v + c⟨y,v⟩/(1 - c⟨x,y⟩)·(x + y)`, where `⟨y,v⟩ = ⟨y-x,v⟩` and the divisor is
-/// `2·cosh²(√c·d/2)`.
+/// `v + c⟨y,v⟩/(1 - c⟨x,y⟩)·(x + y)`, where the divisor is `2·cosh²(√c·d/2)`.
 pub(crate) fn transport(model: &Model, x: &[f64], y: &[f64], v: &[f64]) -> Vec<f64> {
     let key = half_sinh_squared(model, x, y);
-    let gap = difference(y, x);
-    let time_gap = sum_over(y, x, |q, p| (q - p) * (q + p)) / (time(model, y) + time(model, x));
-    let product = dot(&gap, v) - time_gap * tangent_time(model, x, v);
+    let factor = model.c() * inner_with_point(model, x, y, v) / (2.0 * (1.0 + key));
     let mut result = v.to_vec();
-    let factor = model.c() * product / (2.0 * (1.0 + key));
     add_scaled(&mut result, factor, x);
     add_scaled(&mut result, factor, y);
     result
+}
+
+/// `⟨y,v⟩` of a point and a tangent vector at `x`, in polar form: with the radial length `v_r` and
+/// the tangential rest `v_t` of `v`, norms `a`, `b` and directions `p`, `q` of `x` and `y`,
+/// `⟨y,v⟩ = v_r·(b·x0 - a·y0 - b·x0·|p-q|²/2)/x0 + b·(q-p)·v_t`.
+///
+/// `y·v - y0·v0` as it stands is the difference of two terms of size `e^2r`.
+fn inner_with_point(model: &Model, x: &[f64], y: &[f64], v: &[f64]) -> f64 {
+    let (a, b) = (norm(x), norm(y));
+    if a == 0.0 || b == 0.0 {
+        return dot(y, v) - time(model, y) * tangent_time(model, x, v);
+    }
+    let (x_time, y_time) = (time(model, x), time(model, y));
+    let (v_radial, v_rest) = split_radially(x, v);
+    let are_alike = a <= 2.0 * b && b <= 2.0 * a;
+    // As in `ordered_half_sinh_squared`: differences of coordinates are exact for near points.
+    let gap = if are_alike { sum_over(y, x, |q, p| (q - p) * (q + p)) / (a + b) } else { b - a };
+    let turn: Vec<f64> = if are_alike {
+        y.iter().zip(x).map(|(q, p)| ((q - p) - q * (gap / b)) / a).collect()
+    } else {
+        y.iter().zip(x).map(|(q, p)| q / b - p / a).collect()
+    };
+    // b·x0 - a·y0 = (b² x0² - a² y0²)/(b·x0 + a·y0), and the numerator is (b² - a²)/c.
+    let rise = gap * (a + b) / (model.c() * (b * x_time + a * y_time));
+    let radial = rise - b * x_time * norm_squared(&turn) / 2.0;
+    v_radial * radial / x_time + b * dot(&turn, &v_rest)
 }
 
 /// `(sinh((1-t)s)·x + sinh(t·s)·y)/sinh(s)` with `s = √c·d`: for `t` in 0..1 all terms are positive

@@ -11,6 +11,7 @@ mod klein;
 mod lorentzian;
 mod maps;
 mod mean;
+mod mean_step;
 mod numeric;
 mod poincare;
 mod point;

@@ -83,20 +83,8 @@ fn the_logarithm_is_as_long_as_the_distance() {
     });
 }
 
-/// Transport between two far points of the hyperboloid loses the product of their roundings,
-/// `e^2r`, where conditioning asks for `e^r`.
 #[test]
-fn transport_keeps_inner_products() {
-    check_transport_keeps_inner_products(|roundings| roundings * roundings.max(1.0));
-}
-
-#[test]
-#[ignore = "not reached on the hyperboloid: c⟨y,v⟩ cancels, a polar form is needed"]
 fn transport_keeps_inner_products_as_far_as_conditioning_allows() {
-    check_transport_keeps_inner_products(|roundings| roundings);
-}
-
-fn check_transport_keeps_inner_products(loss: impl Fn(f64) -> f64) {
     for_each_case(&metric_samples(), |sample, rng| {
         let (x, y) = (sample.point(rng), sample.point(rng));
         let space = &sample.space;
@@ -107,7 +95,7 @@ fn check_transport_keeps_inner_products(loss: impl Fn(f64) -> f64) {
         let after = space.inner(&y, &moved_u, &moved_v).unwrap();
         let sizes = length(space, &x, &u) * length(space, &x, &v);
         let roundings = (rounding(space, &x) + rounding(space, &y)) * turn(sample, &x, &y);
-        let allowed = 128.0 * EPS * sizes * (1.0 + loss(roundings));
+        let allowed = 128.0 * EPS * sizes * (1.0 + roundings);
         assert!((after - before).abs() <= allowed, "{x:?} {y:?}: {before} {after} {allowed}");
     });
 }
@@ -126,7 +114,7 @@ fn transport_follows_the_geodesic_and_back() {
         let sum: Vec<f64> = moved.iter().zip(&back).map(|(a, b)| a + b).collect();
         let sum = space.project_tangent(&y, &sum).unwrap();
         let roundings = (rounding(space, &x) + rounding(space, &y)) * turn(sample, &x, &y);
-        let allowed = 128.0 * EPS * (1.0 + d) * roundings * roundings.max(1.0);
+        let allowed = 128.0 * EPS * (1.0 + d) * roundings.max(1.0);
         assert!(length(space, &y, &sum) <= allowed, "{x:?} {y:?}: {sum:?} {allowed}");
 
         let v = sample.tangent(&x, rng);
