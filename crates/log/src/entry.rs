@@ -190,7 +190,7 @@ impl Entry {
         out
     }
 
-    /// Reads what [`Entry::encode`] wrote. Takes any bytes.
+    /// Reads what `Entry::encode` wrote. Takes any bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DamagedEntry> {
         if bytes.len() > MAX_ENTRY_BYTES {
             return Err(DamagedEntry::TooLarge { bytes: bytes.len() });
