@@ -71,7 +71,7 @@ fn the_tour_works_as_written() {
     let steps = tour(&readme);
     assert!(steps.len() >= 4, "the tour has {} blocks", steps.len());
 
-    let programs = current_program("hvs").unwrap();
+    let programs = current_program("hvs-node").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut script = String::from("set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
     for step in &steps {

@@ -16,7 +16,7 @@ use xtask::{
 };
 
 /// Intrinsic dimension of the space that the concepts are embedded in.
-pub(crate) const DIMENSION: usize = 12;
+pub(crate) const DIMENSION: usize = 16;
 /// Operations in one batch.
 const BATCH: usize = 1_000;
 
@@ -171,6 +171,6 @@ mod tests {
         let depths = depths(&source.nouns);
         let depth_of = |id: &str| depths[source.nouns.position(id).unwrap()];
         assert_eq!((depth_of("entity.n.01"), depth_of("mammal.n.01")), (0, 9));
-        assert_eq!(depths.iter().max(), Some(&17));
+        assert_eq!(depths.iter().max(), Some(&18));
     }
 }
