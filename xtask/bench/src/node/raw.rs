@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use hvs_geometry::{Geometry, Space};
 use hvs_index::{IndexConfig, RestartState, Row, SearchRequest, VectorIndex};
 
-use super::{DIMENSION, K, Workload, id_of, traffic::Alone};
+use super::{DIMENSION, K, ROUNDS, Workload, id_of, traffic::Alone};
 use crate::{latency::Latencies, process};
 
 /// How long throughput is measured.
@@ -51,14 +51,17 @@ pub(super) fn measure(folder: &Path, workload: &Workload, width: u64) -> Result<
     let mut latencies = Latencies::default();
     let this = std::process::id();
     let cpu_before = process::cpu_time(this)?;
-    for query in &workload.queries {
+    for query in workload.queries.iter().cycle().take(workload.queries.len() * ROUNDS) {
         latencies.time(|| search(query))?;
     }
     let cpu = process::cpu_time(this)?.saturating_sub(cpu_before);
-    let throughput = throughput(workload, search)?;
+    let cpu_before = process::cpu_time(this)?;
+    let (searched, throughput) = throughput(workload, search)?;
+    let loaded = process::cpu_time(this)?.saturating_sub(cpu_before);
     Ok(Alone {
         search_p50: latencies.p50(),
         cpu_per_search: cpu.div_f64(latencies.count() as f64),
+        loaded_cpu_per_search: loaded.div_f64(searched as f64),
         throughput,
     })
 }
@@ -99,8 +102,11 @@ fn find_indexes(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Searches per second on all processors.
-fn throughput(workload: &Workload, search: impl Fn(&[f64]) -> Result<()> + Sync) -> Result<f64> {
+/// How many searches all processors make, and how many that is in a second.
+fn throughput(
+    workload: &Workload,
+    search: impl Fn(&[f64]) -> Result<()> + Sync,
+) -> Result<(usize, f64)> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let share = workload.queries.len() / threads;
     let begun = Instant::now();
@@ -126,5 +132,5 @@ fn throughput(workload: &Workload, search: impl Fn(&[f64]) -> Result<()> + Sync)
             .map(|worker| worker.join().unwrap_or_else(|_| anyhow::bail!("a thread panicked")))
             .sum::<Result<usize>>()
     })?;
-    Ok(searched as f64 / begun.elapsed().as_secs_f64())
+    Ok((searched, searched as f64 / begun.elapsed().as_secs_f64()))
 }

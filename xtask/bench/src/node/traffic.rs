@@ -14,7 +14,7 @@ use hvs_tests::{
 };
 use xtask::report::Measure;
 
-use super::{NAMESPACE, RANGE_HITS, Workload, micros, nearest, push_latency};
+use super::{NAMESPACE, RANGE_HITS, ROUNDS, Workload, micros, nearest, push_latency};
 use crate::{latency::Latencies, process};
 
 /// Searches in one batch.
@@ -30,6 +30,7 @@ pub(super) struct OverHttp {
     index_p50: f64,
     echo_p50: f64,
     cpu_per_search: Duration,
+    loaded_cpu_per_search: Duration,
     single_throughput: f64,
     batch_throughput: f64,
 }
@@ -38,6 +39,7 @@ pub(super) struct OverHttp {
 pub(super) struct Alone {
     pub(super) search_p50: f64,
     pub(super) cpu_per_search: Duration,
+    pub(super) loaded_cpu_per_search: Duration,
     pub(super) throughput: f64,
 }
 
@@ -62,7 +64,7 @@ pub(super) fn measure(
         })
         .collect::<Result<Vec<_>>>()?;
 
-    eprintln!("{} searches by one client, twice", requests.len());
+    eprintln!("{} searches by one client, {ROUNDS} times", requests.len());
     let mut warm = Latencies::default();
     let mut answer_bytes = 0;
     for request in &requests {
@@ -70,7 +72,7 @@ pub(super) fn measure(
     }
     let cpu_before = process::cpu_time(node.pid())?;
     let mut searches = Latencies::default();
-    for request in &requests {
+    for request in requests.iter().cycle().take(requests.len() * ROUNDS) {
         let answer = searches.time(|| connection.send(request))?;
         ensure!(answer.status == 200, "search: {:?}", answer.problem());
     }
@@ -83,7 +85,10 @@ pub(super) fn measure(
     range(&mut connection, workload, rows)?;
 
     eprintln!("throughput, {CONNECTIONS} connections");
-    let single_throughput = throughput(node.external(), &requests, 1)?;
+    let cpu_before = process::cpu_time(node.pid())?;
+    let (searched, single_throughput) = throughput(node.external(), &requests, 1)?;
+    let cpu = process::cpu_time(node.pid())?.saturating_sub(cpu_before);
+    let loaded_cpu_per_search = cpu.div_f64(searched as f64);
     let batches = workload
         .queries
         .chunks(BATCH)
@@ -97,12 +102,13 @@ pub(super) fn measure(
     let answer: BatchSearchResponse =
         hvs_api::decode(Encoding::MessagePack, &connection.send(sample)?.body)?;
     ensure!(answer.results.len() == BATCH, "{} answers to {BATCH} searches", answer.results.len());
-    let batch_throughput = throughput(node.external(), &batches, BATCH)?;
+    let (_, batch_throughput) = throughput(node.external(), &batches, BATCH)?;
     Ok(OverHttp {
         search_p50: searches.p50(),
         index_p50,
         echo_p50,
         cpu_per_search,
+        loaded_cpu_per_search,
         single_throughput,
         batch_throughput,
     })
@@ -157,8 +163,8 @@ fn range(connection: &mut Connection, workload: &Workload, rows: &mut Vec<Measur
     Ok(())
 }
 
-/// Searches per second of several connections at once.
-fn throughput(node: SocketAddr, requests: &[Vec<u8>], searches: usize) -> Result<f64> {
+/// How many searches several connections make at once, and how many that is in a second.
+fn throughput(node: SocketAddr, requests: &[Vec<u8>], searches: usize) -> Result<(usize, f64)> {
     let begun = Instant::now();
     let sent = thread::scope(|scope| {
         let workers: Vec<_> = (0..CONNECTIONS)
@@ -183,7 +189,8 @@ fn throughput(node: SocketAddr, requests: &[Vec<u8>], searches: usize) -> Result
             .map(|worker| worker.join().unwrap_or_else(|_| anyhow::bail!("a client panicked")))
             .sum::<Result<usize>>()
     })?;
-    Ok((sent * searches) as f64 / begun.elapsed().as_secs_f64())
+    let searched = sent * searches;
+    Ok((searched, searched as f64 / begun.elapsed().as_secs_f64()))
 }
 
 /// The rows that hold HTTP against the index alone.
@@ -199,12 +206,12 @@ pub(super) fn compare(over_http: &OverHttp, alone: &Alone, rows: &mut Vec<Measur
                 micros(alone.search_p50),
             )),
     );
-    let (node, index) =
-        (over_http.cpu_per_search.as_secs_f64() * 1e6, alone.cpu_per_search.as_secs_f64() * 1e6);
+    let (ratio, sides) = ratio_of(over_http.cpu_per_search, alone.cpu_per_search);
     rows.push(
-        Measure::at_most("server CPU per search / index alone", node / index, "x", 2.0)
-            .against(format!("{node:.0} µs / {index:.0} µs")),
+        Measure::at_most("server CPU per search / index alone", ratio, "x", 2.0).against(sides),
     );
+    let (ratio, sides) = ratio_of(over_http.loaded_cpu_per_search, alone.loaded_cpu_per_search);
+    rows.push(Measure::plain("the same, all processors busy", ratio, "x").against(sides));
     for (name, value, target) in [
         ("batch search throughput / index alone", over_http.batch_throughput, 70.0),
         ("single search throughput / index alone", over_http.single_throughput, 45.0),
@@ -214,4 +221,10 @@ pub(super) fn compare(over_http: &OverHttp, alone: &Alone, rows: &mut Vec<Measur
                 .against(format!("{value:.0}/s / {:.0}/s", alone.throughput)),
         );
     }
+}
+
+/// A duration in units of another, and both in microseconds.
+fn ratio_of(node: Duration, index: Duration) -> (f64, String) {
+    let (node, index) = (node.as_secs_f64() * 1e6, index.as_secs_f64() * 1e6);
+    (node / index, format!("{node:.0} µs / {index:.0} µs"))
 }
