@@ -1,6 +1,12 @@
 //! What is on disk: restarts, interruptions, damage, other spaces, old files.
 
-#![allow(clippy::cast_possible_truncation, reason = "rounding to stored precision")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests"
+)]
 
 mod kit;
 

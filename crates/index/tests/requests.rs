@@ -1,5 +1,7 @@
 //! Radius, limits and bad requests.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
+
 mod kit;
 
 use std::time::{Duration, Instant};
