@@ -188,6 +188,15 @@ impl fmt::Display for Format {
     }
 }
 
+/// Coordinates from a text: a JSON array, or numbers with commas, semicolons or blanks between
+/// them.
+///
+/// # Errors
+/// When one is no finite number.
+pub fn parse_coordinates(text: &str) -> Result<Vec<f64>, RowError> {
+    numbers::coordinates("vector", text)
+}
+
 /// Opens `source` at `start`, which is the beginning or a position of an earlier reader with the
 /// same mapping.
 ///
@@ -205,7 +214,7 @@ pub fn open(
         Format::Tsv => Ok(Box::new(table::Table::open(source, b'\t', mapping, start)?)),
         Format::Npy => Ok(Box::new(npy::Array::open(source.path(format)?, mapping, start)?)),
         Format::Parquet => {
-            Ok(Box::new(parquet::Columns::open(source.path(format)?, mapping, start)?))
+            Ok(Box::new(parquet::ParquetRows::open(source.path(format)?, mapping, start)?))
         }
     }
 }

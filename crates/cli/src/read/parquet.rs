@@ -22,7 +22,7 @@ use super::{
     numbers, open_file,
 };
 
-pub(super) struct Columns {
+pub(super) struct ParquetRows {
     path: PathBuf,
     mapping: Mapping,
     columns: ColumnPlaces,
@@ -31,7 +31,7 @@ pub(super) struct Columns {
     total: u64,
 }
 
-impl Columns {
+impl ParquetRows {
     pub(super) fn open(path: &Path, mapping: &Mapping, start: Position) -> Result<Self, ReadError> {
         let bad = |error: ParquetError| ReadError::Parquet {
             path: path.to_owned(),
@@ -171,7 +171,7 @@ impl Columns {
     }
 }
 
-impl RowReader for Columns {
+impl RowReader for ParquetRows {
     fn next_row(&mut self) -> Result<Option<Row>, ReadError> {
         let place = Place::Row(self.row);
         let Some(row) = self.advance()? else { return Ok(None) };

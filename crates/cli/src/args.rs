@@ -1,0 +1,148 @@
+//! The command line.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use hvs_client::{Client, ClientConfig};
+
+use crate::{bench, command, error::CliError, export, geometry, hierarchy, import, output::Output};
+
+/// Works with an HVS node: vectors on curved spaces, searched with the true distance.
+#[derive(Debug, Parser)]
+#[command(name = "hvs", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// The node.
+    #[arg(long, global = true, env = "HVS_URL", default_value = "http://127.0.0.1:9001")]
+    url: String,
+    /// Seconds that one request may take.
+    #[arg(
+        long,
+        global = true,
+        env = "HVS_TIMEOUT",
+        default_value_t = 30.0,
+        value_name = "SECONDS"
+    )]
+    timeout: f64,
+    /// JSON on standard output and errors, for scripts.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Namespaces and their aliases.
+    Ns {
+        #[command(subcommand)]
+        command: command::ns::NsCommand,
+    },
+    /// Store one record.
+    Put(command::records::PutArgs),
+    /// Read records by their ids.
+    Get(command::records::GetArgs),
+    /// Delete records by their ids.
+    Delete(command::records::DeleteArgs),
+    /// Count records.
+    Count(command::records::CountArgs),
+    /// Find the nearest records.
+    Search(command::search::SearchArgs),
+    /// Store the rows of a file: JSON Lines, CSV, TSV, numpy or Parquet.
+    Import(import::ImportArgs),
+    /// Write all records of a namespace as JSON Lines, which `import` reads.
+    Export(export::ExportArgs),
+    /// Embed a hierarchy, given as edges, in hyperbolic space.
+    EmbedHierarchy(hierarchy::EmbedArgs),
+    /// Distances, maps, means and checks, computed here without a node.
+    Geometry {
+        #[command(subcommand)]
+        command: geometry::GeometryCommand,
+    },
+    /// Load a running node for a few seconds and show the latencies.
+    Bench(bench::BenchArgs),
+}
+
+/// What a command works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    config: ClientConfig,
+    /// How results are printed.
+    pub(crate) output: Output,
+}
+
+impl Context {
+    /// A client of the node.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub(crate) fn client(&self) -> Result<Client, CliError> {
+        Ok(Client::new(self.config.clone())?)
+    }
+
+    /// A client that bears with a node that restarts.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub(crate) fn patient_client(&self) -> Result<Client, CliError> {
+        Ok(Client::new(ClientConfig { attempts: 8, ..self.config.clone() })?)
+    }
+}
+
+impl Cli {
+    /// Whether errors are wanted as JSON.
+    pub fn json(&self) -> bool {
+        self.global.json
+    }
+
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`CliError`], whose exit code becomes that of the process.
+    pub fn run(self) -> Result<(), CliError> {
+        let timeout = Duration::try_from_secs_f64(self.global.timeout)
+            .ok()
+            .filter(|timeout| !timeout.is_zero())
+            .ok_or_else(|| {
+                let seconds = self.global.timeout;
+                CliError::Usage(format!("--timeout {seconds} is no number of seconds above 0"))
+            })?;
+        let config = ClientConfig { timeout, ..ClientConfig::new(self.global.url) };
+        let context = Context { config, output: Output { json: self.global.json } };
+        match self.command {
+            Command::Ns { command } => block_on(command::ns::run(&context, command)),
+            Command::Put(args) => block_on(command::records::put(&context, args)),
+            Command::Get(args) => block_on(command::records::get(&context, args)),
+            Command::Delete(args) => block_on(command::records::delete(&context, args)),
+            Command::Count(args) => block_on(command::records::count(&context, args)),
+            Command::Search(args) => block_on(command::search::run(&context, args)),
+            Command::Import(args) => block_on(import::run(&context, args)),
+            Command::Export(args) => block_on(export::run(&context, args)),
+            Command::EmbedHierarchy(args) => hierarchy::run(&context, &args),
+            Command::Geometry { command } => geometry::run(&context, command),
+            Command::Bench(args) => block_on(bench::run(&context, args)),
+        }
+    }
+}
+
+/// Runs a command that talks to a node, until it ends or the keyboard interrupts it.
+fn block_on(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::System(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = command => result,
+            Ok(()) = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
+        }
+    });
+    // A thread that still reads a file, or waits for the standard input, is not waited for.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,205 @@
+//! `hvs bench`: a few seconds of load on a running node.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use hvs_api::{
+    BatchOperation, BatchRequest, CreateNamespace, PutRecord, ScrollRequest, SearchRequest, Vector,
+};
+use hvs_client::{Client, ClientError};
+use hvs_geometry::{Geometry, Space};
+use rand::{SeedableRng, rngs::StdRng};
+use serde::Serialize;
+
+use crate::{
+    args::Context,
+    error::CliError,
+    output::{TextTable, grouped},
+};
+
+/// How far from the origin the points reach: within it f32 holds distances to six digits.
+const RADIUS: f64 = 4.0;
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Only read, from this namespace; otherwise one is made, filled, measured and deleted.
+    #[arg(long)]
+    namespace: Option<String>,
+    /// Records of the namespace that is made.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(10..=10_000_000))]
+    records: u64,
+    /// The dimension of its hyperbolic space.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(2..=4_096))]
+    dimension: u64,
+    /// Hits per search.
+    #[arg(short, default_value_t = 10)]
+    k: u64,
+    /// How widely the graph is searched; the namespace's own when left out.
+    #[arg(long)]
+    ef: Option<u64>,
+    /// Seconds per kind of request.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+}
+
+/// The latencies of one kind of request.
+#[derive(Debug, Serialize)]
+struct Row {
+    request: &'static str,
+    count: u64,
+    per_second: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    max_ms: f64,
+}
+
+pub(crate) async fn run(context: &Context, args: BenchArgs) -> Result<(), CliError> {
+    if !(args.seconds.is_finite() && args.seconds > 0.0 && args.seconds <= 3_600.0) {
+        return Err(CliError::Usage("--seconds must be above 0 and at most 3600".to_owned()));
+    }
+    let client = context.client()?;
+    let rows = if let Some(name) = &args.namespace {
+        reads(&client, name, &args).await?
+    } else {
+        let name = format!("hvs-bench-{}", hvs_client::idempotency_key());
+        let result = with_own_namespace(&client, &name, &args).await;
+        // The namespace goes whatever the measurement came to; the first failure is told.
+        let deleted = client.delete_namespace(&name).await;
+        let rows = result?;
+        deleted?;
+        rows
+    };
+    let mut table =
+        TextTable::new(&["request", "#count", "#per second", "#p50 ms", "#p99 ms", "#max ms"]);
+    for row in &rows {
+        table.row([
+            row.request.to_owned(),
+            grouped(row.count),
+            format!("{:.0}", row.per_second),
+            format!("{:.3}", row.p50_ms),
+            format!("{:.3}", row.p99_ms),
+            format!("{:.3}", row.max_ms),
+        ]);
+    }
+    context.output.table_or_json(&table, &rows)
+}
+
+async fn with_own_namespace(
+    client: &Client,
+    name: &str,
+    args: &BenchArgs,
+) -> Result<Vec<Row>, CliError> {
+    let request = CreateNamespace {
+        geometry: Some("hyperboloid".to_owned()),
+        dimension: Some(args.dimension),
+        ..CreateNamespace::default()
+    };
+    client.create_namespace(name, &request).await?;
+    let dimension = usize::try_from(args.dimension).unwrap_or(usize::MAX);
+    let space = Space::new(Geometry::Hyperboloid, dimension, -1.0)
+        .map_err(|error| CliError::Geometry(error.to_string()))?;
+    let mut rng = StdRng::seed_from_u64(0);
+    let mut point = || {
+        space.random_point(&mut rng, RADIUS).map_err(|error| CliError::Geometry(error.to_string()))
+    };
+    let mut record = |number: u64| -> Result<PutRecord, CliError> {
+        let (id, vector) = (Some(format!("r{number}")), Some(Vector(point()?)));
+        Ok(PutRecord { id, vector, ..PutRecord::default() })
+    };
+    let mut batches = Vec::new();
+    let mut number = 0;
+    while number < args.records {
+        let count = (args.records - number).min(1_000);
+        let mut operations = Vec::new();
+        for _ in 0..count {
+            operations.push(BatchOperation::Put(record(number)?));
+            number += 1;
+        }
+        let batch = BatchRequest { operations, ..BatchRequest::default() };
+        let started = Instant::now();
+        client.batch(name, &batch, None).await?;
+        batches.push(started.elapsed());
+    }
+    let mut puts = Vec::new();
+    let until = Instant::now() + Duration::from_secs_f64(args.seconds);
+    while Instant::now() < until {
+        let next = record(number)?;
+        number += 1;
+        let started = Instant::now();
+        client.put(name, &next, None).await?;
+        puts.push(started.elapsed());
+    }
+    let mut rows = vec![row("batch of 1,000 puts", batches), row("put", puts)];
+    rows.extend(reads(client, name, args).await?);
+    Ok(rows)
+}
+
+/// Gets and searches with what the namespace holds.
+async fn reads(client: &Client, name: &str, args: &BenchArgs) -> Result<Vec<Row>, CliError> {
+    let request = ScrollRequest {
+        limit: Some(1_000),
+        include_metadata: Some(false),
+        ..ScrollRequest::default()
+    };
+    let page = client.scroll(name, &request).await?;
+    let known: Vec<_> = page
+        .records
+        .into_iter()
+        .filter_map(|record| Some((record.id, record.partition_key, record.vector?)))
+        .collect();
+    if known.is_empty() {
+        return Err(CliError::Wrong(format!("{name} has no record with a default vector")));
+    }
+    let until = Instant::now() + Duration::from_secs_f64(args.seconds);
+    let mut gets = Vec::new();
+    for (id, key, _) in known.iter().cycle() {
+        if Instant::now() >= until {
+            break;
+        }
+        let started = Instant::now();
+        match client.get(name, id, key.as_deref()).await {
+            // Others may delete what was there.
+            Ok(_) => gets.push(started.elapsed()),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let until = Instant::now() + Duration::from_secs_f64(args.seconds);
+    let mut searches = Vec::new();
+    for (_, _, vector) in known.iter().cycle() {
+        if Instant::now() >= until {
+            break;
+        }
+        let request = SearchRequest {
+            vector: vector.clone(),
+            k: Some(args.k),
+            ef: args.ef,
+            ..SearchRequest::default()
+        };
+        let started = Instant::now();
+        client.search(name, &request).await?;
+        searches.push(started.elapsed());
+    }
+    Ok(vec![row("get", gets), row("search", searches)])
+}
+
+fn is_gone(error: &ClientError) -> bool {
+    error.code() == Some(hvs_api::Code::VectorNotFound)
+}
+
+fn row(request: &'static str, mut latencies: Vec<Duration>) -> Row {
+    latencies.sort_unstable();
+    let total: Duration = latencies.iter().sum();
+    let at = |percent: usize| {
+        let index = (latencies.len() * percent / 100).min(latencies.len().saturating_sub(1));
+        latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
+    };
+    Row {
+        request,
+        count: latencies.len() as u64,
+        per_second: latencies.len() as f64 / total.as_secs_f64().max(1e-9),
+        p50_ms: at(50),
+        p99_ms: at(99),
+        max_ms: at(100),
+    }
+}

@@ -1,0 +1,10 @@
+//! The commands that are one or two requests.
+
+pub(crate) mod ns;
+pub(crate) mod records;
+pub(crate) mod search;
+mod values;
+
+pub(crate) use values::{
+    CoordinatesArg, DurabilityArg, coordinates_kind, durability_kind, filter, metadata, vector,
+};

@@ -1,0 +1,229 @@
+//! `hvs put`, `get`, `delete` and `count`.
+
+use clap::Args;
+use hvs_api::{CountRequest, FetchRequest, PutRecord, RecordInfo, WriteResult, WriteStatus};
+use hvs_client::DeleteOptions;
+use serde_json::Value;
+
+use super::values::{CoordinatesArg, DurabilityArg};
+use crate::{
+    args::Context,
+    command::{coordinates_kind, durability_kind, filter, metadata, vector},
+    error::CliError,
+    output::{TextTable, coordinates, grouped},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    /// The namespace or an alias.
+    namespace: String,
+    /// The record's id.
+    id: String,
+    /// The coordinates: `0.1,0.2`, `[0.1, 0.2]`, or `-` to read them from the standard input.
+    #[arg(long, short, allow_hyphen_values = true)]
+    vector: String,
+    /// The named vector that they are, where it is not the default one.
+    #[arg(long, value_name = "NAME")]
+    vector_name: Option<String>,
+    /// A JSON object.
+    #[arg(long, short)]
+    metadata: Option<String>,
+    /// Keeps records of one key together on a shard.
+    #[arg(long)]
+    partition_key: Option<String>,
+    /// Which coordinates are given.
+    #[arg(long)]
+    coordinates: Option<CoordinatesArg>,
+    /// Project a point off the manifold onto it rather than being refused.
+    #[arg(long)]
+    project: bool,
+    /// Only if there is no such record.
+    #[arg(long, conflicts_with = "if_match")]
+    if_absent: bool,
+    /// Only over the record of this etag.
+    #[arg(long, value_name = "ETAG")]
+    if_match: Option<String>,
+    /// When to acknowledge.
+    #[arg(long)]
+    durability: Option<DurabilityArg>,
+    /// Makes repeating this very command harmless.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The namespace or an alias.
+    namespace: String,
+    /// The ids.
+    #[arg(required = true)]
+    ids: Vec<String>,
+    /// As the records were stored with.
+    #[arg(long)]
+    partition_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// The namespace or an alias.
+    namespace: String,
+    /// The ids.
+    #[arg(required = true)]
+    ids: Vec<String>,
+    /// As the records were stored with.
+    #[arg(long)]
+    partition_key: Option<String>,
+    /// Only the record of this etag.
+    #[arg(long, value_name = "ETAG")]
+    if_match: Option<String>,
+    /// When to acknowledge.
+    #[arg(long)]
+    durability: Option<DurabilityArg>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CountArgs {
+    /// The namespace or an alias.
+    namespace: String,
+    /// Only records whose metadata field equals the value; may be repeated.
+    #[arg(long, short, value_name = "FIELD=VALUE")]
+    filter: Vec<String>,
+}
+
+pub(crate) async fn put(context: &Context, args: PutArgs) -> Result<(), CliError> {
+    let point = vector(&args.vector)?;
+    let mut record = PutRecord {
+        id: Some(args.id),
+        partition_key: args.partition_key,
+        metadata: args.metadata.as_deref().map(metadata).transpose()?,
+        coordinates: coordinates_kind(args.coordinates),
+        project: args.project.then_some(true),
+        if_absent: args.if_absent.then_some(true),
+        if_match: args.if_match,
+        durability: durability_kind(args.durability),
+        ..PutRecord::default()
+    };
+    match args.vector_name {
+        None => record.vector = Some(point),
+        Some(name) => record.vectors = Some([(name, point)].into()),
+    }
+    let client = context.client()?;
+    let result = client.put(&args.namespace, &record, args.idempotency_key.as_deref()).await?;
+    print_results(context, &[result])
+}
+
+pub(crate) async fn get(context: &Context, args: GetArgs) -> Result<(), CliError> {
+    let client = context.client()?;
+    let output = context.output;
+    if let [id] = args.ids.as_slice() {
+        let record = client.get(&args.namespace, id, args.partition_key.as_deref()).await?;
+        return output.table_or_json(&one(&record), &record);
+    }
+    let request = FetchRequest {
+        ids: args.ids,
+        partition_key: args.partition_key,
+        ..FetchRequest::default()
+    };
+    let found = client.fetch(&args.namespace, &request).await?;
+    let mut table = TextTable::new(&["id", "vector", "metadata"]);
+    for record in &found.records {
+        table.row([
+            record.id.clone(),
+            record.vector.as_ref().map(|vector| coordinates(vector)).unwrap_or_default(),
+            object(record.metadata.as_ref()),
+        ]);
+    }
+    output.table_or_json(&table, &found)?;
+    if found.missing.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::Wrong(format!("not found: {}", found.missing.join(", "))))
+}
+
+pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), CliError> {
+    let client = context.client()?;
+    let options = DeleteOptions {
+        partition_key: args.partition_key,
+        if_match: args.if_match,
+        durability: durability_kind(args.durability),
+    };
+    let mut results = Vec::with_capacity(args.ids.len());
+    for id in &args.ids {
+        results.push(client.delete(&args.namespace, id, &options, None).await?);
+    }
+    print_results(context, &results)
+}
+
+pub(crate) async fn count(context: &Context, args: CountArgs) -> Result<(), CliError> {
+    let request = CountRequest { filter: filter(&args.filter)? };
+    let answer = context.client()?.count(&args.namespace, &request).await?;
+    if context.output.json {
+        context.output.json(&answer)
+    } else {
+        context.output.line(&grouped(answer.count))
+    }
+}
+
+fn print_results(context: &Context, results: &[WriteResult]) -> Result<(), CliError> {
+    let mut table = TextTable::new(&["id", "status", "#version", "etag"]);
+    for result in results {
+        table.row([
+            result.id.clone(),
+            status(result.status).to_owned(),
+            result.version.map(|version| version.to_string()).unwrap_or_default(),
+            result.etag.clone().unwrap_or_default(),
+        ]);
+    }
+    if let ([result], true) = (results, context.output.json) {
+        context.output.json(result)?;
+    } else {
+        context.output.table_or_json(&table, results)?;
+    }
+    let done = |result: &&WriteResult| {
+        matches!(
+            result.status,
+            WriteStatus::NotFound | WriteStatus::ConditionFailed | WriteStatus::NotApplied
+        )
+    };
+    let failed: Vec<&str> = results.iter().filter(done).map(|result| result.id.as_str()).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::Wrong(format!("not done: {}", failed.join(", "))))
+}
+
+fn status(status: WriteStatus) -> &'static str {
+    match status {
+        WriteStatus::Created => "created",
+        WriteStatus::Updated => "updated",
+        WriteStatus::Deleted => "deleted",
+        WriteStatus::NotFound => "not found",
+        WriteStatus::ConditionFailed => "condition failed",
+        WriteStatus::NotApplied => "not applied",
+    }
+}
+
+fn one(record: &RecordInfo) -> TextTable {
+    let mut table = TextTable::new(&["", "value"]);
+    let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
+    row("id", record.id.clone());
+    if let Some(key) = &record.partition_key {
+        row("partition key", key.clone());
+    }
+    if let Some(vector) = &record.vector {
+        row("vector", coordinates(vector));
+    }
+    for (name, vector) in &record.vectors {
+        row(&format!("vector {name:?}"), coordinates(vector));
+    }
+    if record.metadata.is_some() {
+        row("metadata", object(record.metadata.as_ref()));
+    }
+    row("version", record.version.to_string());
+    row("etag", record.etag.clone());
+    table
+}
+
+pub(super) fn object(metadata: Option<&serde_json::Map<String, Value>>) -> String {
+    metadata.map(|map| Value::Object(map.clone()).to_string()).unwrap_or_default()
+}

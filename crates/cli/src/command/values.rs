@@ -1,0 +1,102 @@
+//! Values of the command line that are more than a word.
+
+use std::io::{self, Read as _};
+
+use clap::ValueEnum;
+use hvs_api::{Coordinates, Durability, Filter, Vector};
+use serde_json::{Map, Value};
+
+use crate::{error::CliError, read::parse_coordinates};
+
+/// Coordinates as a list with commas or blanks, as a JSON array, or `-` for the standard input.
+pub(crate) fn vector(text: &str) -> Result<Vector, CliError> {
+    let from_input;
+    let text = if text == "-" {
+        let mut input = String::new();
+        io::stdin()
+            .read_to_string(&mut input)
+            .map_err(|error| CliError::System(format!("standard input: {error}")))?;
+        from_input = input;
+        &from_input
+    } else {
+        text
+    };
+    let coordinates =
+        parse_coordinates(text).map_err(|error| CliError::Usage(format!("--vector: {error}")))?;
+    Ok(Vector(coordinates))
+}
+
+pub(crate) fn metadata(text: &str) -> Result<Map<String, Value>, CliError> {
+    serde_json::from_str(text)
+        .map_err(|error| CliError::Usage(format!("--metadata is not a JSON object: {error}")))
+}
+
+/// `field=value` pairs; a value that is JSON is taken as that, everything else as text.
+pub(crate) fn filter(pairs: &[String]) -> Result<Option<Filter>, CliError> {
+    let mut filter = Filter::new();
+    for pair in pairs {
+        let Some((field, value)) = pair.split_once('=') else {
+            return Err(CliError::Usage(format!(
+                "--filter {pair:?} is not of the form FIELD=VALUE, such as kind=dog or year=1999"
+            )));
+        };
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        if filter.insert(field.to_owned(), value).is_some() {
+            return Err(CliError::Usage(format!("--filter names the field {field:?} twice")));
+        }
+    }
+    Ok((!filter.is_empty()).then_some(filter))
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CoordinatesArg {
+    /// All coordinates.
+    Ambient,
+    /// Hyperboloid: the n spatial ones, without time.
+    Spatial,
+}
+
+pub(crate) fn coordinates_kind(argument: Option<CoordinatesArg>) -> Option<Coordinates> {
+    argument.map(|argument| match argument {
+        CoordinatesArg::Ambient => Coordinates::Ambient,
+        CoordinatesArg::Spatial => Coordinates::Spatial,
+    })
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DurabilityArg {
+    /// When written in order, though not yet forced to the disk.
+    Buffered,
+    /// When forced to the disk.
+    Sync,
+}
+
+pub(crate) fn durability_kind(argument: Option<DurabilityArg>) -> Option<Durability> {
+    argument.map(|argument| match argument {
+        DurabilityArg::Buffered => Durability::Buffered,
+        DurabilityArg::Sync => Durability::Sync,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_take_json_and_words() {
+        let pairs = ["kind=dog", "year=1999", "open=true", "name=\"7\"", "a.b=x=y"];
+        let pairs: Vec<String> = pairs.iter().map(|pair| (*pair).to_owned()).collect();
+        let filter = filter(&pairs).unwrap().unwrap();
+        let expected = serde_json::json!(
+            {"kind": "dog", "year": 1999, "open": true, "name": "7", "a.b": "x=y"}
+        );
+        assert_eq!(Value::Object(filter), expected);
+    }
+
+    #[test]
+    fn filters_that_say_nothing_or_too_much_are_refused() {
+        assert_eq!(super::filter(&[]).unwrap(), None);
+        assert!(super::filter(&["kind".to_owned()]).is_err());
+        assert!(super::filter(&["a=1".to_owned(), "a=2".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,136 @@
+//! Why a command failed, and the exit code that says so.
+
+use std::{io, path::PathBuf};
+
+use hvs_client::ClientError;
+use serde_json::{Value, json};
+
+use crate::read::ReadError;
+
+/// The exit codes; `docs/cli.md` lists them for users.
+pub mod exit {
+    /// Done.
+    pub const DONE: u8 = 0;
+    /// The command did its work, and its result is that something is wrong: bad rows, a failed
+    /// check.
+    pub const WRONG: u8 = 1;
+    /// The command line or one of its values cannot be used. The parser of arguments uses the
+    /// same.
+    pub const USAGE: u8 = 2;
+    /// The node refused.
+    pub const REFUSED: u8 = 3;
+    /// The node could not be reached, did not answer in time or is overloaded; later it may work.
+    pub const UNREACHABLE: u8 = 4;
+    /// A file cannot be read or written.
+    pub const FILE: u8 = 5;
+    /// Interrupted from the keyboard.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// A value of the command line cannot be used.
+    #[error("{0}")]
+    Usage(String),
+    /// The node, or the way to it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A file of records.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Another file.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file with content that cannot be used.
+    #[error("{path}: {detail}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A geometry operation that has no result.
+    #[error("{0}")]
+    Geometry(String),
+    /// Standard output is gone.
+    #[error("cannot write the output: {0}")]
+    Output(io::Error),
+    /// The process itself could not be set up.
+    #[error("{0}")]
+    System(String),
+    /// An import that ended before the file did.
+    #[error("{cause}\nThe import stopped after {rows} rows. {resume}")]
+    Stopped {
+        /// Why.
+        cause: Box<CliError>,
+        /// Rows acknowledged in order.
+        rows: u64,
+        /// How to go on.
+        resume: String,
+    },
+    /// Interrupted from the keyboard.
+    #[error("interrupted")]
+    Interrupted,
+    /// Something was found wrong, and has been said.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl CliError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Client(ClientError::InvalidUrl { .. } | ClientError::InvalidName(_)) => {
+                exit::USAGE
+            }
+            Self::Client(error) if error.is_transient() => exit::UNREACHABLE,
+            Self::Client(_) | Self::Geometry(_) => exit::REFUSED,
+            Self::Usage(_)
+            | Self::Read(ReadError::Mapping { .. } | ReadError::NeedsFile { .. }) => exit::USAGE,
+            Self::Read(_)
+            | Self::File { .. }
+            | Self::Content { .. }
+            | Self::Output(_)
+            | Self::System(_) => exit::FILE,
+            Self::Stopped { cause, .. } => cause.exit_code(),
+            Self::Interrupted => exit::INTERRUPTED,
+            Self::Wrong(_) => exit::WRONG,
+        }
+    }
+
+    /// What to do about it, where the node said so.
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::Client(error) => error.problem().map(|problem| problem.help.as_str()),
+            Self::Stopped { cause, .. } => cause.help(),
+            _ => None,
+        }
+    }
+
+    /// For scripts: the node's problem as it came, or the message alone.
+    pub fn to_json(&self) -> Value {
+        let client = match self {
+            Self::Client(error) => Some(error),
+            Self::Stopped { cause, .. } => match cause.as_ref() {
+                Self::Client(error) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        };
+        let problem = client
+            .and_then(ClientError::problem)
+            .and_then(|problem| serde_json::to_value(problem).ok());
+        let mut error = json!({ "message": self.to_string(), "exit_code": self.exit_code() });
+        if let (Some(fields), Some(problem)) = (error.as_object_mut(), problem) {
+            fields.insert("problem".to_owned(), problem);
+        }
+        json!({ "error": error })
+    }
+}
