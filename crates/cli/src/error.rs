@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use hvs_api::Code;
 use hvs_client::ClientError;
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ pub mod exit {
     /// Done.
     pub const DONE: u8 = 0;
     /// The command did its work, and its result is that something is wrong: bad rows, a failed
-    /// check.
+    /// check, a record that is not there.
     pub const WRONG: u8 = 1;
     /// The command line or one of its values cannot be used. The parser of arguments uses the
     /// same.
@@ -90,6 +91,7 @@ impl CliError {
             Self::Client(ClientError::InvalidUrl { .. } | ClientError::InvalidName(_)) => {
                 exit::USAGE
             }
+            Self::Client(error) if error.code() == Some(Code::VectorNotFound) => exit::WRONG,
             Self::Client(error) if error.is_transient() => exit::UNREACHABLE,
             Self::Client(_) | Self::Geometry(_) => exit::REFUSED,
             Self::Usage(_)

@@ -1,0 +1,386 @@
+//! The command line against a real node: what it prints, stores and answers to scripts.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use hvs_tests::node::{Node, Settings, current_program, workspace};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long something that is done in moments may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+struct Setup {
+    folder: TempDir,
+    node: Node,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let node = Node::start(&Settings::new(&folder.path().join("node")).unwrap()).unwrap();
+        Self { folder, node }
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(current_program("hvs").unwrap());
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("HVS_URL", format!("http://{}", self.node.external()))
+            .env_remove("HVS_TIMEOUT")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs a command that succeeds, and reads what it says for scripts.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["--json"]].concat());
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", errors(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn create(&self, name: &str, dimension: &str) {
+        self.json(&[
+            "ns",
+            "create",
+            name,
+            "--geometry",
+            "hyperboloid",
+            "--dimension",
+            dimension,
+            "--precision",
+            "f64",
+        ]);
+    }
+
+    fn count(&self, namespace: &str) -> u64 {
+        self.json(&["count", namespace])["count"].as_u64().unwrap()
+    }
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A row of JSON Lines with the spatial coordinates of a point.
+fn row(id: &str, x: f64) -> String {
+    json!({"id": id, "vector": [x, 0.5], "coordinates": "spatial", "metadata": {"x": x}})
+        .to_string()
+}
+
+fn rows(count: usize) -> String {
+    (0..count).map(|n| row(&format!("r{n}"), n as f64 / 100.0) + "\n").collect()
+}
+
+#[test]
+fn records_are_put_found_read_and_deleted() {
+    let setup = Setup::new();
+    setup.create("tour", "2");
+    let put = setup.json(&[
+        "put",
+        "tour",
+        "a",
+        "--vector",
+        "-0.5,0.25",
+        "--coordinates",
+        "spatial",
+        "--metadata",
+        r#"{"legs": 4}"#,
+    ]);
+    assert_eq!(put["status"], "created");
+    setup.json(&["put", "tour", "b", "--vector", "2,1", "--coordinates", "spatial"]);
+    let found = setup.json(&["search", "tour", "--id", "a", "-k", "2"]);
+    assert_eq!(found["hits"][0]["id"], "a");
+    assert_eq!(found["hits"][1]["id"], "b");
+    let filtered = setup.json(&["search", "tour", "--id", "b", "--filter", "legs=4"]);
+    assert_eq!(filtered["hits"].as_array().unwrap().len(), 1);
+    assert_eq!(setup.count("tour"), 2);
+    setup.json(&["delete", "tour", "a"]);
+    let missing = setup.run(&["get", "tour", "a"]);
+    assert_eq!(code(&missing), 1, "{}", errors(&missing));
+    let table = setup.run(&["get", "tour", "b"]);
+    assert!(String::from_utf8_lossy(&table.stdout).contains("2.0000, 1.0000"));
+}
+
+#[test]
+fn refusals_and_absent_nodes_have_exit_codes_of_their_own() {
+    let setup = Setup::new();
+    let unknown = setup.run(&["count", "nowhere", "--json"]);
+    assert_eq!(code(&unknown), 3);
+    let problem: Value = serde_json::from_slice(&unknown.stderr).unwrap();
+    assert_eq!(problem["error"]["problem"]["code"], "namespace_not_found");
+    let nobody = setup.run(&["count", "nowhere", "--url", "http://127.0.0.1:1", "--timeout", "1"]);
+    assert_eq!(code(&nobody), 4, "{}", errors(&nobody));
+    assert_eq!(code(&setup.run(&["count"])), 2);
+    let absent = setup.run(&["import", "nowhere", "no-such-file.jsonl"]);
+    assert_eq!(code(&absent), 5, "{}", errors(&absent));
+}
+
+#[test]
+fn bad_rows_are_named_and_the_good_ones_are_stored() {
+    let setup = Setup::new();
+    setup.create("rows", "2");
+    let lines = [
+        row("good-1", 0.1),
+        "{\"id\": \"broken\", ".to_owned(),
+        json!({"id": "long", "vector": [1.0, 2.0, 3.0, 4.0]}).to_string(),
+        json!({"id": "off", "vector": [7.0, 0.0, 0.0]}).to_string(),
+        row("good-2", 0.2),
+    ];
+    setup.file("rows.jsonl", lines.join("\n"));
+    let strict = setup.run(&["import", "rows", "rows.jsonl", "--strict"]);
+    assert_eq!(code(&strict), 1);
+    assert!(errors(&strict).contains("rows.jsonl:2: "), "{}", errors(&strict));
+    assert_eq!(setup.count("rows"), 0, "the batch with the bad row is not stored");
+
+    let output = setup.run(&["import", "rows", "rows.jsonl", "--rejects", "bad.jsonl"]);
+    assert_eq!(code(&output), 1);
+    for place in ["rows.jsonl:2: ", "rows.jsonl:3 (\"long\"): ", "rows.jsonl:4 (\"off\"): "] {
+        assert!(errors(&output).contains(place), "{place} in {}", errors(&output));
+    }
+    assert_eq!(setup.count("rows"), 2);
+    let rejects = fs::read_to_string(setup.folder.path().join("bad.jsonl")).unwrap();
+    let rejects: Vec<Value> =
+        rejects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let codes: Vec<&str> = rejects.iter().map(|reject| reject["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["bad_json", "dimension_mismatch", "off_manifold"]);
+    assert_eq!(rejects[2]["record"]["id"], "off");
+
+    let skipping = setup.json(&["import", "rows", "rows.jsonl", "--skip-bad"]);
+    assert_eq!((&skipping["imported"], &skipping["bad"]), (&json!(2), &json!(3)));
+    let projecting = setup.run(&["import", "rows", "rows.jsonl", "--project", "--skip-bad"]);
+    assert_eq!(code(&projecting), 0);
+    assert_eq!(setup.count("rows"), 3, "the point off the sheet is projected");
+}
+
+#[test]
+fn of_rows_with_one_id_the_last_one_stays() {
+    let setup = Setup::new();
+    setup.create("twice", "2");
+    let many: String = (0..500)
+        .flat_map(|n| [row(&format!("r{}", n % 7), f64::from(n)), row(&format!("s{n}"), 1.0)])
+        .map(|line| line + "\n")
+        .collect();
+    setup.file("twice.jsonl", many);
+    let summary =
+        setup.json(&["import", "twice", "twice.jsonl", "--batch", "3", "--in-flight", "8"]);
+    assert_eq!(summary["imported"], 1_000);
+    for last in 493..500 {
+        let record = setup.json(&["get", "twice", &format!("r{}", last % 7)]);
+        let record = record.get("records").map_or(&record, |records| &records[0]);
+        assert_eq!(record["metadata"]["x"], f64::from(last), "{record}");
+    }
+}
+
+#[test]
+fn tables_and_arrays_are_imported() {
+    let setup = Setup::new();
+    setup.create("csv", "2");
+    setup.file("points.csv", "id,x1,x2,name\na,0.1,0.2,Ann\nb,-1,2,\"Bo, jr.\"\n");
+    setup.json(&["import", "csv", "points.csv", "--vector", "x*", "--coordinates", "spatial"]);
+    let found = setup.json(&["search", "csv", "--id", "b", "-k", "1"]);
+    assert_eq!(found["hits"][0]["metadata"]["name"], "Bo, jr.");
+
+    let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2), }";
+    let mut array = b"\x93NUMPY\x01\x00".to_vec();
+    let padded = format!("{header:<117}\n");
+    array.extend(u16::try_from(padded.len()).unwrap().to_le_bytes());
+    array.extend(padded.as_bytes());
+    for x in [0.0_f64, 0.5, 1.0, 0.5, 2.0, 0.5] {
+        array.extend(x.to_le_bytes());
+    }
+    setup.file("points.npy", array);
+    setup.file("ids.txt", "first\nsecond\nthird\n");
+    let summary = setup.json(&[
+        "import",
+        "csv",
+        "points.npy",
+        "--ids",
+        "ids.txt",
+        "--coordinates",
+        "spatial",
+    ]);
+    assert_eq!(summary["imported"], 3);
+    assert_eq!(setup.count("csv"), 5);
+    let third = setup.json(&["search", "csv", "--id", "third", "-k", "1", "--with-vectors"]);
+    assert_eq!(third["hits"][0]["vector"][1], 2.0);
+}
+
+/// An import that is killed goes on where it was, and writes nothing a second time.
+#[test]
+fn an_import_that_is_killed_goes_on() {
+    let setup = Setup::new();
+    setup.create("resume", "2");
+    const ROWS: usize = 60_000;
+    setup.file("many.jsonl", rows(ROWS));
+    let state = setup.folder.path().join("many.jsonl.hvs-import");
+    let arguments = ["import", "resume", "many.jsonl", "--batch", "50", "--json"];
+    let mut first = setup.command(&arguments).stdout(Stdio::null()).spawn().unwrap();
+    wait_until(|| fs::read(&state).is_ok_and(|text| !text.is_empty()));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let before = setup.count("resume");
+    assert!((1..ROWS as u64).contains(&before), "{before} rows when it was killed");
+
+    let summary = setup.json(&["import", "resume", "many.jsonl", "--batch", "50"]);
+    assert!(summary["resumed_at_row"].as_u64().unwrap() > 0, "{summary}");
+    assert_eq!(summary["rows"], ROWS);
+    assert_eq!(setup.count("resume"), ROWS as u64);
+    assert!(!state.exists(), "nothing is left to go on with");
+    let export = setup.run(&["export", "resume"]);
+    assert_eq!(String::from_utf8_lossy(&export.stdout).lines().count(), ROWS);
+    for id in ["r0", "r49", &format!("r{before}"), &format!("r{}", before - 1)] {
+        let record = setup.json(&["get", "resume", id]);
+        let record = record.get("records").map_or(&record, |records| &records[0]);
+        assert_eq!(record["version"], 1, "{id} was written once");
+    }
+}
+
+#[test]
+fn another_file_does_not_continue_an_import() {
+    let setup = Setup::new();
+    setup.create("other", "2");
+    setup.file("rows.jsonl", rows(10));
+    setup.file("rows.jsonl.hvs-import", "{}");
+    let garbage = setup.run(&["import", "other", "rows.jsonl"]);
+    assert_eq!(code(&garbage), 5);
+    assert!(errors(&garbage).contains("--restart"), "{}", errors(&garbage));
+    setup.json(&["import", "other", "rows.jsonl", "--restart"]);
+    assert_eq!(setup.count("other"), 10);
+}
+
+#[test]
+fn an_export_imports_to_the_same_namespace() {
+    let setup = Setup::new();
+    setup.create("from", "2");
+    setup.create("to", "2");
+    setup.file("rows.jsonl", rows(2_345));
+    setup.json(&["import", "from", "rows.jsonl"]);
+    let told = setup.json(&["export", "from", "--output", "first.jsonl", "--page", "100"]);
+    assert_eq!(told["records"], 2_345);
+    setup.json(&["import", "to", "first.jsonl"]);
+    setup.json(&["export", "to", "--output", "second.jsonl"]);
+    let read = |name: &str| fs::read_to_string(setup.folder.path().join(name)).unwrap();
+    assert_eq!(read("first.jsonl"), read("second.jsonl"));
+}
+
+#[test]
+fn reference_cases_are_checked() {
+    let setup = Setup::new();
+    let golden = workspace().join("crates/geometry/tests/golden/geometry.json");
+    let golden = golden.to_str().unwrap();
+    let report = setup.json(&["geometry", "check", golden]);
+    let cases: u64 = report["operations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["cases"].as_u64().unwrap())
+        .sum();
+    assert_eq!(cases, 804);
+
+    let mut file: Value = serde_json::from_str(&fs::read_to_string(golden).unwrap()).unwrap();
+    file["cases"][0]["out"] = json!(0.759_116_737);
+    setup.file("altered.json", file.to_string());
+    let altered = setup.run(&["geometry", "check", "altered.json"]);
+    assert_eq!(code(&altered), 1);
+    let shown = String::from_utf8_lossy(&altered.stdout).into_owned();
+    assert!(shown.contains("case 0, poincare distance: error"), "{shown}");
+    file["cases"][3]["op"] = json!("cube");
+    setup.file("malformed.json", file.to_string());
+    let malformed = setup.run(&["geometry", "check", "malformed.json"]);
+    assert_eq!(code(&malformed), 5);
+    assert!(errors(&malformed).contains("case 3: unknown operation \"cube\""));
+}
+
+#[test]
+fn geometry_is_computed_without_a_node() {
+    let setup = Setup::new();
+    let distance =
+        setup.json(&["geometry", "distance", "-g", "poincare", "-c", "-4", "0.1,0", "-0.1,0"]);
+    // Radii 2·artanh(√c·x)/√c on either side of the centre.
+    let expected = 2.0 * 0.2_f64.atanh();
+    assert!((distance["distance"].as_f64().unwrap() - expected).abs() < 1e-15, "{distance}");
+    let wrong = setup.run(&["geometry", "validate", "-g", "hyperboloid", "1,1,0"]);
+    assert_eq!(code(&wrong), 1);
+    assert!(errors(&wrong).contains("1.414"), "{}", errors(&wrong));
+    setup.file("points.txt", "[1, 0]\n\n-1 0\n");
+    let mean = setup.json(&["geometry", "mean", "-g", "euclidean", "points.txt"]);
+    assert_eq!(mean["point"], json!([0.0, 0.0]));
+}
+
+#[test]
+fn a_hierarchy_is_embedded_imported_and_searched() {
+    let setup = Setup::new();
+    let edges = "animal\nmammal\tanimal\nbird\tanimal\ndog\tmammal\ncat\tmammal\nowl\tbird\n";
+    setup.file("edges.tsv", edges);
+    let report = setup.json(&[
+        "embed-hierarchy",
+        "edges.tsv",
+        "--dimension",
+        "4",
+        "--output",
+        "points.jsonl",
+        "--report",
+    ]);
+    assert_eq!(report["nodes"], 6);
+    assert!(report["ancestors"]["map"].as_f64().unwrap() > 0.99, "{report}");
+    setup.create("animals", "4");
+    setup.json(&["import", "animals", "points.jsonl"]);
+    let found = setup.json(&["search", "animals", "--id", "dog", "-k", "3"]);
+    let nearest: Vec<&str> =
+        found["hits"].as_array().unwrap().iter().map(|hit| hit["id"].as_str().unwrap()).collect();
+    assert_eq!(nearest[..2], ["dog", "mammal"]);
+
+    setup.file("circle.tsv", "a\tb\nb\ta\n");
+    let circle = setup.run(&["embed-hierarchy", "circle.tsv"]);
+    assert_eq!(code(&circle), 5);
+    assert!(errors(&circle).contains("circle"), "{}", errors(&circle));
+    setup.file("wide.tsv", "a\tb\nc\td\te\n");
+    let wide = setup.run(&["embed-hierarchy", "wide.tsv"]);
+    assert!(errors(&wide).contains("line 2: 3 fields"), "{}", errors(&wide));
+}
+
+#[test]
+fn a_running_node_is_measured_and_left_as_it_was() {
+    let setup = Setup::new();
+    let rows = setup.json(&["bench", "--records", "500", "--seconds", "0.05"]);
+    let kinds: Vec<&str> =
+        rows.as_array().unwrap().iter().map(|row| row["request"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["batch of 1,000 puts", "put", "get", "search"]);
+    let left = setup.json(&["ns", "list"]);
+    assert_eq!(left["namespaces"].as_array().map(Vec::len), Some(0), "{left}");
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
