@@ -62,7 +62,7 @@ pub(crate) struct Embedded {
 ///
 /// # Errors
 /// The hierarchy has a circle, or does not fit into the space.
-pub(crate) fn embed_nouns(nouns: &Nouns) -> Result<Embedded> {
+pub(crate) fn embed_nouns(nouns: &Nouns, construction: Construction) -> Result<Embedded> {
     let begun = Instant::now();
     let mut builder = HierarchyBuilder::new();
     for concept in &nouns.concepts {
@@ -76,11 +76,7 @@ pub(crate) fn embed_nouns(nouns: &Nouns) -> Result<Embedded> {
     }
     let hierarchy = builder.build()?;
     let mut options = EmbedOptions::new(DIMENSION);
-    if nouns.concepts.iter().any(|concept| concept.parents.len() > 1) {
-        // The one that serves further parents. Left to itself the construction is chosen by a
-        // small sample, and what tells the two apart on WordNet are the ranks of few nodes.
-        options.construction = Construction::Curve;
-    }
+    options.construction = construction;
     let embedding = embed(&hierarchy, &options)?;
     Ok(Embedded { hierarchy, embedding, took: begun.elapsed() })
 }
@@ -173,7 +169,7 @@ mod tests {
     #[test]
     fn the_mammals_can_be_embedded() {
         let source = load(true).unwrap();
-        let embedded = embed_nouns(&source.nouns).unwrap();
+        let embedded = embed_nouns(&source.nouns, Construction::Packing).unwrap();
         assert_eq!(embedded.hierarchy.len(), source.nouns.concepts.len());
         assert_eq!(embedded.embedding.points.len(), source.nouns.concepts.len() * DIMENSION);
         let depths = depths(&source.nouns);

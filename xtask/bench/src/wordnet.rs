@@ -4,7 +4,7 @@ use std::{collections::HashMap, process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use hvs_api::{ScrollRequest, ScrollResponse};
-use hvs_geometry::hierarchy::{ReconstructionOptions, reconstruction};
+use hvs_geometry::hierarchy::{Construction, ReconstructionOptions, reconstruction};
 use hvs_tests::{
     http::Connection,
     node::{Node, Settings},
@@ -30,7 +30,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let source = concepts::load(options.mammals)?;
     let count = source.nouns.concepts.len();
     eprintln!("embedding {count} concepts of {} in {DIMENSION} dimensions", source.name);
-    let embedded = concepts::embed_nouns(&source.nouns)?;
+    let embedded = concepts::embed_nouns(&source.nouns, Construction::Curve)?;
     let folder = tempfile::tempdir().context("cannot create a folder for the node")?;
     let node = Node::start(&Settings::release(folder.path()).with("log.level", "warn"))?;
     let mut connection = node.connect()?;

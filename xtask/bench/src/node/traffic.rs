@@ -29,6 +29,7 @@ pub(super) struct OverHttp {
     search_p50: f64,
     index_p50: f64,
     echo_p50: f64,
+    echo_cpu: Duration,
     cpu_per_search: Duration,
     loaded_cpu_per_search: Duration,
     single_throughput: f64,
@@ -81,7 +82,9 @@ pub(super) fn measure(
     push_latency(rows, "search k=10", &searches, 1.0, Some(5.0));
 
     let index_p50 = index_time(&mut connection, workload, width)?;
-    let echo_p50 = echo(&mut connection, requests.first().map_or(0, Vec::len), answer_bytes)?;
+    let cpu_before = process::cpu_time(node.pid())?;
+    let echoes = echo(&mut connection, requests.first().map_or(0, Vec::len), answer_bytes)?;
+    let echo_cpu = process::cpu_time(node.pid())?.saturating_sub(cpu_before);
     range(&mut connection, workload, rows)?;
 
     eprintln!("throughput, {CONNECTIONS} connections");
@@ -106,7 +109,8 @@ pub(super) fn measure(
     Ok(OverHttp {
         search_p50: searches.p50(),
         index_p50,
-        echo_p50,
+        echo_p50: echoes.p50(),
+        echo_cpu: echo_cpu.div_f64(echoes.count() as f64),
         cpu_per_search,
         loaded_cpu_per_search,
         single_throughput,
@@ -127,18 +131,22 @@ fn index_time(connection: &mut Connection, workload: &Workload, width: u64) -> R
     times.get(times.len() / 2).copied().context("no search was timed")
 }
 
-/// The median of a request that does nothing, with bodies of the same size.
-fn echo(connection: &mut Connection, request_bytes: usize, answer_bytes: usize) -> Result<f64> {
+/// Requests that do nothing, with bodies of the same size.
+fn echo(
+    connection: &mut Connection,
+    request_bytes: usize,
+    answer_bytes: usize,
+) -> Result<Latencies> {
     let path = format!("/_echo?bytes={answer_bytes}");
     let head = connection.prepare("POST", &path, PACKED, &[]).len();
     let body = vec![0; request_bytes.saturating_sub(head)];
     let request = connection.prepare("POST", &path, PACKED, &body);
     let mut latencies = Latencies::default();
-    for _ in 0..super::QUERIES {
+    for _ in 0..super::QUERIES * ROUNDS {
         let answer = latencies.time(|| connection.send(&request))?;
         ensure!(answer.body.len() == answer_bytes, "echo: status {}", answer.status);
     }
-    Ok(latencies.p50())
+    Ok(latencies)
 }
 
 /// Everything within the distance of the hundredth neighbour.
@@ -208,7 +216,10 @@ pub(super) fn compare(over_http: &OverHttp, alone: &Alone, rows: &mut Vec<Measur
     );
     let (ratio, sides) = ratio_of(over_http.cpu_per_search, alone.cpu_per_search);
     rows.push(
-        Measure::at_most("server CPU per search / index alone", ratio, "x", 2.0).against(sides),
+        Measure::at_most("server CPU per search / index alone", ratio, "x", 2.0).against(format!(
+            "{sides}; of an echo {:.0} µs",
+            over_http.echo_cpu.as_secs_f64() * 1e6
+        )),
     );
     let (ratio, sides) = ratio_of(over_http.loaded_cpu_per_search, alone.loaded_cpu_per_search);
     rows.push(Measure::plain("the same, all processors busy", ratio, "x").against(sides));
