@@ -232,12 +232,14 @@ fn tables_and_arrays_are_imported() {
     assert_eq!(third["hits"][0]["vector"][1], 2.0);
 }
 
+/// Rows of an import that takes long enough to be killed.
+const ROWS: usize = 60_000;
+
 /// An import that is killed goes on where it was, and writes nothing a second time.
 #[test]
 fn an_import_that_is_killed_goes_on() {
     let setup = Setup::new();
     setup.create("resume", "2");
-    const ROWS: usize = 60_000;
     setup.file("many.jsonl", rows(ROWS));
     let state = setup.folder.path().join("many.jsonl.hvs-import");
     let arguments = ["import", "resume", "many.jsonl", "--batch", "50", "--json"];

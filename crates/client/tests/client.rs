@@ -1,5 +1,7 @@
 //! The client against a server that answers as told.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},

@@ -192,9 +192,13 @@ fn files_of_another_space_are_refused() {
     open(dir.path(), other).unwrap();
 }
 
-/// Files that the first version wrote must be readable by every later one.
+/// Files that the first version wrote must be readable by every later one. When a format is added,
+/// `HVS_WRITE_CORPUS=folder` makes this test write the files of the new one first.
 #[test]
 fn files_of_format_1_are_read() {
+    if let Some(folder) = std::env::var_os("HVS_WRITE_CORPUS") {
+        write_corpus(Path::new(&folder));
+    }
     let dir = tempfile::tempdir().unwrap();
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/format-1"), dir.path());
     let space = hyperboloid(2);
@@ -216,14 +220,10 @@ fn corpus_vector(key: u64) -> [f64; 2] {
     [r * angle.cos(), r * angle.sin()].map(|x| f64::from(x as f32))
 }
 
-/// Writes the corpus: `HVS_WRITE_CORPUS=dir cargo test -p hvs-index write_corpus -- --ignored`.
-#[test]
-#[ignore = "only when a format is added"]
-fn write_corpus() {
-    let dir = PathBuf::from(std::env::var("HVS_WRITE_CORPUS").unwrap());
+fn write_corpus(dir: &Path) {
     let mut config = config(&hyperboloid(2), Precision::F32);
     config.graph_from = 8;
-    let index = open(&dir, config).unwrap();
+    let index = open(dir, config).unwrap();
     for key in 1..=32_u64 {
         index.insert(key, &format!("point {key} é"), &corpus_vector(key)).unwrap();
     }
