@@ -172,7 +172,7 @@ fn duration(took: Duration) -> String {
 }
 
 fn check_prerequisites() -> Outcome {
-    let missing = prerequisites::missing();
+    let missing = prerequisites::missing(prerequisites::Purpose::Test);
     if missing.is_empty() {
         return Outcome::Passed { tests: prerequisites::count(), note: String::new() };
     }

@@ -9,39 +9,67 @@ struct Prerequisite {
     what: &'static str,
     present: fn() -> bool,
     how_to_get: &'static str,
+    only_for_tests: bool,
 }
 
-const ALL: [Prerequisite; 5] = [
+/// What a chore is about to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Build and run programs.
+    Build,
+    /// Run every check.
+    Test,
+}
+
+const ALL: [Prerequisite; 7] = [
     Prerequisite {
         what: "cargo",
         present: || env::var_os("CARGO").is_some() || shell::find("cargo").is_some(),
         how_to_get: "install Rust with rustup; rust-toolchain.toml then chooses the version",
+        only_for_tests: false,
     },
     Prerequisite {
         what: "rustfmt",
         present: || cargo_knows("fmt"),
         how_to_get: "rustup component add rustfmt",
+        only_for_tests: true,
     },
     Prerequisite {
         what: "clippy",
         present: || cargo_knows("clippy"),
         how_to_get: "rustup component add clippy",
+        only_for_tests: true,
     },
     Prerequisite {
         what: "a C compiler",
         present: || env::var_os("CC").is_some() || any_of(&["cc", "gcc", "clang"]),
         how_to_get: "on Debian: apt-get install gcc libc6-dev; on macOS: xcode-select --install",
+        only_for_tests: false,
     },
     Prerequisite {
         what: "a C++ compiler",
         present: || env::var_os("CXX").is_some() || any_of(&["c++", "g++", "clang++"]),
         how_to_get: "on Debian: apt-get install g++; on macOS: xcode-select --install",
+        only_for_tests: false,
+    },
+    Prerequisite {
+        what: "bash",
+        present: || shell::find("bash").is_some(),
+        how_to_get: "on Debian: apt-get install bash",
+        only_for_tests: true,
+    },
+    Prerequisite {
+        what: "curl",
+        present: || shell::find("curl").is_some(),
+        how_to_get: "on Debian: apt-get install curl",
+        only_for_tests: true,
     },
 ];
 
 /// One line for each thing that is missing, with how to get it; empty when nothing is.
-pub(crate) fn missing() -> Vec<String> {
+pub(crate) fn missing(purpose: Purpose) -> Vec<String> {
     ALL.iter()
+        .filter(|needed| purpose == Purpose::Test || !needed.only_for_tests)
         .filter(|needed| !(needed.present)())
         .map(|needed| format!("{} is missing: {}", needed.what, needed.how_to_get))
         .collect()
