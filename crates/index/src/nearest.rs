@@ -90,8 +90,8 @@ impl<T: Lane> Nearest<T> {
         self.dropped
     }
 
-    /// Best first.
-    pub(crate) fn into_sorted(self) -> Vec<Candidate<T>> {
-        self.heap.into_sorted_vec()
+    /// In no order.
+    pub(crate) fn into_candidates(self) -> Vec<Candidate<T>> {
+        self.heap.into_vec()
     }
 }

@@ -17,28 +17,22 @@ pub(crate) enum Source<T> {
     Block(Arc<Block<T>>),
 }
 
-/// One row of a source.
-pub(crate) struct RowView<'a, T> {
-    pub(crate) id: &'a str,
-    pub(crate) stored: &'a [T],
-}
-
 impl<T: Lane> Source<T> {
-    /// Looks at a row; `None` if there is no such row.
-    pub(crate) fn with_row<R>(
-        &self,
-        row: u32,
-        look: impl FnOnce(RowView<'_, T>) -> R,
-    ) -> Option<R> {
+    /// Looks at the stored vector of a row; `None` if there is no such row.
+    pub(crate) fn with_stored<R>(&self, row: u32, look: impl FnOnce(&[T]) -> R) -> Option<R> {
         let row = row as usize;
         match self {
-            Self::Segment(segment) => {
-                Some(look(RowView { id: segment.id(row)?, stored: segment.stored(row)? }))
-            }
-            Self::Block(block) => {
-                let rows = block.read();
-                Some(look(RowView { id: rows.id(row)?, stored: rows.stored(row)? }))
-            }
+            Self::Segment(segment) => segment.stored(row).map(look),
+            Self::Block(block) => block.read().stored(row).map(look),
+        }
+    }
+
+    /// The id of a row; `None` if there is no such row.
+    pub(crate) fn id(&self, row: u32) -> Option<String> {
+        let row = row as usize;
+        match self {
+            Self::Segment(segment) => segment.id(row).map(str::to_owned),
+            Self::Block(block) => block.read().id(row).map(str::to_owned),
         }
     }
 }

@@ -1,38 +1,81 @@
 //! From candidates to hits: true distances, ids, no id twice.
 
 use super::Run;
-use crate::{metric::Lane, nearest::Nearest, ranker::Ranker, request::Hit};
+use crate::{
+    metric::Lane,
+    nearest::{Candidate, Nearest},
+    ranker::Ranker,
+    request::Hit,
+};
 
-/// The candidates as hits in order of their true distance, those beyond the radius left out, each
-/// id once; and how many candidates were given up because a newer row has their id.
+/// What became of the candidates.
+pub(super) struct Gathered {
+    /// At most k, in order of their true distance, each id once.
+    pub(super) hits: Vec<Hit>,
+    /// How many candidates lie within the radius, those given up left out.
+    pub(super) in_reach: usize,
+    /// How many candidates were given up because a newer row has their id.
+    pub(super) superseded: usize,
+}
+
+/// A candidate with its true distance.
+struct Measured<T> {
+    distance: f64,
+    candidate: Candidate<T>,
+}
+
+/// The k nearest candidates as hits. Ids lie far apart in memory, so only those of hits are read.
+///
+/// Two rows of one id are both alive only while the newer is being written and the older not yet
+/// removed; where only one of them is among the hits, either is right.
 pub(super) fn gather<T: Lane>(
     ranker: &Ranker<T>,
     run: &Run<'_, T>,
     nearest: Nearest<T>,
-) -> (Vec<Hit>, usize) {
+    k: usize,
+) -> Gathered {
     let radius = run.request.radius.unwrap_or(f64::INFINITY);
     let mut wide = Vec::new();
-    let mut hits = Vec::with_capacity(nearest.len());
-    for candidate in nearest.into_sorted() {
+    let mut measured = Vec::with_capacity(nearest.len());
+    for candidate in nearest.into_candidates() {
         let Some(source) = run.sources.get(candidate.source as usize) else { continue };
-        let hit = source.with_row(candidate.row, |row| {
+        let distance = source.with_stored(candidate.row, |stored| {
             wide.clear();
-            wide.extend(row.stored.iter().map(|lane| lane.to_f64()));
-            let distance = ranker.true_distance(&run.prepared, &wide);
-            (distance <= radius && distance.is_finite()).then(|| Hit {
-                key: candidate.key,
-                id: row.id.to_owned(),
-                distance,
-                vector: run.request.with_vectors.then(|| wide.clone()),
-            })
+            wide.extend(stored.iter().map(|lane| lane.to_f64()));
+            ranker.true_distance(&run.prepared, &wide)
         });
-        hits.extend(hit.flatten());
+        let within = distance.filter(|distance| *distance <= radius && distance.is_finite());
+        measured.extend(within.map(|distance| Measured { distance, candidate }));
     }
-    hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.key.cmp(&b.key)));
-    let before = hits.len();
-    drop_superseded(&mut hits);
-    let missing = before - hits.len();
-    (hits, missing)
+    measured.sort_unstable_by(|a, b| {
+        a.distance.total_cmp(&b.distance).then(a.candidate.key.cmp(&b.candidate.key))
+    });
+    let found = measured.len();
+    let mut superseded = 0;
+    let mut hits = Vec::with_capacity(k.min(found));
+    let mut rest = measured.into_iter();
+    loop {
+        let wanted = k.saturating_sub(hits.len());
+        hits.extend(rest.by_ref().filter_map(|measured| hit_of(run, &measured)).take(wanted));
+        let before = hits.len();
+        drop_superseded(&mut hits);
+        superseded += before - hits.len();
+        if hits.len() == before || rest.len() == 0 {
+            return Gathered { hits, in_reach: found - superseded, superseded };
+        }
+    }
+}
+
+fn hit_of<T: Lane>(run: &Run<'_, T>, measured: &Measured<T>) -> Option<Hit> {
+    let Measured { distance, candidate } = measured;
+    let source = run.sources.get(candidate.source as usize)?;
+    let wide = |stored: &[T]| stored.iter().map(|lane| lane.to_f64()).collect();
+    let vector = if run.request.with_vectors {
+        Some(source.with_stored(candidate.row, wide)?)
+    } else {
+        None
+    };
+    Some(Hit { key: candidate.key, id: source.id(candidate.row)?, distance: *distance, vector })
 }
 
 /// Keeps the newest of the hits that share an id.

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use hvs_geometry::Space;
 use parking_lot::Mutex;
 
-use self::gather::gather;
+use self::gather::{Gathered, gather};
 use crate::{
     config::MAX_EF,
     error::SearchError,
@@ -106,9 +106,7 @@ impl<T: Lane> Searcher<'_, T> {
             let dropped = nearest.dropped();
             let bound = dropped
                 .then(|| self.ranker.at_least(&run.prepared, nearest.worst().to_f64(), &run.reach));
-            let (mut hits, missing) = gather(self.ranker, &run, nearest);
-            let in_reach = hits.len();
-            hits.truncate(k);
+            let Gathered { hits, in_reach, superseded } = gather(self.ranker, &run, nearest, k);
             let proven = match (bound, hits.last()) {
                 (None, _) => true,
                 (Some(bound), Some(last)) => in_reach >= k && last.distance <= bound,
@@ -135,7 +133,7 @@ impl<T: Lane> Searcher<'_, T> {
                 exact = true;
                 rescanned = true;
             } else {
-                slack = slack.saturating_mul(4).max(missing);
+                slack = slack.saturating_mul(4).max(superseded);
             }
         }
     }
