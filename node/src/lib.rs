@@ -16,6 +16,7 @@ mod gate;
 mod identity;
 mod node;
 mod server;
+mod serving;
 pub mod telemetry;
 mod workers;
 

@@ -12,6 +12,7 @@ use crate::{
     gate::Gate,
     identity::{self, IdentityError},
     server::Server,
+    serving::Serving,
     telemetry::{Metrics, MetricsError},
 };
 
@@ -44,6 +45,9 @@ pub enum StartError {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// The threads that serve connections do not start.
+    #[error("cannot start the threads that serve connections: {0}")]
+    Serving(#[source] io::Error),
     /// Metrics cannot be registered.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -64,6 +68,8 @@ pub struct Node {
     internal: SocketAddr,
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
+    /// Kept until everything is closed.
+    _serving: Arc<Serving>,
 }
 
 impl Node {
@@ -78,14 +84,14 @@ impl Node {
         let gate = Arc::new(Gate::default());
         let (stop, stopping) = watch::channel(false);
         let mut servers = JoinSet::new();
-        let mut listen = async |address| {
-            let (server, bound) = bind(address, &config, &gate, &metrics).await?;
-            let grace = Duration::from_millis(config.shutdown.grace_ms);
-            servers.spawn(server.run(stopping.clone(), grace));
-            Ok::<_, StartError>(bound)
-        };
-        let external = listen(config.listen.external).await?;
-        let internal = listen(config.listen.internal).await?;
+        let serving = Serving::start(config.listen.threads).map_err(StartError::Serving)?;
+        let serving = Arc::new(serving);
+        let grace = Duration::from_millis(config.shutdown.grace_ms);
+        let (server, external) = bind(config.listen.external, &config, &gate, &metrics).await?;
+        servers.spawn(server.on(Arc::clone(&serving)).run(stopping.clone(), grace));
+        // Probes stay on this runtime, so that they are answered however busy the others are.
+        let (server, internal) = bind(config.listen.internal, &config, &gate, &metrics).await?;
+        servers.spawn(server.run(stopping, grace));
         warn_if_reachable(external, "external");
         warn_if_reachable(internal, "internal");
 
@@ -106,7 +112,7 @@ impl Node {
             version = env!("CARGO_PKG_VERSION"),
             "ready"
         );
-        Ok(Self { app, external, internal, stop, servers })
+        Ok(Self { app, external, internal, stop, servers, _serving: serving })
     }
 
     /// The address of the API.

@@ -7,11 +7,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::IntGauge;
 use tokio::{
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 
-use crate::gate::Gate;
+use crate::{gate::Gate, serving::Serving};
 
 /// How long accepting pauses after the system refused, for lack of file descriptors for instance.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -23,6 +24,7 @@ pub(crate) struct Server {
     permits: Arc<Semaphore>,
     header_timeout: Duration,
     connections: IntGauge,
+    serving: Option<Arc<Serving>>,
 }
 
 impl Server {
@@ -40,7 +42,13 @@ impl Server {
             permits: Arc::new(Semaphore::new(connections)),
             header_timeout,
             connections: gauge,
+            serving: None,
         })
+    }
+
+    /// Serves connections on these threads, and not on the runtime that accepts them.
+    pub(crate) fn on(self, serving: Arc<Serving>) -> Self {
+        Self { serving: Some(serving), ..self }
     }
 
     /// The address that was bound.
@@ -64,11 +72,17 @@ impl Server {
             };
             match accepted {
                 Ok((stream, _)) => {
+                    let Ok(stream) = stream.into_std() else { continue };
+                    let place = self.serving.as_ref().and_then(|serving| serving.place());
+                    let runtime =
+                        place.as_ref().map_or_else(Handle::current, |place| place.runtime().clone());
                     let connection = self.connection(stream, stop.clone());
-                    open.spawn(async move {
+                    let served = async move {
                         connection.await;
+                        drop(place);
                         drop(permit);
-                    });
+                    };
+                    open.spawn_on(served, &runtime);
                 }
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
@@ -90,7 +104,7 @@ impl Server {
 
     fn connection(
         &self,
-        stream: TcpStream,
+        stream: std::net::TcpStream,
         mut stop: watch::Receiver<bool>,
     ) -> impl Future<Output = ()> + Send + use<> {
         // Answers are written whole; waiting to fill a packet would only delay them.
@@ -104,6 +118,8 @@ impl Server {
         builder.timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
         let gauge = self.connections.clone();
         async move {
+            // On the runtime that serves it, so that its events wake the thread that waits for them.
+            let Ok(stream) = TcpStream::from_std(stream) else { return };
             gauge.inc();
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);

@@ -47,10 +47,13 @@ impl Drop for Waiting<'_> {
 }
 
 impl Workers {
-    /// `parallel` at once, or one per processor if that is 0; `queue` more may wait.
+    /// `parallel` at once, or two per processor if that is 0; `queue` more may wait.
+    ///
+    /// Two, because with one a processor idles from when its work is done until the answer is on
+    /// its way and the next request is read.
     pub(crate) fn new(parallel: usize, queue: usize) -> Self {
         let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let parallel = if parallel == 0 { processors } else { parallel };
+        let parallel = if parallel == 0 { 2 * processors } else { parallel };
         Self {
             running: Arc::new(Semaphore::new(parallel)),
             parallel,

@@ -33,7 +33,8 @@ pub(crate) struct Housekeeping {
     /// Size of the log up to the floor.
     floor_bytes: u64,
     next: Instant,
-    /// For each vector the key below which every row of `keys` is gone.
+    /// For each vector the key below which every row of `keys` is gone. A pass goes on from here
+    /// and not from the first key, because removed rows are only marked until they are compacted.
     keys_trimmed: BTreeMap<String, u64>,
     /// Where the pass over `dead` goes on; none when there is nothing new to find.
     dead_cursor: Option<u64>,
@@ -157,14 +158,18 @@ impl Housekeeping {
                 continue;
             }
             let mut rows = store.keys.range(key_row(name, trimmed)..key_row(name, covered));
+            let mut next = trimmed;
             for row in rows.by_ref().take(room) {
-                batch.remove(&store.keys, row.key()?);
+                let row = row.key()?;
+                next = row.last_chunk().map_or(next, |key| u64::from_be_bytes(*key) + 1);
+                batch.remove(&store.keys, row);
             }
             // An index that covers less than this cannot be opened from the rows that are left.
             store.put_keys_trimmed(&mut batch, name, covered);
             if rows.next().is_none() {
-                self.keys_trimmed.insert(name.to_owned(), covered);
+                next = covered;
             }
+            self.keys_trimmed.insert(name.to_owned(), next);
         }
         let changed = batch.len();
         batch.commit()?;

@@ -67,6 +67,7 @@ impl Config {
         found.range("index.ef_search", self.index.ef_search, 1, EF as u64);
         found.range("index.tail", self.index.tail, 1, 10_000_000);
         found.range("listen.connections", self.listen.connections, 1, 1_000_000);
+        found.range("listen.threads", self.listen.threads, 0, 1_024);
         found.range("listen.header_timeout_ms", self.listen.header_timeout_ms, 1, 3_600_000);
         found.range("search.heavy_queue", self.search.heavy_queue, 0, 1_000_000);
         found.range("search.heavy", self.search.heavy, 0, 1_024);

@@ -45,6 +45,8 @@ pub struct Listen {
     pub internal: SocketAddr,
     /// Most connections at once, on each listener.
     pub connections: usize,
+    /// Threads that serve the clients' connections; 0 means one per processor.
+    pub threads: usize,
     /// How long a client may take to send the head of a request, in milliseconds.
     pub header_timeout_ms: u64,
 }
@@ -122,7 +124,7 @@ pub struct Search {
     pub inline_ef: usize,
     /// And, if they look at every vector, of at most this many coordinates in all.
     pub inline_coordinates: usize,
-    /// Other searches that run at once; 0 means one per processor.
+    /// Other searches that run at once; 0 means two per processor.
     pub heavy: usize,
     /// Other searches that may wait for their turn.
     pub heavy_queue: usize,
@@ -205,6 +207,7 @@ impl Default for Listen {
             external: SocketAddr::from(([127, 0, 0, 1], 9001)),
             internal: SocketAddr::from(([127, 0, 0, 1], 9000)),
             connections: 4_096,
+            threads: 0,
             header_timeout_ms: 30_000,
         }
     }
