@@ -74,8 +74,9 @@ impl Server {
                 Ok((stream, _)) => {
                     let Ok(stream) = stream.into_std() else { continue };
                     let place = self.serving.as_ref().and_then(|serving| serving.place());
-                    let runtime =
-                        place.as_ref().map_or_else(Handle::current, |place| place.runtime().clone());
+                    let runtime = place
+                        .as_ref()
+                        .map_or_else(Handle::current, |place| place.runtime().clone());
                     let connection = self.connection(stream, stop.clone());
                     let served = async move {
                         connection.await;
