@@ -17,6 +17,10 @@ pub enum IndexKind {
     },
     /// No graph: every search is exact and costs one pass over the vectors.
     Flat,
+    /// A tree of volumes over each segment: every search is exact, and leaves out what is provably
+    /// too far by bounds that hold in the space. A space that is not a metric (Lorentzian) has no
+    /// such bounds and is scanned.
+    Geometric,
 }
 
 impl Default for IndexKind {
@@ -37,11 +41,12 @@ pub struct IndexConfig {
     pub space: Space,
     /// What a coordinate is stored in.
     pub precision: Precision,
-    /// Graph or scan.
+    /// How segments are searched.
     pub kind: IndexKind,
     /// Vectors in the tail that start a background build.
     pub tail_limit: usize,
-    /// Segments of fewer live vectors than this are scanned instead of linked into a graph.
+    /// Segments of fewer live vectors than this are scanned instead of linked into a graph, or put
+    /// into a tree.
     pub graph_from: usize,
     /// Segments beside the largest one that are tolerated before they are merged.
     pub small_segments: usize,

@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::{
     baseline::RawSearch,
     build,
-    config::{IndexConfig, IndexKind, RestartState},
+    config::{IndexConfig, RestartState},
     error::{FlushError, InsertError, OpenError, SearchError},
     files::manifest::Manifest,
     graph::walk::Scratch,
@@ -279,16 +279,12 @@ impl<T: Lane> Engine for TypedEngine<T> {
 
 impl<T: Lane> Shared<T> {
     pub(crate) fn searcher(&self) -> Searcher<'_, T> {
-        let ef_search = match self.config.kind {
-            IndexKind::Hnsw { ef_search, .. } => ef_search,
-            IndexKind::Flat => 1,
-        };
         Searcher {
             space: &self.config.space,
             ranker: &self.ranker,
             snapshot: &self.snapshot,
             scratches: &self.scratches,
-            ef_search,
+            kind: self.config.kind,
             max_hits: self.config.max_hits,
         }
     }

@@ -23,6 +23,7 @@ mod segment;
 mod snapshot;
 mod stats;
 mod tail;
+mod tree;
 
 pub use self::{
     baseline::RawSearch,

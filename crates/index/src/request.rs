@@ -81,6 +81,8 @@ pub enum Strategy {
     Graph,
     /// Graphs were walked first, and too few of what they offered could be returned.
     GraphThenScan,
+    /// What is provably farther away than the answer was left out, and the tail was scanned.
+    Bounds,
 }
 
 impl Strategy {
@@ -91,6 +93,7 @@ impl Strategy {
             Self::Scan => "scan",
             Self::Graph => "graph",
             Self::GraphThenScan => "graph_then_scan",
+            Self::Bounds => "bounds",
         }
     }
 }
@@ -100,7 +103,8 @@ impl Strategy {
 pub struct SearchAnswer {
     /// The hits; equal distances are in order of their keys.
     pub hits: Vec<Hit>,
-    /// Whether every vector was looked at, so that nothing nearer can have been missed.
+    /// Whether nothing nearer can have been missed: every vector was looked at, or was provably
+    /// farther away.
     pub exact: bool,
     /// Distances computed.
     pub scanned: usize,

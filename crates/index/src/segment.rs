@@ -1,7 +1,7 @@
 //! An immutable piece of the index: rows on disk, and what makes them fast to search.
 //!
 //! `segment-N.rows` is what cannot be computed: keys, ids and stored vectors, with an order by key.
-//! `segment-N.graph` is what can: ranking rows and, for HNSW, links. Both are mapped and checked
+//! `segment-N.graph` is what can: ranking rows and the links of a graph or the volumes of a tree. Both are mapped and checked
 //! in full when opened. Keys within a segment are in no order, because rows are laid out so that
 //! near ones are neighbours.
 
@@ -20,9 +20,10 @@ use crate::{
         damaged, io_error, manifest::SegmentEntry, publish, remove_if_there, sections::Sections,
         sections::Writer,
     },
-    graph::{GraphShape, LinksView, walk::Scratch, walk::Walk},
-    metric::Lane,
+    graph::{GraphShape, Links, LinksView, walk::Scratch, walk::Walk},
+    metric::{Lane, Metric},
     ranker::{Prepared, Ranker},
+    tree::{self, Tree, TreeView, VolumeQuery},
 };
 
 pub(crate) const ROWS_KIND: [u8; 4] = *b"ROWS";
@@ -49,6 +50,26 @@ struct GraphMeta {
     /// The largest size of a row per component.
     reach: Vec<f64>,
     graph: Option<GraphShape>,
+    /// Since format 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tree: Option<TreeShape>,
+}
+
+/// The figures of a tree.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct TreeShape {
+    nodes: usize,
+    /// Numbers per volume.
+    width: usize,
+}
+
+/// What is made of a segment's ranking rows so that searches look at fewer of them.
+#[derive(Debug)]
+pub(crate) enum Structure {
+    /// Nothing: they are scanned.
+    None,
+    Graph(Links),
+    Tree(Tree),
 }
 
 /// Where a segment's ranking rows are.
@@ -102,7 +123,7 @@ pub(crate) fn write_rows<T: Lane>(
 ) -> io::Result<()> {
     let path = rows_path(dir, number);
     let rows = content.rows();
-    let mut writer = Writer::create(&path, ROWS_KIND)?;
+    let mut writer = Writer::create(&path, ROWS_KIND, 1)?;
     let meta = RowsMeta { rows, stored: stored_len, precision: T::NAME.to_owned() };
     writer.section("meta", &serde_json::to_vec(&meta)?)?;
 
@@ -137,8 +158,16 @@ pub(crate) fn write_graph<T: Lane>(
     number: u64,
     ranker: &Ranker<T>,
     ranking: &[T],
-    links: Option<LinksView<'_>>,
+    structure: &Structure,
 ) -> io::Result<()> {
+    let links = match structure {
+        Structure::Graph(links) => Some(links.view()),
+        _ => None,
+    };
+    let tree = match structure {
+        Structure::Tree(tree) => Some(tree),
+        _ => None,
+    };
     let path = graph_path(dir, number);
     let lanes = ranker.lanes().max(1);
     let mut reach = Vec::new();
@@ -152,8 +181,14 @@ pub(crate) fn write_graph<T: Lane>(
         orphans: links.map_or(0, |links| links.orphans.len()),
         reach,
         graph: links.map(|links| links.shape),
+        tree: tree.map(|tree| TreeShape {
+            nodes: tree.nodes.len(),
+            width: tree.volumes.len() / tree.nodes.len().max(1),
+        }),
     };
-    let mut writer = Writer::create(&path, GRAPH_KIND)?;
+    // A file without newer sections is one that older programs read.
+    let format = if tree.is_some() { 2 } else { 1 };
+    let mut writer = Writer::create(&path, GRAPH_KIND, format)?;
     writer.section("meta", &serde_json::to_vec(&meta)?)?;
     writer.section("ranking", bytemuck::cast_slice(ranking))?;
     if let Some(links) = links {
@@ -161,6 +196,10 @@ pub(crate) fn write_graph<T: Lane>(
         writer.section("first", bytemuck::cast_slice(links.first_upper))?;
         writer.section("upper", bytemuck::cast_slice(links.upper))?;
         writer.section("orphans", bytemuck::cast_slice(links.orphans))?;
+    }
+    if let Some(tree) = tree {
+        writer.section("nodes", bytemuck::cast_slice(&tree.nodes))?;
+        writer.section("volumes", bytemuck::cast_slice(&tree.volumes))?;
     }
     writer.finish()?;
     publish(&path)
@@ -225,6 +264,17 @@ impl<T: Lane> Segment<T> {
             };
             links.check().map_err(|reason| damaged(&path, reason))?;
         }
+        if let (Some(shape), Some(metric)) = (meta.tree, ranker.metric()) {
+            let tree = TreeView {
+                nodes: file.numbers("nodes", shape.nodes)?,
+                volumes: file.numbers("volumes", shape.nodes.saturating_mul(shape.width))?,
+                width: shape.width,
+            };
+            if shape.width != tree::width(metric) {
+                return Err(damaged(&path, "its volumes have another width than the space gives"));
+            }
+            tree.check(self.rows).map_err(|reason| damaged(&path, reason))?;
+        }
         if resident && !ranking.is_empty() {
             self.ranking = Ranking::Resident(copy_resident(ranking).map_err(io_error(&path))?);
         }
@@ -247,6 +297,9 @@ impl<T: Lane> Segment<T> {
             let start = row * self.lanes;
             if self.ranking().get(start..start + self.lanes) != Some(query.row.as_slice()) {
                 return Err(format!("row {row} was made by another metric"));
+            }
+            if let (Some(tree), Some(metric)) = (self.tree(), ranker.metric()) {
+                self_test_tree(tree, metric, row, query.stored())?;
             }
             let Some(mut walk) = self.walk(ranker, &query.row) else { continue };
             tried += 1;
@@ -305,6 +358,17 @@ impl<T: Lane> Segment<T> {
             first_upper: file.numbers("first", self.rows).ok()?,
             upper: file.numbers("upper", meta.lists * shape.m).ok()?,
             orphans: file.numbers("orphans", meta.orphans).ok()?,
+        })
+    }
+
+    /// The tree, when there is one.
+    pub(crate) fn tree(&self) -> Option<TreeView<'_>> {
+        let (file, meta) = (self.graph_file.as_ref()?, self.graph.as_ref()?);
+        let shape = meta.tree?;
+        Some(TreeView {
+            nodes: file.numbers("nodes", shape.nodes).ok()?,
+            volumes: file.numbers("volumes", shape.nodes * shape.width).ok()?,
+            width: shape.width,
         })
     }
 
@@ -381,6 +445,27 @@ impl<T: Lane> Segment<T> {
     pub(crate) fn entry(&self) -> SegmentEntry {
         SegmentEntry { number: self.number, rows: self.rows as u64, graph: self.has_graph() }
     }
+}
+
+/// Checks that the volumes that should hold a row do.
+fn self_test_tree<T: Lane>(
+    tree: TreeView<'_>,
+    metric: &Metric<T>,
+    row: usize,
+    stored: &[f64],
+) -> Result<(), String> {
+    let query = VolumeQuery::of(metric, stored);
+    let leaf = u32::try_from(row).ok().and_then(|row| tree.leaf_of(row));
+    let (Some(query), Some(leaf)) = (query, leaf) else {
+        return Err(format!("the tree has no leaf for row {row}"));
+    };
+    for number in [0, leaf] {
+        let least = query.at_least(tree.volume(number));
+        if least > 0.0 {
+            return Err(format!("row {row} lies {least} outside its volume"));
+        }
+    }
+    Ok(())
 }
 
 fn read_meta<M: for<'a> Deserialize<'a>>(file: &Sections) -> Result<M, OpenError> {

@@ -16,7 +16,9 @@ use std::{
 };
 
 use hvs_geometry::{Geometry, Precision, Space};
-use hvs_index::{IndexConfig, OpenError, RestartState, Row, SearchRequest, VectorIndex};
+use hvs_index::{
+    IndexConfig, IndexKind, OpenError, RestartState, Row, SearchRequest, Strategy, VectorIndex,
+};
 use kit::{Model, Random, config, fill, hyperboloid, space};
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -188,28 +190,55 @@ fn files_of_another_space_are_refused() {
     }
     // Another graph is no other index: new segments are built with it.
     let mut other = config(&space_6, Precision::F32);
-    other.kind = hvs_index::IndexKind::Hnsw { m: 8, ef_construction: 32, ef_search: 32 };
+    other.kind = IndexKind::Hnsw { m: 8, ef_construction: 32, ef_search: 32 };
     open(dir.path(), other).unwrap();
 }
 
-/// Files that the first version wrote must be readable by every later one. When a format is added,
+/// Files that an older version wrote must be readable by every later one. When a format is added,
 /// `HVS_WRITE_CORPUS=folder` makes this test write the files of the new one first.
 #[test]
-fn files_of_format_1_are_read() {
-    if let Some(folder) = std::env::var_os("HVS_WRITE_CORPUS") {
-        write_corpus(Path::new(&folder));
+fn files_of_older_formats_are_read() {
+    for (name, kind, strategy) in [
+        ("format-1", IndexKind::default(), Strategy::Scan),
+        ("format-2-tree", IndexKind::Geometric, Strategy::Bounds),
+    ] {
+        if let Some(folder) = std::env::var_os("HVS_WRITE_CORPUS") {
+            write_corpus(&Path::new(&folder).join(name), kind);
+        }
+        read_corpus(name, kind, strategy);
     }
+}
+
+/// A new section raises the version of the files that have it, and of no others.
+#[test]
+fn an_index_without_newer_sections_is_written_as_older_programs_read_it() {
+    let version =
+        |file: &Path| u32::from_le_bytes(fs::read(file).unwrap()[8..12].try_into().unwrap());
+    for (kind, expected) in
+        [(IndexKind::default(), 1), (IndexKind::Flat, 1), (IndexKind::Geometric, 2)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        write_corpus(dir.path(), kind);
+        assert_eq!(version(&dir.path().join("segment-1.graph")), expected, "{kind:?}");
+        assert_eq!(version(&dir.path().join("segment-1.rows")), 1, "{kind:?}");
+    }
+}
+
+fn read_corpus(name: &str, kind: IndexKind, strategy: Strategy) {
     let dir = tempfile::tempdir().unwrap();
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/format-1"), dir.path());
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name), dir.path());
     let space = hyperboloid(2);
     let mut config = config(&space, Precision::F32);
     config.graph_from = 8;
+    config.kind = kind;
     let index = open(dir.path(), config).unwrap();
     assert_eq!(VectorIndex::covered(dir.path()).unwrap(), 33);
     assert_eq!((index.stats().live, index.stats().segments), (32, 1));
     for key in 1..=32_u64 {
         let query = space.from_storage(&corpus_vector(key));
-        let hit = index.search(&SearchRequest::nearest(&query, 1)).unwrap().hits.remove(0);
+        let mut answer = index.search(&SearchRequest::nearest(&query, 1)).unwrap();
+        assert_eq!(answer.strategy, strategy);
+        let hit = answer.hits.remove(0);
         assert_eq!((hit.key, hit.id), (key, format!("point {key} é")));
     }
 }
@@ -220,9 +249,10 @@ fn corpus_vector(key: u64) -> [f64; 2] {
     [r * angle.cos(), r * angle.sin()].map(|x| f64::from(x as f32))
 }
 
-fn write_corpus(dir: &Path) {
+fn write_corpus(dir: &Path, kind: IndexKind) {
     let mut config = config(&hyperboloid(2), Precision::F32);
     config.graph_from = 8;
+    config.kind = kind;
     let index = open(dir, config).unwrap();
     for key in 1..=32_u64 {
         index.insert(key, &format!("point {key} é"), &corpus_vector(key)).unwrap();

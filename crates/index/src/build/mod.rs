@@ -36,6 +36,8 @@ pub(crate) enum BuildError {
     Io(#[from] std::io::Error),
     #[error("reading back what was written: {0}")]
     Open(#[from] crate::error::OpenError),
+    #[error("a vector lies off its space")]
+    OffSpace,
     #[error("{rows} rows, one segment holds at most {limit}")]
     TooMany { rows: usize, limit: usize },
 }

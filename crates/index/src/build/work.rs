@@ -10,9 +10,10 @@ use crate::{
     engine::Shared,
     files::{manifest::Manifest, manifest::SegmentEntry, sync_dir},
     graph::{Links, MAX_ROWS, native::Builder, order::insertion_order, repair},
-    metric::Lane,
-    segment::{Content, Segment, write_graph, write_rows},
+    metric::{Lane, Metric},
+    segment::{Content, Segment, Structure, write_graph, write_rows},
     tail::BlockRows,
+    tree::{self, Tree},
 };
 
 /// Rows added between two looks at whether the index is closing.
@@ -184,10 +185,16 @@ fn build_segment<T: Lane>(
 ) -> Result<Segment<T>, BuildError> {
     let ranker = &shared.ranker;
     let mut graph = false;
+    let geometric = matches!(shared.config.kind, IndexKind::Geometric);
     if let Some(metric) = ranker.metric() {
         let mut ranking: Vec<T> = Vec::new();
         rows.new_ranking(ranker.lanes(), &mut ranking);
-        let order = insertion_order(metric, &ranking);
+        let (order, structure) = if geometric && rows.rows() >= shared.config.graph_from {
+            let (order, tree) = build_tree(shared, rows, metric, &ranking)?;
+            (order, Structure::Tree(tree))
+        } else {
+            (insertion_order(metric, &ranking), Structure::None)
+        };
         let places: Vec<Place> =
             order.iter().filter_map(|&row| rows.places.get(row as usize).copied()).collect();
         rows.places = places;
@@ -196,14 +203,32 @@ fn build_segment<T: Lane>(
             ranking.extend_from_slice(base.ranking());
         }
         rows.new_ranking(ranker.lanes(), &mut ranking);
-        let links = build_links(shared, rows, &ranking, number)?;
-        graph = links.is_some();
-        write_graph(&shared.dir, number, ranker, &ranking, links.as_ref().map(Links::view))?;
+        let structure = match build_links(shared, rows, &ranking, number)? {
+            Some(links) => Structure::Graph(links),
+            None => structure,
+        };
+        graph = matches!(structure, Structure::Graph(_));
+        write_graph(&shared.dir, number, ranker, &ranking, &structure)?;
     }
     write_rows(&shared.dir, number, ranker.stored(), rows)?;
     sync_dir(&shared.dir)?;
     let entry = SegmentEntry { number, rows: rows.rows() as u64, graph };
     Ok(Segment::open(&shared.dir, &entry, ranker, shared.config.resident_rows)?)
+}
+
+/// The order and the tree of the new segment's rows, none of which are from a base.
+fn build_tree<T: Lane>(
+    shared: &Shared<T>,
+    rows: &Rows<'_, T>,
+    metric: &Metric<T>,
+    ranking: &[T],
+) -> Result<(Vec<u32>, Tree), BuildError> {
+    let stopped = || shared.stop.load(Ordering::Acquire);
+    match tree::build(metric, ranking, &|row| rows.stored(row), &stopped) {
+        Some(built) => Ok(built),
+        None if stopped() => Err(BuildError::Stopped),
+        None => Err(BuildError::OffSpace),
+    }
 }
 
 /// The graph of the new segment; `None` where a scan does.

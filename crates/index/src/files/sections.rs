@@ -28,8 +28,9 @@ const HEADER: usize = 64;
 const ALIGN: usize = 64;
 const ENTRY: usize = 32;
 const TRAILER: usize = 32;
-/// The newest format of section files.
-pub(crate) const FORMAT: u32 = 1;
+/// The newest format of section files. Since 2 a graph file may have sections `nodes` and `volumes`;
+/// the layout of the file itself is that of 1.
+pub(crate) const FORMAT: u32 = 2;
 
 /// A section's name, at most eight bytes.
 pub(crate) type Name = &'static str;
@@ -58,10 +59,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn create(path: &Path, kind: [u8; 4]) -> io::Result<Self> {
+    /// `format` is the oldest one whose readers understand all sections that follow.
+    pub(crate) fn create(path: &Path, kind: [u8; 4], format: u32) -> io::Result<Self> {
         let mut header = Vec::with_capacity(HEADER);
         header.extend_from_slice(MAGIC);
-        header.extend_from_slice(&FORMAT.to_le_bytes());
+        header.extend_from_slice(&format.to_le_bytes());
         header.extend_from_slice(&kind);
         header.resize(HEADER, 0);
         let header: [u8; HEADER] = header.try_into().unwrap_or([0; HEADER]);
@@ -174,7 +176,7 @@ impl Sections {
             return Err(damaged(path, "it does not start like an index file"));
         }
         let found = fields.u32();
-        if found != FORMAT {
+        if !(1..=FORMAT).contains(&found) {
             if found > FORMAT && found < 1 << 16 {
                 return Err(OpenError::Format { path: path.to_owned(), found, supported: FORMAT });
             }

@@ -28,6 +28,7 @@ use self::{
     kernel::Kernel,
 };
 pub(crate) use self::{
+    formula::POLAR_EXTRA,
     interval::Interval,
     lane::Lane,
     shape::{OutOfRange, Shape},
@@ -61,6 +62,13 @@ pub(crate) struct Query<T> {
     pub(crate) row: Vec<T>,
     /// For final distances.
     stored: Vec<f64>,
+}
+
+impl<T> Query<T> {
+    /// In storage form.
+    pub(crate) fn stored(&self) -> &[f64] {
+        &self.stored
+    }
 }
 
 impl<T: Lane> Metric<T> {
@@ -108,7 +116,8 @@ impl<T: Lane> Metric<T> {
         self.kernel.as_ref()
     }
 
-    fn parts(&self) -> impl Iterator<Item = (Shape, f64)> {
+    /// The components with their weights; a single space is one of weight 1.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (Shape, f64)> {
         let (single, product) = match &self.layout {
             Layout::Single(shape) => (Some((*shape, 1.0)), None),
             Layout::Product(parts) => {
@@ -116,6 +125,11 @@ impl<T: Lane> Metric<T> {
             }
         };
         single.into_iter().chain(product.into_iter().flatten())
+    }
+
+    /// Whether distances are put together from components.
+    pub(crate) fn is_product(&self) -> bool {
+        matches!(self.layout, Layout::Product(_))
     }
 
     /// Appends the row of a vector in storage form.

@@ -161,17 +161,32 @@ impl Shape {
     /// of e^r (Klein: e^2r), however it is computed.
     pub(crate) fn error(self, query: f64, reach: f64, epsilon: f64) -> f64 {
         match self {
-            Self::Hyperbolic { chart, root, .. } => {
+            Self::Hyperbolic { root, .. } => {
                 let rows = epsilon * (8.0 + 4.0 * (query * reach).sqrt());
-                let larger = 1.0 + query.max(reach);
-                let conditioning = match chart {
-                    Chart::Hyperboloid => 0.0,
-                    Chart::Poincare => larger,
-                    Chart::Klein => larger * larger,
-                };
-                2.0 / root * (rows + 8.0 * f64::EPSILON * conditioning)
+                2.0 / root * (rows + 8.0 * f64::EPSILON * self.conditioning(query, reach))
             }
             Self::Euclidean { .. } | Self::Spherical { .. } => 4.0 * epsilon * (query + reach),
+        }
+    }
+
+    /// How far off a hyperbolic distance may be because radii are rounded in f64, with sizes as in
+    /// `error`. Nothing in other spaces.
+    pub(crate) fn radial_error(self, query: f64, reach: f64) -> f64 {
+        match self {
+            Self::Hyperbolic { root, .. } => {
+                16.0 / root * f64::EPSILON * (1.0 + self.conditioning(query, reach))
+            }
+            Self::Euclidean { .. } | Self::Spherical { .. } => 0.0,
+        }
+    }
+
+    /// What an ε of coordinates is magnified by in radii.
+    fn conditioning(self, query: f64, reach: f64) -> f64 {
+        let larger = 1.0 + query.max(reach);
+        match self {
+            Self::Hyperbolic { chart: Chart::Poincare, .. } => larger,
+            Self::Hyperbolic { chart: Chart::Klein, .. } => larger * larger,
+            _ => 0.0,
         }
     }
 

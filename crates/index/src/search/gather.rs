@@ -1,6 +1,6 @@
 //! From candidates to hits: true distances, ids, no id twice.
 
-use super::Run;
+use super::{Run, closest::Settled};
 use crate::{
     metric::Lane,
     nearest::{Candidate, Nearest},
@@ -36,8 +36,14 @@ pub(super) fn gather<T: Lane>(
 ) -> Gathered {
     let radius = run.request.radius.unwrap_or(f64::INFINITY);
     let mut wide = Vec::new();
-    let mut measured = Vec::with_capacity(nearest.len());
-    for candidate in nearest.into_candidates() {
+    let mut measured = Vec::with_capacity(nearest.len() + run.closest.len());
+    let settled = run.closest.iter().map(|&Settled { key, source, row, .. }| Candidate {
+        rank: T::ZERO,
+        key,
+        source,
+        row,
+    });
+    for candidate in nearest.into_candidates().into_iter().chain(settled) {
         let Some(source) = run.sources.get(candidate.source as usize) else { continue };
         let distance = source.with_stored(candidate.row, |stored| {
             wide.clear();

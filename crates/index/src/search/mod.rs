@@ -4,7 +4,9 @@
 //! inserting its new row before the old one is removed, so a search that finds the old row dead
 //! still has the new one ahead of it, and no record is ever missing from both.
 
+mod closest;
 mod gather;
+mod geometric;
 mod scan;
 
 use std::{sync::Arc, time::Instant};
@@ -13,9 +15,12 @@ use arc_swap::ArcSwap;
 use hvs_geometry::Space;
 use parking_lot::Mutex;
 
-use self::gather::{Gathered, gather};
+use self::{
+    closest::Closest,
+    gather::{Gathered, gather},
+};
 use crate::{
-    config::MAX_EF,
+    config::{IndexKind, MAX_EF},
     error::SearchError,
     graph::walk::{Scratch, TimedOut},
     metric::Lane,
@@ -43,8 +48,17 @@ pub(crate) struct Searcher<'a, T> {
     pub(crate) ranker: &'a Ranker<T>,
     pub(crate) snapshot: &'a ArcSwap<Snapshot<T>>,
     pub(crate) scratches: &'a Mutex<Vec<Scratch<T>>>,
-    pub(crate) ef_search: usize,
+    pub(crate) kind: IndexKind,
     pub(crate) max_hits: usize,
+}
+
+/// How many candidates a run keeps.
+#[derive(Clone, Copy)]
+struct Capacity {
+    /// Of those that are known by their ranks.
+    ranked: usize,
+    /// Of those whose distances are known.
+    settled: usize,
 }
 
 /// A search in progress.
@@ -53,6 +67,8 @@ struct Run<'r, T> {
     prepared: Prepared<T>,
     sources: Vec<Source<T>>,
     nearest: Nearest<T>,
+    /// What was found by bounds, beside `nearest`.
+    closest: Closest,
     /// The largest size of a row per component, over all sources.
     reach: Vec<f64>,
     computed: usize,
@@ -93,11 +109,16 @@ impl<T: Lane> Searcher<'_, T> {
         let mut exact = request.exact;
         let mut rescanned = false;
         let mut computed = 0;
-        let mut slack = SLACK + k / 8;
+        let least_slack = SLACK + k / 8;
+        let mut slack = least_slack;
         loop {
+            // Rows whose distances are known need no slack, unless ids turn out to occur twice; one
+            // more than k tells that there are more.
+            let spare = if slack > least_slack { slack } else { usize::from(everything) };
+            let settled = k.saturating_add(spare);
             let prepared = self.ranker.prepare(&stored).map_err(|_| SearchError::OutOfRange)?;
             let mut run = self
-                .run(request, prepared, k + slack, exact)
+                .run(request, prepared, Capacity { ranked: k + slack, settled }, exact)
                 .map_err(|_: TimedOut| SearchError::Deadline { scanned: computed })?;
             computed += run.computed;
             let walked = run.walked;
@@ -106,6 +127,7 @@ impl<T: Lane> Searcher<'_, T> {
             let dropped = nearest.dropped();
             let bound = dropped
                 .then(|| self.ranker.at_least(&run.prepared, nearest.worst().to_f64(), &run.reach));
+            let bound = bound.into_iter().chain(run.closest.given_up()).reduce(f64::min);
             let Gathered { hits, in_reach, superseded } = gather(self.ranker, &run, nearest, k);
             let proven = match (bound, hits.last()) {
                 (None, _) => true,
@@ -125,6 +147,7 @@ impl<T: Lane> Searcher<'_, T> {
                     strategy: match (walked, rescanned) {
                         (true, _) => Strategy::Graph,
                         (false, true) => Strategy::GraphThenScan,
+                        (false, false) if run.closest.used => Strategy::Bounds,
                         (false, false) => Strategy::Scan,
                     },
                 });
@@ -168,7 +191,7 @@ impl<T: Lane> Searcher<'_, T> {
         &self,
         request: &'r SearchRequest<'r>,
         prepared: Prepared<T>,
-        capacity: usize,
+        capacity: Capacity,
         exact: bool,
     ) -> Result<Run<'r, T>, TimedOut> {
         let mut run = Run {
@@ -176,6 +199,7 @@ impl<T: Lane> Searcher<'_, T> {
             prepared,
             sources: Vec::new(),
             nearest: Nearest::new(0, T::ZERO),
+            closest: Closest::new(0, None),
             reach: Vec::new(),
             computed: 0,
             walked: false,
@@ -191,7 +215,8 @@ impl<T: Lane> Searcher<'_, T> {
                 raise(&mut run.reach, segment.reach());
             }
             let limit = self.limit(&run);
-            run.nearest = Nearest::new(capacity, limit);
+            run.nearest = Nearest::new(capacity.ranked, limit);
+            run.closest = Closest::new(capacity.settled, request.radius);
             for segment in &snapshot.segments {
                 run.sources.push(Source::Segment(Arc::clone(segment)));
                 self.search_segment(&mut run, segment, exact)?;
@@ -260,6 +285,10 @@ fn walk_pays(ef: usize, rows: usize) -> bool {
 
 impl<T: Lane> Searcher<'_, T> {
     fn base_ef(&self, k: usize, request: &SearchRequest<'_>) -> usize {
-        request.ef.unwrap_or(self.ef_search).max(k).max(1)
+        let ef_search = match self.kind {
+            IndexKind::Hnsw { ef_search, .. } => ef_search,
+            IndexKind::Flat | IndexKind::Geometric => 1,
+        };
+        request.ef.unwrap_or(ef_search).max(k).max(1)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Run, Searcher, raise, walk_pays};
 use crate::{
+    config::IndexKind,
     graph::walk::{Scratch, TimedOut},
     metric::Lane,
     nearest::Candidate,
@@ -61,7 +62,11 @@ impl<T: Lane> Searcher<'_, T> {
             return Ok(());
         }
         let ef = self.base_ef(run.request.k, run.request);
-        if exact || !segment.has_graph() || !walk_pays(ef, segment.rows()) {
+        if !exact && let Some(tree) = segment.tree() {
+            return self.search_tree(run, segment, tree);
+        }
+        let walks = matches!(self.kind, IndexKind::Hnsw { .. }) && segment.has_graph();
+        if exact || !walks || !walk_pays(ef, segment.rows()) {
             return self.scan_segment(run, segment);
         }
         let mut scratch = self.scratches.lock().pop().unwrap_or_default();
@@ -152,7 +157,11 @@ impl<T: Lane> Searcher<'_, T> {
     }
 
     /// Compares every row of the segment that is the run's newest source.
-    fn scan_segment(&self, run: &mut Run<'_, T>, segment: &Segment<T>) -> Result<(), TimedOut> {
+    pub(super) fn scan_segment(
+        &self,
+        run: &mut Run<'_, T>,
+        segment: &Segment<T>,
+    ) -> Result<(), TimedOut> {
         let source = u32::try_from(run.sources.len().saturating_sub(1)).unwrap_or(u32::MAX);
         let (lanes, stored_len) = (self.ranker.lanes(), self.ranker.stored());
         let (ranking, stored, keys) = (segment.ranking(), segment.all_stored(), segment.keys());

@@ -126,6 +126,23 @@ pub fn rounded(stored: &[f64], precision: Precision) -> Vec<f64> {
     }
 }
 
+/// A point so far from one in storage form, in a random direction, in ambient coordinates; the point
+/// itself where it lies too far out to be moved.
+pub fn moved(space: &Space, stored: &[f64], by: f64, random: &mut Random) -> Vec<f64> {
+    let point = space.from_storage(stored);
+    let towards = random.direction(space.ambient());
+    let tangent = space.project_tangent(&point, &towards).ok();
+    let length =
+        tangent.as_ref().and_then(|v| space.inner(&point, v, v).ok()).map_or(0.0, f64::sqrt);
+    tangent
+        .filter(|_| length > 0.0 && length.is_finite())
+        .and_then(|v| {
+            let step: Vec<f64> = v.iter().map(|x| x * by / length).collect();
+            space.exp(&point, &step).ok()
+        })
+        .unwrap_or(point)
+}
+
 /// Rows as a caller holds them.
 #[derive(Default, Clone)]
 pub struct Model {
