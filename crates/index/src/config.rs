@@ -21,6 +21,16 @@ pub enum IndexKind {
     /// too far by bounds that hold in the space. A space that is not a metric (Lorentzian) has no
     /// such bounds and is scanned.
     Geometric,
+    /// Inverted lists over each segment: rows grouped by the centre that they are nearest to, of
+    /// which a search looks into the nearest few. Approximate, and cheaper to build and hold than a
+    /// graph. A space that is not a metric (Lorentzian) has no centres and is scanned.
+    Ivf {
+        /// Lists per segment; `None` is the square root of its rows.
+        nlist: Option<usize>,
+        /// Lists that a search looks into which does not say how many; `None` is one in eight, but
+        /// at least 16.
+        nprobe: Option<usize>,
+    },
 }
 
 impl Default for IndexKind {
@@ -33,6 +43,9 @@ impl Default for IndexKind {
 pub const MAX_M: usize = 256;
 /// The largest `ef_construction`, `ef_search` and per-query `ef`.
 pub const MAX_EF: usize = 65_536;
+
+/// The largest `nlist`, `nprobe` and per-query `nprobe`.
+pub const MAX_LISTS: usize = 65_536;
 
 /// Everything that decides how an index behaves.
 #[derive(Debug, Clone)]

@@ -146,6 +146,14 @@ pub enum SearchError {
         /// The largest accepted.
         limit: usize,
     },
+    /// `nprobe` is outside its range.
+    #[error("nprobe is {nprobe}, it must be from 1 to {limit}")]
+    Nprobe {
+        /// The figure given.
+        nprobe: usize,
+        /// The largest accepted.
+        limit: usize,
+    },
     /// The deadline passed.
     #[error("the deadline passed after {scanned} distances")]
     Deadline {

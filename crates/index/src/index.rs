@@ -10,7 +10,7 @@ use hvs_geometry::Precision;
 
 use crate::{
     baseline::RawSearch,
-    config::{IndexConfig, IndexKind, MAX_EF, MAX_M, RestartState},
+    config::{IndexConfig, IndexKind, MAX_EF, MAX_LISTS, MAX_M, RestartState},
     engine::{Engine, TypedEngine},
     error::{FlushError, InsertError, OpenError, SearchError},
     files::{io_error, manifest::Manifest, sync_dir},
@@ -164,6 +164,15 @@ fn check(config: &IndexConfig) -> Result<(), OpenError> {
         for (name, ef) in [("ef_construction", ef_construction), ("ef_search", ef_search)] {
             if !(1..=MAX_EF).contains(&ef) {
                 return refuse(format!("{name} is {ef}, it must be from 1 to {MAX_EF}"));
+            }
+        }
+    }
+    if let IndexKind::Ivf { nlist, nprobe } = config.kind {
+        for (name, figure) in [("nlist", nlist), ("nprobe", nprobe)] {
+            if let Some(figure) = figure
+                && !(1..=MAX_LISTS).contains(&figure)
+            {
+                return refuse(format!("{name} is {figure}, it must be from 1 to {MAX_LISTS}"));
             }
         }
     }

@@ -14,8 +14,10 @@ mod error;
 mod files;
 mod graph;
 mod index;
+mod lists;
 mod metric;
 mod nearest;
+mod random;
 mod ranker;
 mod request;
 mod search;
@@ -27,7 +29,7 @@ mod tree;
 
 pub use self::{
     baseline::RawSearch,
-    config::{IndexConfig, IndexKind, MAX_EF, MAX_M, RestartState, Row},
+    config::{IndexConfig, IndexKind, MAX_EF, MAX_LISTS, MAX_M, RestartState, Row},
     error::{FlushError, InsertError, OpenError, SearchError},
     index::VectorIndex,
     request::{Hit, SearchAnswer, SearchRequest, Strategy},

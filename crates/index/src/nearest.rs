@@ -81,6 +81,11 @@ impl<T: Lane> Nearest<T> {
         self.limit = limit;
     }
 
+    /// The most that is kept.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }

@@ -13,6 +13,8 @@ pub struct SearchRequest<'a> {
     pub radius: Option<f64>,
     /// Candidates to examine in each graph, instead of the index's own figure.
     pub ef: Option<usize>,
+    /// Inverted lists to look into in each segment, instead of the index's own figure.
+    pub nprobe: Option<usize>,
     /// Whether every vector must be looked at.
     pub exact: bool,
     /// Only hits whose id passes.
@@ -32,6 +34,7 @@ impl<'a> SearchRequest<'a> {
             k,
             radius: None,
             ef: None,
+            nprobe: None,
             exact: false,
             accept: None,
             deadline: None,
@@ -52,6 +55,7 @@ impl fmt::Debug for SearchRequest<'_> {
             .field("k", &self.k)
             .field("radius", &self.radius)
             .field("ef", &self.ef)
+            .field("nprobe", &self.nprobe)
             .field("exact", &self.exact)
             .field("filtered", &self.accept.is_some())
             .finish_non_exhaustive()
@@ -83,6 +87,8 @@ pub enum Strategy {
     GraphThenScan,
     /// What is provably farther away than the answer was left out, and the tail was scanned.
     Bounds,
+    /// The nearest of inverted lists were scanned, and the tail.
+    Lists,
 }
 
 impl Strategy {
@@ -94,6 +100,7 @@ impl Strategy {
             Self::Graph => "graph",
             Self::GraphThenScan => "graph_then_scan",
             Self::Bounds => "bounds",
+            Self::Lists => "lists",
         }
     }
 }

@@ -1,7 +1,8 @@
 //! An immutable piece of the index: rows on disk, and what makes them fast to search.
 //!
 //! `segment-N.rows` is what cannot be computed: keys, ids and stored vectors, with an order by key.
-//! `segment-N.graph` is what can: ranking rows and the links of a graph or the volumes of a tree. Both are mapped and checked
+//! `segment-N.graph` is what can: ranking rows and the links of a graph, the
+//! volumes of a tree, or inverted lists. Both are mapped and checked
 //! in full when opened. Keys within a segment are in no order, because rows are laid out so that
 //! near ones are neighbours.
 
@@ -21,6 +22,7 @@ use crate::{
         sections::Writer,
     },
     graph::{GraphShape, Links, LinksView, walk::Scratch, walk::Walk},
+    lists::{Lists, ListsView},
     metric::{Lane, Metric},
     ranker::{Prepared, Ranker},
     tree::{self, Tree, TreeView, VolumeQuery},
@@ -53,6 +55,17 @@ struct GraphMeta {
     /// Since format 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tree: Option<TreeShape>,
+    /// Since format 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inverted: Option<ListsShape>,
+}
+
+/// The figures of inverted lists.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct ListsShape {
+    count: usize,
+    /// Numbers per volume.
+    width: usize,
 }
 
 /// The figures of a tree.
@@ -65,11 +78,12 @@ struct TreeShape {
 
 /// What is made of a segment's ranking rows so that searches look at fewer of them.
 #[derive(Debug)]
-pub(crate) enum Structure {
+pub(crate) enum Structure<T> {
     /// Nothing: they are scanned.
     None,
     Graph(Links),
     Tree(Tree),
+    Lists(Lists<T>),
 }
 
 /// Where a segment's ranking rows are.
@@ -158,7 +172,7 @@ pub(crate) fn write_graph<T: Lane>(
     number: u64,
     ranker: &Ranker<T>,
     ranking: &[T],
-    structure: &Structure,
+    structure: &Structure<T>,
 ) -> io::Result<()> {
     let links = match structure {
         Structure::Graph(links) => Some(links.view()),
@@ -166,6 +180,10 @@ pub(crate) fn write_graph<T: Lane>(
     };
     let tree = match structure {
         Structure::Tree(tree) => Some(tree),
+        _ => None,
+    };
+    let lists = match structure {
+        Structure::Lists(lists) => Some(lists),
         _ => None,
     };
     let path = graph_path(dir, number);
@@ -185,9 +203,13 @@ pub(crate) fn write_graph<T: Lane>(
             nodes: tree.nodes.len(),
             width: tree.volumes.len() / tree.nodes.len().max(1),
         }),
+        inverted: lists.map(|lists| ListsShape {
+            count: lists.starts.len().saturating_sub(1),
+            width: lists.volumes.len() / lists.starts.len().saturating_sub(1).max(1),
+        }),
     };
     // A file without newer sections is one that older programs read.
-    let format = if tree.is_some() { 2 } else { 1 };
+    let format = if tree.is_some() || lists.is_some() { 2 } else { 1 };
     let mut writer = Writer::create(&path, GRAPH_KIND, format)?;
     writer.section("meta", &serde_json::to_vec(&meta)?)?;
     writer.section("ranking", bytemuck::cast_slice(ranking))?;
@@ -200,6 +222,11 @@ pub(crate) fn write_graph<T: Lane>(
     if let Some(tree) = tree {
         writer.section("nodes", bytemuck::cast_slice(&tree.nodes))?;
         writer.section("volumes", bytemuck::cast_slice(&tree.volumes))?;
+    }
+    if let Some(lists) = lists {
+        writer.section("centres", bytemuck::cast_slice(&lists.centres))?;
+        writer.section("starts", bytemuck::cast_slice(&lists.starts))?;
+        writer.section("volumes", bytemuck::cast_slice(&lists.volumes))?;
     }
     writer.finish()?;
     publish(&path)
@@ -274,6 +301,13 @@ impl<T: Lane> Segment<T> {
                 return Err(damaged(&path, "its volumes have another width than the space gives"));
             }
             tree.check(self.rows).map_err(|reason| damaged(&path, reason))?;
+        }
+        if let (Some(shape), Some(metric)) = (meta.inverted, ranker.metric()) {
+            if shape.width != tree::width(metric) {
+                return Err(damaged(&path, "its volumes have another width than the space gives"));
+            }
+            let lists = view_lists::<T>(&file, shape, self.lanes)?;
+            lists.check(self.rows, self.lanes).map_err(|reason| damaged(&path, reason))?;
         }
         if resident && !ranking.is_empty() {
             self.ranking = Ranking::Resident(copy_resident(ranking).map_err(io_error(&path))?);
@@ -372,6 +406,12 @@ impl<T: Lane> Segment<T> {
         })
     }
 
+    /// The inverted lists, when there are any.
+    pub(crate) fn lists(&self) -> Option<ListsView<'_, T>> {
+        let (file, meta) = (self.graph_file.as_ref()?, self.graph.as_ref()?);
+        view_lists(file, meta.inverted?, self.lanes).ok()
+    }
+
     /// A walk of the graph for a query row, when there is a graph.
     pub(crate) fn walk<'a>(&'a self, ranker: &'a Ranker<T>, query: &'a [T]) -> Option<Walk<'a, T>> {
         Some(Walk {
@@ -466,6 +506,19 @@ fn self_test_tree<T: Lane>(
         }
     }
     Ok(())
+}
+
+fn view_lists<T: Lane>(
+    file: &Sections,
+    shape: ListsShape,
+    lanes: usize,
+) -> Result<ListsView<'_, T>, OpenError> {
+    Ok(ListsView {
+        centres: file.numbers("centres", shape.count.saturating_mul(lanes))?,
+        starts: file.numbers("starts", shape.count.saturating_add(1))?,
+        volumes: file.numbers("volumes", shape.count.saturating_mul(shape.width))?,
+        width: shape.width,
+    })
 }
 
 fn read_meta<M: for<'a> Deserialize<'a>>(file: &Sections) -> Result<M, OpenError> {

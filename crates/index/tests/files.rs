@@ -201,6 +201,7 @@ fn files_of_older_formats_are_read() {
     for (name, kind, strategy) in [
         ("format-1", IndexKind::default(), Strategy::Scan),
         ("format-2-tree", IndexKind::Geometric, Strategy::Bounds),
+        ("format-2-lists", IVF, Strategy::Lists),
     ] {
         if let Some(folder) = std::env::var_os("HVS_WRITE_CORPUS") {
             write_corpus(&Path::new(&folder).join(name), kind);
@@ -209,13 +210,15 @@ fn files_of_older_formats_are_read() {
     }
 }
 
+const IVF: IndexKind = IndexKind::Ivf { nlist: None, nprobe: Some(2) };
+
 /// A new section raises the version of the files that have it, and of no others.
 #[test]
 fn an_index_without_newer_sections_is_written_as_older_programs_read_it() {
     let version =
         |file: &Path| u32::from_le_bytes(fs::read(file).unwrap()[8..12].try_into().unwrap());
     for (kind, expected) in
-        [(IndexKind::default(), 1), (IndexKind::Flat, 1), (IndexKind::Geometric, 2)]
+        [(IndexKind::default(), 1), (IndexKind::Flat, 1), (IndexKind::Geometric, 2), (IVF, 2)]
     {
         let dir = tempfile::tempdir().unwrap();
         write_corpus(dir.path(), kind);

@@ -10,10 +10,11 @@ use crate::{
     engine::Shared,
     files::{manifest::Manifest, manifest::SegmentEntry, sync_dir},
     graph::{Links, MAX_ROWS, native::Builder, order::insertion_order, repair},
+    lists,
     metric::{Lane, Metric},
     segment::{Content, Segment, Structure, write_graph, write_rows},
     tail::BlockRows,
-    tree::{self, Tree},
+    tree,
 };
 
 /// Rows added between two looks at whether the index is closing.
@@ -185,16 +186,10 @@ fn build_segment<T: Lane>(
 ) -> Result<Segment<T>, BuildError> {
     let ranker = &shared.ranker;
     let mut graph = false;
-    let geometric = matches!(shared.config.kind, IndexKind::Geometric);
     if let Some(metric) = ranker.metric() {
         let mut ranking: Vec<T> = Vec::new();
         rows.new_ranking(ranker.lanes(), &mut ranking);
-        let (order, structure) = if geometric && rows.rows() >= shared.config.graph_from {
-            let (order, tree) = build_tree(shared, rows, metric, &ranking)?;
-            (order, Structure::Tree(tree))
-        } else {
-            (insertion_order(metric, &ranking), Structure::None)
-        };
+        let (order, structure) = arrange(shared, rows, metric, &ranking)?;
         let places: Vec<Place> =
             order.iter().filter_map(|&row| rows.places.get(row as usize).copied()).collect();
         rows.places = places;
@@ -216,18 +211,37 @@ fn build_segment<T: Lane>(
     Ok(Segment::open(&shared.dir, &entry, ranker, shared.config.resident_rows)?)
 }
 
-/// The order and the tree of the new segment's rows, none of which are from a base.
-fn build_tree<T: Lane>(
+/// The order of the new rows, and what their order is part of: the tree or the lists over them,
+/// none of which are from a base.
+fn arrange<T: Lane>(
     shared: &Shared<T>,
     rows: &Rows<'_, T>,
     metric: &Metric<T>,
     ranking: &[T],
-) -> Result<(Vec<u32>, Tree), BuildError> {
+) -> Result<(Vec<u32>, Structure<T>), BuildError> {
     let stopped = || shared.stop.load(Ordering::Acquire);
-    match tree::build(metric, ranking, &|row| rows.stored(row), &stopped) {
-        Some(built) => Ok(built),
-        None if stopped() => Err(BuildError::Stopped),
-        None => Err(BuildError::OffSpace),
+    let stored = |row| rows.stored(row);
+    let kind = shared.config.kind;
+    let built = match kind {
+        _ if rows.rows() < shared.config.graph_from => None,
+        IndexKind::Hnsw { .. } | IndexKind::Flat => None,
+        IndexKind::Geometric => Some(
+            tree::build(metric, ranking, &stored, &stopped)
+                .map(|(order, tree)| (order, Structure::Tree(tree))),
+        ),
+        IndexKind::Ivf { nlist, .. } => {
+            let count = nlist.unwrap_or_else(|| lists::automatic_lists(rows.rows()));
+            Some(
+                lists::build(metric, count, ranking, &stored, &stopped)
+                    .map(|(order, lists)| (order, Structure::Lists(lists))),
+            )
+        }
+    };
+    match built {
+        None => Ok((insertion_order(metric, ranking), Structure::None)),
+        Some(Some(built)) => Ok(built),
+        Some(None) if stopped() => Err(BuildError::Stopped),
+        Some(None) => Err(BuildError::OffSpace),
     }
 }
 

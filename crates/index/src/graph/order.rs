@@ -4,26 +4,15 @@
 //! is in the caches already. A random sample goes first, so that the graph's long links, which
 //! only the early rows make, span the whole data.
 
-use crate::metric::{Lane, Metric};
+use crate::{
+    metric::{Lane, Metric},
+    random::Random,
+};
 
 /// Groups of at most this many rows are left in the order they have.
 const LEAF: usize = 32;
 /// One row of so many goes first, in random order.
 const SAMPLE: usize = 16;
-
-/// A small generator: the order must be the same on every machine, and need not be good.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        usize::try_from(mixed % bound.max(1) as u64).unwrap_or(0)
-    }
-}
 
 /// An order of the rows of a matrix for insertion.
 pub(crate) fn insertion_order<T: Lane>(metric: &Metric<T>, rows: &[T]) -> Vec<u32> {

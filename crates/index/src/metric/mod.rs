@@ -23,15 +23,15 @@ mod tests;
 
 use hvs_geometry::Space;
 
-use self::{
-    formula::{Polar, PolarAny, Product, Straight, StraightAny},
-    kernel::Kernel,
-};
 pub(crate) use self::{
     formula::POLAR_EXTRA,
     interval::Interval,
     lane::Lane,
     shape::{OutOfRange, Shape},
+};
+use self::{
+    formula::{Polar, PolarAny, Product, Straight, StraightAny},
+    kernel::Kernel,
 };
 
 /// One weighted component of a product.
@@ -99,6 +99,19 @@ impl<T: Lane> Metric<T> {
             ),
         };
         Self { space: space.clone(), layout, lanes, stored, kernel }
+    }
+
+    /// The space whose distances keys stand for.
+    pub(crate) fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// The distance that a key stands for.
+    pub(crate) fn distance_of_key(&self, key: f64) -> f64 {
+        match &self.layout {
+            Layout::Single(shape) => shape.distance(key),
+            Layout::Product(_) => key.max(0.0).sqrt(),
+        }
     }
 
     /// Numbers in a row.

@@ -7,6 +7,7 @@
 mod closest;
 mod gather;
 mod geometric;
+mod lists;
 mod scan;
 
 use std::{sync::Arc, time::Instant};
@@ -20,7 +21,7 @@ use self::{
     gather::{Gathered, gather},
 };
 use crate::{
-    config::{IndexKind, MAX_EF},
+    config::{IndexKind, MAX_EF, MAX_LISTS},
     error::SearchError,
     graph::walk::{Scratch, TimedOut},
     metric::Lane,
@@ -145,6 +146,7 @@ impl<T: Lane> Searcher<'_, T> {
                     exact: !walked && proven,
                     scanned: computed,
                     strategy: match (walked, rescanned) {
+                        (true, _) if matches!(self.kind, IndexKind::Ivf { .. }) => Strategy::Lists,
                         (true, _) => Strategy::Graph,
                         (false, true) => Strategy::GraphThenScan,
                         (false, false) if run.closest.used => Strategy::Bounds,
@@ -182,6 +184,11 @@ impl<T: Lane> Searcher<'_, T> {
             && !(1..=MAX_EF).contains(&ef)
         {
             return Err(SearchError::Ef { ef, limit: MAX_EF });
+        }
+        if let Some(nprobe) = request.nprobe
+            && !(1..=MAX_LISTS).contains(&nprobe)
+        {
+            return Err(SearchError::Nprobe { nprobe, limit: MAX_LISTS });
         }
         Ok(self.space.to_storage(request.query))
     }
@@ -287,7 +294,7 @@ impl<T: Lane> Searcher<'_, T> {
     fn base_ef(&self, k: usize, request: &SearchRequest<'_>) -> usize {
         let ef_search = match self.kind {
             IndexKind::Hnsw { ef_search, .. } => ef_search,
-            IndexKind::Flat | IndexKind::Geometric => 1,
+            IndexKind::Flat | IndexKind::Geometric | IndexKind::Ivf { .. } => 1,
         };
         request.ef.unwrap_or(ef_search).max(k).max(1)
     }

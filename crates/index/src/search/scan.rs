@@ -65,6 +65,13 @@ impl<T: Lane> Searcher<'_, T> {
         if !exact && let Some(tree) = segment.tree() {
             return self.search_tree(run, segment, tree);
         }
+        if !exact
+            && let IndexKind::Ivf { nprobe, .. } = self.kind
+            && let Some(lists) = segment.lists()
+        {
+            let probes = run.request.nprobe.or(nprobe);
+            return self.search_lists(run, segment, lists, probes);
+        }
         let walks = matches!(self.kind, IndexKind::Hnsw { .. }) && segment.has_graph();
         if exact || !walks || !walk_pays(ef, segment.rows()) {
             return self.scan_segment(run, segment);

@@ -1,7 +1,10 @@
 //! Building a tree: rows are split in two until few are left.
 
 use super::{NONE, Tree, volume};
-use crate::metric::{Lane, Metric};
+use crate::{
+    metric::{Lane, Metric},
+    random::Random,
+};
 
 /// Leaves hold at most this many rows.
 const LEAF: usize = 24;
@@ -9,20 +12,6 @@ const LEAF: usize = 24;
 const LOPSIDED: usize = 16;
 /// Rows up to which much effort is spent on a small volume.
 const SMALL: usize = 4_096;
-
-/// A small generator: the tree must be the same on every machine, and need not be good.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        usize::try_from(mixed % bound.max(1) as u64).unwrap_or(0)
-    }
-}
 
 /// The order in which rows are to be laid out, and the tree over them in that order. `stored`
 /// gives the vector of a row in the order that `ranking` has now. `None` if a vector lies off its

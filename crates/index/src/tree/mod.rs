@@ -7,7 +7,7 @@
 mod build;
 #[cfg(test)]
 mod tests;
-mod volume;
+pub(crate) mod volume;
 
 pub(crate) use self::{
     build::build,

@@ -198,3 +198,28 @@ pub fn recall(found: &[u64], truth: &[(u64, f64)]) -> f64 {
     let hits = truth.iter().filter(|(key, _)| found.contains(key)).count();
     hits as f64 / truth.len() as f64
 }
+
+/// Overlapping groups of points around centres.
+pub struct Groups<'a> {
+    space: &'a Space,
+    centres: Vec<Vec<f64>>,
+}
+
+impl<'a> Groups<'a> {
+    pub fn new(space: &'a Space, count: usize, random: &mut Random) -> Self {
+        Self { space, centres: (0..count).map(|_| random.stored(space, 3.0)).collect() }
+    }
+
+    /// A point of some group in storage form.
+    pub fn point(&self, random: &mut Random, precision: Precision) -> Vec<f64> {
+        let centre = &self.centres[random.below(self.centres.len())];
+        let span = match self.space.geometry() {
+            Some(Geometry::Euclidean) => 1.5 * (self.space.dimension() as f64).sqrt(),
+            Some(Geometry::Spherical) => 0.8,
+            _ => 2.5,
+        };
+        let by = span * random.unit();
+        let point = moved(self.space, centre, by, random);
+        rounded(&self.space.to_storage(&point), precision)
+    }
+}
