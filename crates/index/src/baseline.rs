@@ -48,8 +48,14 @@ impl RawSearch {
         let Some((segment, metric)) = largest.zip(shared.ranker.metric()) else { return Ok(None) };
         let Some(links) = segment.links() else { return Ok(None) };
         let scratch: &Path = &shared.dir.join("segment-raw.native.tmp");
-        let baseline = Baseline::load(metric.clone(), ef_search, links, segment.ranking(), scratch)
-            .map_err(|error| FlushError::Build { reason: error.to_string() })?;
+        let baseline = Baseline::load(
+            metric.clone(),
+            ef_search,
+            links,
+            &segment.full_ranking(&shared.ranker),
+            scratch,
+        )
+        .map_err(|error| FlushError::Build { reason: error.to_string() })?;
         let typed = Typed { baseline, metric: metric.clone(), keys: segment.keys().to_vec() };
         Ok(Some(Self { inner: Box::new(typed), space: shared.config.space.clone() }))
     }

@@ -39,6 +39,30 @@ impl Default for IndexKind {
     }
 }
 
+/// How many bits a number of a ranking row has in segments. Vectors themselves are kept in the
+/// index's precision, and distances are computed from them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantisation {
+    /// Those of the precision.
+    #[default]
+    None,
+    /// 16; hyperbolic radii keep the precision. In every space that is a metric.
+    F16,
+    /// 8. In Euclidean and spherical space and products of these.
+    I8,
+}
+
+impl std::fmt::Display for Quantisation {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::None => "none",
+            Self::F16 => "f16",
+            Self::I8 => "i8",
+        })
+    }
+}
+
 /// The largest `m` that is accepted: beyond it a graph costs more than the vectors.
 pub const MAX_M: usize = 256;
 /// The largest `ef_construction`, `ef_search` and per-query `ef`.
@@ -56,6 +80,9 @@ pub struct IndexConfig {
     pub precision: Precision,
     /// How segments are searched.
     pub kind: IndexKind,
+    /// What ranking rows are stored in. Answers of a quantised index are approximate unless
+    /// `exact` is asked for or a radius is given, which then read the vectors themselves.
+    pub quantisation: Quantisation,
     /// Vectors in the tail that start a background build.
     pub tail_limit: usize,
     /// Segments of fewer live vectors than this are scanned instead of linked into a graph, or put
@@ -79,6 +106,7 @@ impl IndexConfig {
             space,
             precision: Precision::F32,
             kind: IndexKind::default(),
+            quantisation: Quantisation::None,
             tail_limit: 16_384,
             graph_from: 2_048,
             small_segments: 4,

@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::{
     baseline::RawSearch,
     build,
-    config::{IndexConfig, RestartState},
+    config::{IndexConfig, Quantisation, RestartState},
     error::{FlushError, InsertError, OpenError, SearchError},
     files::manifest::Manifest,
     graph::walk::Scratch,
@@ -244,6 +244,7 @@ impl<T: Lane> Engine for TypedEngine<T> {
             stats.largest_segment = stats.largest_segment.max(segment.rows());
             stats.bytes_vectors += segment.bytes_vectors();
             stats.bytes_graph += segment.bytes_graph();
+            stats.bytes_ranking += segment.bytes_ranking();
             stats.bytes_ids += segment.bytes_ids();
             stats.bytes_anonymous += segment.bytes_anonymous();
         }
@@ -285,6 +286,7 @@ impl<T: Lane> Shared<T> {
             snapshot: &self.snapshot,
             scratches: &self.scratches,
             kind: self.config.kind,
+            is_quantised: self.config.quantisation != Quantisation::None,
             max_hits: self.config.max_hits,
         }
     }

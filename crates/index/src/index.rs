@@ -10,7 +10,8 @@ use hvs_geometry::Precision;
 
 use crate::{
     baseline::RawSearch,
-    config::{IndexConfig, IndexKind, MAX_EF, MAX_LISTS, MAX_M, RestartState},
+    codec::refusal,
+    config::{IndexConfig, IndexKind, MAX_EF, MAX_LISTS, MAX_M, Quantisation, RestartState},
     engine::{Engine, TypedEngine},
     error::{FlushError, InsertError, OpenError, SearchError},
     files::{io_error, manifest::Manifest, sync_dir},
@@ -62,7 +63,7 @@ impl VectorIndex {
     /// [`OpenError::Row`] when a row of the restart state cannot be inserted, and
     /// [`OpenError::Io`].
     pub fn open(dir: &Path, config: IndexConfig, state: RestartState) -> Result<Self, OpenError> {
-        check(&config)?;
+        config.check()?;
         fs::create_dir_all(dir).map_err(io_error(dir))?;
         let fresh = Manifest::new(&config);
         let manifest = Manifest::read(dir)?.unwrap_or_else(|| fresh.clone());
@@ -155,6 +156,17 @@ impl std::fmt::Debug for VectorIndex {
     }
 }
 
+impl IndexConfig {
+    /// Whether an index can be opened so: figures in their ranges, and nothing that the space
+    /// forbids.
+    ///
+    /// # Errors
+    /// [`OpenError::Config`].
+    pub fn check(&self) -> Result<(), OpenError> {
+        check(self)
+    }
+}
+
 fn check(config: &IndexConfig) -> Result<(), OpenError> {
     let refuse = |reason: String| Err(OpenError::Config { reason });
     if let IndexKind::Hnsw { m, ef_construction, ef_search } = config.kind {
@@ -175,6 +187,15 @@ fn check(config: &IndexConfig) -> Result<(), OpenError> {
                 return refuse(format!("{name} is {figure}, it must be from 1 to {MAX_LISTS}"));
             }
         }
+    }
+    if let Some(reason) = refusal(&config.space, config.quantisation) {
+        return refuse(reason);
+    }
+    if config.quantisation != Quantisation::None && config.kind == IndexKind::Geometric {
+        return refuse(format!(
+            "quantisation {}: a geometric index is exact, and quantised rows are not",
+            config.quantisation
+        ));
     }
     if config.tail_limit == 0 || config.max_hits == 0 {
         return refuse("tail_limit and max_hits must be at least 1".to_owned());

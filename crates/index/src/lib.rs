@@ -8,6 +8,7 @@
 mod baseline;
 mod bits;
 mod build;
+mod codec;
 mod config;
 mod engine;
 mod error;
@@ -29,7 +30,7 @@ mod tree;
 
 pub use self::{
     baseline::RawSearch,
-    config::{IndexConfig, IndexKind, MAX_EF, MAX_LISTS, MAX_M, RestartState, Row},
+    config::{IndexConfig, IndexKind, MAX_EF, MAX_LISTS, MAX_M, Quantisation, RestartState, Row},
     error::{FlushError, InsertError, OpenError, SearchError},
     index::VectorIndex,
     request::{Hit, SearchAnswer, SearchRequest, Strategy},

@@ -7,7 +7,9 @@
 //! near ones are neighbours.
 
 use std::{
+    borrow::Cow,
     io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bits::DeadRows,
+    codec::Codec,
+    config::Quantisation,
     error::OpenError,
     files::{
         damaged, io_error, manifest::SegmentEntry, publish, remove_if_there, sections::Sections,
@@ -58,6 +62,9 @@ struct GraphMeta {
     /// Since format 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     inverted: Option<ListsShape>,
+    /// Since format 2: there are codes instead of ranking rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quantisation: Option<Quantisation>,
 }
 
 /// The figures of inverted lists.
@@ -101,6 +108,7 @@ pub(crate) struct Segment<T> {
     rows_file: Sections,
     graph_file: Option<Sections>,
     graph: Option<GraphMeta>,
+    codec: Option<Codec>,
     ranking: Ranking,
     pub(crate) dead: DeadRows,
     lane: std::marker::PhantomData<T>,
@@ -173,6 +181,7 @@ pub(crate) fn write_graph<T: Lane>(
     ranker: &Ranker<T>,
     ranking: &[T],
     structure: &Structure<T>,
+    codec: Option<&Codec>,
 ) -> io::Result<()> {
     let links = match structure {
         Structure::Graph(links) => Some(links.view()),
@@ -207,12 +216,24 @@ pub(crate) fn write_graph<T: Lane>(
             count: lists.starts.len().saturating_sub(1),
             width: lists.volumes.len() / lists.starts.len().saturating_sub(1).max(1),
         }),
+        quantisation: codec.map(Codec::quantisation),
     };
     // A file without newer sections is one that older programs read.
-    let format = if tree.is_some() || lists.is_some() { 2 } else { 1 };
+    let format = if tree.is_some() || lists.is_some() || codec.is_some() { 2 } else { 1 };
     let mut writer = Writer::create(&path, GRAPH_KIND, format)?;
     writer.section("meta", &serde_json::to_vec(&meta)?)?;
-    writer.section("ranking", bytemuck::cast_slice(ranking))?;
+    if let Some(codec) = codec {
+        writer.section("codec", bytemuck::cast_slice(&codec.parameters()))?;
+        writer.begin("codes")?;
+        let mut code = Vec::new();
+        for row in ranking.chunks_exact(lanes) {
+            code.clear();
+            codec.encode(row, &mut code);
+            writer.write(&code)?;
+        }
+    } else {
+        writer.section("ranking", bytemuck::cast_slice(ranking))?;
+    }
     if let Some(links) = links {
         writer.section("base", bytemuck::cast_slice(links.base))?;
         writer.section("first", bytemuck::cast_slice(links.first_upper))?;
@@ -256,6 +277,7 @@ impl<T: Lane> Segment<T> {
             rows_file,
             graph_file: None,
             graph: None,
+            codec: None,
             ranking: Ranking::Mapped,
             dead: DeadRows::none(rows),
             lane: std::marker::PhantomData,
@@ -280,7 +302,18 @@ impl<T: Lane> Segment<T> {
         {
             return Err(damaged(&path, "it is not the graph of the segment's rows"));
         }
-        let ranking: &[T] = file.numbers("ranking", self.rows * self.lanes)?;
+        let codec = match (meta.quantisation, ranker.metric()) {
+            (Some(quantisation), Some(metric)) => {
+                let parameters = file.numbers("codec", 2 * self.lanes)?;
+                let codec = Codec::read(metric, quantisation, parameters);
+                Some(codec.ok_or_else(|| damaged(&path, "its codec has no figures"))?)
+            }
+            _ => None,
+        };
+        let ranking: &[u8] = match &codec {
+            Some(codec) => file.numbers("codes", self.rows.saturating_mul(codec.stride()))?,
+            None => bytemuck::cast_slice(file.numbers::<T>("ranking", self.rows * self.lanes)?),
+        };
         if let Some(shape) = meta.graph {
             let links = LinksView {
                 shape,
@@ -312,6 +345,7 @@ impl<T: Lane> Segment<T> {
         if resident && !ranking.is_empty() {
             self.ranking = Ranking::Resident(copy_resident(ranking).map_err(io_error(&path))?);
         }
+        self.codec = codec;
         self.graph_file = Some(file);
         self.graph = Some(meta);
         self.self_test(ranker).map_err(|reason| damaged(&path, reason))
@@ -329,7 +363,14 @@ impl<T: Lane> Segment<T> {
             };
             let Prepared::Metric(query) = &prepared else { return Ok(()) };
             let start = row * self.lanes;
-            if self.ranking().get(start..start + self.lanes) != Some(query.row.as_slice()) {
+            let is_same = if let Some((codec, codes)) = self.codes() {
+                let (start, mut code) = (row * codec.stride(), Vec::new());
+                codec.encode(&query.row, &mut code);
+                codes.get(start..start + codec.stride()) == Some(code.as_slice())
+            } else {
+                self.ranking().get(start..start + self.lanes) == Some(query.row.as_slice())
+            };
+            if !is_same {
                 return Err(format!("row {row} was made by another metric"));
             }
             if let (Some(tree), Some(metric)) = (self.tree(), ranker.metric()) {
@@ -337,7 +378,13 @@ impl<T: Lane> Segment<T> {
             }
             let Some(mut walk) = self.walk(ranker, &query.row) else { continue };
             tried += 1;
-            let own = ranker.metric().map(|metric| metric.kernel().pair(&query.row, &query.row));
+            let mut decoded = Vec::new();
+            if let Some((codec, codes)) = self.codes() {
+                let code = codes.get(row * codec.stride()..(row + 1) * codec.stride());
+                codec.decode(code.unwrap_or_default(), &mut decoded);
+            }
+            let itself = if decoded.is_empty() { &query.row } else { &decoded };
+            let own = ranker.metric().map(|metric| metric.kernel().pair(&query.row, itself));
             if walk.nearest(SELF_TEST_EF.min(self.rows), None, &mut scratch).is_ok()
                 && scratch.found().next().map(|(rank, _)| rank) <= own
             {
@@ -368,8 +415,46 @@ impl<T: Lane> Segment<T> {
         self.graph.as_ref().map_or(&[], |meta| meta.reach.as_slice())
     }
 
-    /// Ranking rows, one after the other; empty when the space has none.
+    /// Codes in place of ranking rows, where they are quantised.
+    pub(crate) fn codes(&self) -> Option<(&Codec, &[u8])> {
+        let codec = self.codec.as_ref()?;
+        let bytes = self.rows * codec.stride();
+        let codes = match &self.ranking {
+            Ranking::Resident(map) => map.get(..bytes)?,
+            Ranking::Mapped => self.graph_file.as_ref()?.numbers("codes", bytes).ok()?,
+        };
+        Some((codec, codes))
+    }
+
+    /// Ranking rows as vectors give them, whatever is stored.
+    pub(crate) fn full_ranking(&self, ranker: &Ranker<T>) -> Cow<'_, [T]> {
+        if self.codec.is_none() {
+            return Cow::Borrowed(self.ranking());
+        }
+        let mut rows = Vec::with_capacity(self.rows * self.lanes);
+        self.encode_rows(ranker, 0..self.rows, &mut rows);
+        Cow::Owned(rows)
+    }
+
+    /// Appends the ranking rows of some vectors.
+    pub(crate) fn encode_rows(&self, ranker: &Ranker<T>, rows: Range<usize>, matrix: &mut Vec<T>) {
+        let mut wide = Vec::with_capacity(self.stored_len);
+        for row in rows {
+            let end = matrix.len() + self.lanes;
+            wide.clear();
+            wide.extend(self.stored(row).unwrap_or_default().iter().map(|lane| lane.to_f64()));
+            if ranker.encode(&wide, matrix).is_err() {
+                // It was encoded when it was inserted.
+                matrix.resize(end, T::ZERO);
+            }
+        }
+    }
+
+    /// Ranking rows, one after the other; empty when the space has none, or they are quantised.
     pub(crate) fn ranking(&self) -> &[T] {
+        if self.codec.is_some() {
+            return &[];
+        }
         if let Ranking::Resident(map) = &self.ranking {
             return bytemuck::try_cast_slice(map)
                 .ok()
@@ -417,6 +502,7 @@ impl<T: Lane> Segment<T> {
         Some(Walk {
             links: self.links()?,
             rows: self.ranking(),
+            codes: self.codes(),
             kernel: ranker.metric()?.kernel(),
             query,
             deadline: None,
@@ -468,6 +554,11 @@ impl<T: Lane> Segment<T> {
 
     pub(crate) fn bytes_graph(&self) -> u64 {
         self.graph_file.as_ref().map_or(0, |file| file.len() as u64)
+    }
+
+    pub(crate) fn bytes_ranking(&self) -> u64 {
+        let row = self.codec.as_ref().map_or(self.lanes * size_of::<T>(), Codec::stride);
+        (self.rows * row) as u64
     }
 
     pub(crate) fn bytes_ids(&self) -> u64 {
@@ -549,8 +640,7 @@ fn check_rows<T: Lane>(file: &Sections, meta: &RowsMeta) -> Result<(), OpenError
 
 /// A copy in anonymous memory, in huge pages where the system has them: random reads of a large
 /// matrix otherwise spend most of their time on address translation.
-fn copy_resident<T: Lane>(ranking: &[T]) -> io::Result<Mmap> {
-    let bytes: &[u8] = bytemuck::cast_slice(ranking);
+fn copy_resident(bytes: &[u8]) -> io::Result<Mmap> {
     let mut map = MmapMut::map_anon(bytes.len())?;
     // Only a hint: where it is refused, ordinary pages do.
     #[cfg(target_os = "linux")]

@@ -18,6 +18,8 @@ pub struct IndexStats {
     pub bytes_vectors: u64,
     /// Bytes of ranking rows and graph links.
     pub bytes_graph: u64,
+    /// Bytes of ranking rows in segments, a part of `bytes_graph`: what quantisation makes less of.
+    pub bytes_ranking: u64,
     /// Bytes of ids and their positions.
     pub bytes_ids: u64,
     /// Bytes that are in anonymous memory rather than mapped from files.

@@ -66,13 +66,12 @@ impl<'a> Filled<'a> {
 
     /// Gives every second id a new vector.
     fn replace_half(&mut self) {
-        let mut next = self.rows.len() as u64 + 1;
-        for at in (0..self.rows.len()).step_by(2) {
+        let first = self.rows.len() as u64 + 1;
+        for (next, at) in (first..).zip((0..self.rows.len()).step_by(2)) {
             let vector = self.groups.point(&mut self.random, Precision::F32);
             self.index.insert(next, &format!("id-{}", at + 1), &vector).unwrap();
             self.index.remove(self.rows[at].0);
             self.rows[at] = (next, vector);
-            next += 1;
         }
         self.flush();
     }

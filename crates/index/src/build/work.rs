@@ -1,17 +1,19 @@
 //! Building one segment.
 
-use std::{fs, sync::atomic::Ordering};
+use std::{borrow::Cow, fs, sync::atomic::Ordering};
 
 use parking_lot::RwLockReadGuard;
 
 use super::{BuildError, plan::Plan};
 use crate::{
-    config::IndexKind,
+    codec::Codec,
+    config::{IndexKind, Quantisation},
     engine::Shared,
     files::{manifest::Manifest, manifest::SegmentEntry, sync_dir},
     graph::{Links, MAX_ROWS, native::Builder, order::insertion_order, repair},
     lists,
     metric::{Lane, Metric},
+    ranker::Ranker,
     segment::{Content, Segment, Structure, write_graph, write_rows},
     tail::BlockRows,
     tree,
@@ -27,22 +29,23 @@ pub(crate) struct Built<T> {
 }
 
 /// Where new rows come from.
-enum Origin<'a, T> {
-    Segment(&'a Segment<T>),
+enum Origin<'a, T: Lane> {
+    /// With its ranking rows.
+    Segment(&'a Segment<T>, Cow<'a, [T]>),
     Block(RwLockReadGuard<'a, BlockRows<T>>),
 }
 
 impl<T: Lane> Origin<'_, T> {
     fn ranking(&self) -> &[T] {
         match self {
-            Self::Segment(segment) => segment.ranking(),
+            Self::Segment(_, ranking) => ranking,
             Self::Block(rows) => rows.ranking(),
         }
     }
 
     fn key(&self, row: usize) -> u64 {
         match self {
-            Self::Segment(segment) => segment.key(row),
+            Self::Segment(segment, _) => segment.key(row),
             Self::Block(rows) => rows.keys().get(row).copied(),
         }
         .unwrap_or_default()
@@ -50,7 +53,7 @@ impl<T: Lane> Origin<'_, T> {
 
     fn id(&self, row: usize) -> &str {
         match self {
-            Self::Segment(segment) => segment.id(row),
+            Self::Segment(segment, _) => segment.id(row),
             Self::Block(rows) => rows.id(row),
         }
         .unwrap_or_default()
@@ -58,7 +61,7 @@ impl<T: Lane> Origin<'_, T> {
 
     fn stored(&self, row: usize) -> &[T] {
         match self {
-            Self::Segment(segment) => segment.stored(row),
+            Self::Segment(segment, _) => segment.stored(row),
             Self::Block(rows) => rows.stored(row),
         }
         .unwrap_or_default()
@@ -73,14 +76,14 @@ struct Place {
 }
 
 /// The rows of the new segment: those of the base as they are, then the new ones.
-struct Rows<'a, T> {
+struct Rows<'a, T: Lane> {
     base: Option<&'a Segment<T>>,
     origins: Vec<Origin<'a, T>>,
     places: Vec<Place>,
 }
 
 impl<'a, T: Lane> Rows<'a, T> {
-    fn collect(plan: &'a Plan<T>) -> Self {
+    fn collect(plan: &'a Plan<T>, ranker: &Ranker<T>) -> Self {
         let base = plan.base.as_deref();
         let mut rows = Self { base, origins: Vec::new(), places: Vec::new() };
         for segment in &plan.replaced {
@@ -88,7 +91,7 @@ impl<'a, T: Lane> Rows<'a, T> {
                 continue;
             }
             rows.take((0..segment.rows()).filter(|&row| !segment.dead.is_dead(row)));
-            rows.origins.push(Origin::Segment(segment));
+            rows.origins.push(Origin::Segment(segment, segment.full_ranking(ranker)));
         }
         for block in &plan.blocks {
             let guard = block.read();
@@ -157,7 +160,7 @@ impl<T: Lane> Content<T> for Rows<'_, T> {
 
 /// Builds what a plan asks for, up to a durable manifest that names it.
 pub(super) fn build<T: Lane>(shared: &Shared<T>, plan: &Plan<T>) -> Result<Built<T>, BuildError> {
-    let mut rows = Rows::collect(plan);
+    let mut rows = Rows::collect(plan, &shared.ranker);
     let mut manifest = match Manifest::read(&shared.dir)? {
         Some(manifest) => manifest,
         None => Manifest::new(&shared.config),
@@ -195,7 +198,7 @@ fn build_segment<T: Lane>(
         rows.places = places;
         ranking.clear();
         if let Some(base) = rows.base {
-            ranking.extend_from_slice(base.ranking());
+            ranking.extend_from_slice(&base.full_ranking(ranker));
         }
         rows.new_ranking(ranker.lanes(), &mut ranking);
         let structure = match build_links(shared, rows, &ranking, number)? {
@@ -203,7 +206,11 @@ fn build_segment<T: Lane>(
             None => structure,
         };
         graph = matches!(structure, Structure::Graph(_));
-        write_graph(&shared.dir, number, ranker, &ranking, &structure)?;
+        let quantisation = shared.config.quantisation;
+        let is_small = rows.rows() < shared.config.graph_from;
+        let codec = (quantisation != Quantisation::None && !is_small)
+            .then(|| Codec::fit(metric, quantisation, &ranking));
+        write_graph(&shared.dir, number, ranker, &ranking, &structure, codec.as_ref())?;
     }
     write_rows(&shared.dir, number, ranker.stored(), rows)?;
     sync_dir(&shared.dir)?;
@@ -259,7 +266,8 @@ fn build_links<T: Lane>(
     }
     let scratch = shared.dir.join(format!("segment-{number}.native.tmp"));
     let lanes = metric.lanes();
-    let base = rows.base.and_then(|base| Some((base.links()?, base.ranking())));
+    let base_ranking = ranking.get(..rows.base_rows() * lanes).unwrap_or_default();
+    let base = rows.base.and_then(|base| Some((base.links()?, base_ranking)));
     let mut builder = match base {
         Some((links, base_ranking)) => Builder::resume(
             metric.clone(),

@@ -3,9 +3,12 @@
 use std::time::Instant;
 
 use super::{LinksView, NONE};
-use crate::metric::{
-    Lane,
-    kernel::{Kernel, prefetch},
+use crate::{
+    codec::Codec,
+    metric::{
+        Lane,
+        kernel::{Kernel, prefetch},
+    },
 };
 
 /// Marks a pool entry whose links were followed.
@@ -28,6 +31,7 @@ pub(crate) struct Scratch<T> {
     within: Vec<Seen<T>>,
     slots: Vec<u32>,
     ranks: Vec<T>,
+    decoded: Vec<T>,
 }
 
 impl<T> Default for Scratch<T> {
@@ -39,6 +43,7 @@ impl<T> Default for Scratch<T> {
             within: Vec::new(),
             slots: Vec::new(),
             ranks: Vec::new(),
+            decoded: Vec::new(),
         }
     }
 }
@@ -103,6 +108,8 @@ pub(crate) struct TimedOut;
 pub(crate) struct Walk<'a, T> {
     pub(crate) links: LinksView<'a>,
     pub(crate) rows: &'a [T],
+    /// In place of rows, where they are quantised.
+    pub(crate) codes: Option<(&'a Codec, &'a [u8])>,
     pub(crate) kernel: &'a dyn Kernel<T>,
     pub(crate) query: &'a [T],
     pub(crate) deadline: Option<Instant>,
@@ -213,6 +220,16 @@ impl<T: Lane> Walk<'_, T> {
     #[inline]
     fn rank_slots(&mut self, scratch: &mut Scratch<T>) {
         self.computed += scratch.slots.len();
+        if let Some((codec, codes)) = self.codes {
+            scratch.decoded.clear();
+            for &slot in &scratch.slots {
+                let start = slot as usize * codec.stride();
+                let code = codes.get(start..start + codec.stride()).unwrap_or_default();
+                codec.decode(code, &mut scratch.decoded);
+            }
+            self.kernel.scan(self.query, &scratch.decoded, &mut scratch.ranks);
+            return;
+        }
         self.kernel.gather(self.query, self.rows, &scratch.slots, &mut scratch.ranks);
     }
 

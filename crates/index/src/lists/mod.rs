@@ -17,7 +17,7 @@ use crate::{
 
 /// Rows per list, the square root of all, where the configuration names no number.
 pub(crate) fn automatic_lists(rows: usize) -> usize {
-    (rows as f64).sqrt().round().max(1.0) as usize
+    rows.isqrt().max(1)
 }
 
 /// Lists in memory, while they are being built.

@@ -1,11 +1,9 @@
 //! Search of inverted lists: the nearest few, and more while there are too few to return.
 
-use std::ops::Range;
-
 use super::{Run, Searcher};
 use crate::{
-    graph::walk::TimedOut, lists::ListsView, metric::Lane, nearest::Candidate, ranker::Prepared,
-    segment::Segment, tree::VolumeQuery,
+    graph::walk::TimedOut, lists::ListsView, metric::Lane, ranker::Prepared, segment::Segment,
+    tree::VolumeQuery,
 };
 
 /// Lists probed, one in so many, where neither the search nor the configuration says. At least
@@ -56,40 +54,9 @@ impl<T: Lane> Searcher<'_, T> {
                 left_out = true;
                 break;
             }
-            offered += self.scan_list(run, segment, lists.rows(list))?;
+            offered += self.scan_rows(run, segment, lists.rows(list))?;
         }
         run.walked |= left_out;
         Ok(())
-    }
-
-    /// Compares rows of the segment that is the run's newest source; how many of them came among
-    /// the candidates.
-    fn scan_list(
-        &self,
-        run: &mut Run<'_, T>,
-        segment: &Segment<T>,
-        rows: Range<usize>,
-    ) -> Result<usize, TimedOut> {
-        run.check_clock()?;
-        let source = u32::try_from(run.sources.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        let (lanes, keys) = (self.ranker.lanes(), segment.keys());
-        let mut ranks = std::mem::take(&mut run.ranks);
-        let ranking = segment.ranking().get(rows.start * lanes..rows.end * lanes);
-        self.ranker.scan(&run.prepared, ranking.unwrap_or_default(), &[], &mut ranks);
-        run.computed += ranks.len();
-        let mut offered = 0;
-        let mut worst = run.nearest.worst();
-        for (row, &rank) in rows.zip(&ranks) {
-            if rank > worst || segment.dead.is_dead(row) || !run.lets_through(segment, row) {
-                continue;
-            }
-            let key = keys.get(row).copied().unwrap_or_default();
-            let row = u32::try_from(row).unwrap_or(u32::MAX);
-            run.nearest.offer(Candidate { rank, key, source, row });
-            offered += 1;
-            worst = run.nearest.worst();
-        }
-        run.ranks = ranks;
-        Ok(offered)
     }
 }

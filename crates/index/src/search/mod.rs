@@ -5,6 +5,7 @@
 //! still has the new one ahead of it, and no record is ever missing from both.
 
 mod closest;
+mod coded;
 mod gather;
 mod geometric;
 mod lists;
@@ -33,6 +34,8 @@ use crate::{
 
 /// Candidates kept beyond k, because their ranks may be rounded and ids may occur twice.
 const SLACK: usize = 16;
+/// Candidates kept, as a multiple of those above, where ranks are coarse.
+const RESCORED: usize = 4;
 /// A graph is walked only with at most this many candidates; a scan costs less beyond.
 const MOST_WALKED: usize = 4_096;
 /// A walk compares about so many rows per candidate.
@@ -50,6 +53,7 @@ pub(crate) struct Searcher<'a, T> {
     pub(crate) snapshot: &'a ArcSwap<Snapshot<T>>,
     pub(crate) scratches: &'a Mutex<Vec<Scratch<T>>>,
     pub(crate) kind: IndexKind,
+    pub(crate) is_quantised: bool,
     pub(crate) max_hits: usize,
 }
 
@@ -73,7 +77,9 @@ struct Run<'r, T> {
     /// The largest size of a row per component, over all sources.
     reach: Vec<f64>,
     computed: usize,
-    /// Whether a graph was walked.
+    /// Whether every vector must be looked at as it is.
+    exact: bool,
+    /// Whether a graph was walked, lists were left out, or ranks were coarse.
     walked: bool,
     /// Whether a graph was scanned after a walk had offered too few.
     rescanned: bool,
@@ -117,9 +123,12 @@ impl<T: Lane> Searcher<'_, T> {
             // more than k tells that there are more.
             let spare = if slack > least_slack { slack } else { usize::from(everything) };
             let settled = k.saturating_add(spare);
+            // Coarse ranks let true neighbours slip behind others.
+            let rescored = if self.is_quantised && !exact { RESCORED } else { 1 };
+            let ranked = (k + slack).saturating_mul(rescored);
             let prepared = self.ranker.prepare(&stored).map_err(|_| SearchError::OutOfRange)?;
             let mut run = self
-                .run(request, prepared, Capacity { ranked: k + slack, settled }, exact)
+                .run(request, prepared, Capacity { ranked, settled }, exact)
                 .map_err(|_: TimedOut| SearchError::Deadline { scanned: computed })?;
             computed += run.computed;
             let walked = run.walked;
@@ -147,7 +156,8 @@ impl<T: Lane> Searcher<'_, T> {
                     scanned: computed,
                     strategy: match (walked, rescanned) {
                         (true, _) if matches!(self.kind, IndexKind::Ivf { .. }) => Strategy::Lists,
-                        (true, _) => Strategy::Graph,
+                        (true, _) if matches!(self.kind, IndexKind::Hnsw { .. }) => Strategy::Graph,
+                        (true, _) => Strategy::Scan,
                         (false, true) => Strategy::GraphThenScan,
                         (false, false) if run.closest.used => Strategy::Bounds,
                         (false, false) => Strategy::Scan,
@@ -209,6 +219,7 @@ impl<T: Lane> Searcher<'_, T> {
             closest: Closest::new(0, None),
             reach: Vec::new(),
             computed: 0,
+            exact,
             walked: false,
             rescanned: false,
             ranks: Vec::new(),

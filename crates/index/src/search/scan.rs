@@ -72,7 +72,10 @@ impl<T: Lane> Searcher<'_, T> {
             let probes = run.request.nprobe.or(nprobe);
             return self.search_lists(run, segment, lists, probes);
         }
-        let walks = matches!(self.kind, IndexKind::Hnsw { .. }) && segment.has_graph();
+        // A radius cannot be compared with coarse ranks.
+        let is_blind = run.request.radius.is_some() && segment.codes().is_some();
+        let is_hnsw = matches!(self.kind, IndexKind::Hnsw { .. });
+        let walks = is_hnsw && segment.has_graph() && !is_blind;
         if exact || !walks || !walk_pays(ef, segment.rows()) {
             return self.scan_segment(run, segment);
         }
@@ -169,6 +172,9 @@ impl<T: Lane> Searcher<'_, T> {
         run: &mut Run<'_, T>,
         segment: &Segment<T>,
     ) -> Result<(), TimedOut> {
+        if segment.codes().is_some() {
+            return self.scan_coded(run, segment);
+        }
         let source = u32::try_from(run.sources.len().saturating_sub(1)).unwrap_or(u32::MAX);
         let (lanes, stored_len) = (self.ranker.lanes(), self.ranker.stored());
         let (ranking, stored, keys) = (segment.ranking(), segment.all_stored(), segment.keys());
