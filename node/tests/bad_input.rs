@@ -26,6 +26,7 @@ async fn prepared() -> TestNode {
         config.limits.shards = 4;
         config.limits.points = 5;
         config.index.ef_construction = 100;
+        config.limits.nprobe = 100;
     })
     .await;
     node.namespace("h", json!({"geometry": "hyperboloid", "dimension": 2})).await;
@@ -230,12 +231,29 @@ async fn namespaces() {
         json!({"type": "HNSW", "ef_search": 0}),
         json!({"type": "HNSW", "ef_construction": 101}),
         json!({"type": "FLAT", "m": 16}),
+        json!({"type": "GEOMETRIC", "nprobe": 16}),
+        json!({"type": "GEOMETRIC", "quantisation": "f16"}),
+        json!({"type": "HNSW", "nlist": 16}),
+        json!({"type": "IVF", "m": 16}),
+        json!({"type": "IVF", "nlist": 0}),
+        json!({"type": "IVF", "nlist": 101}),
+        json!({"type": "IVF", "nprobe": 101}),
     ] {
         let body = json!({"geometry": "euclidean", "dimension": 2, "index": index});
         cases.push(put(body, "invalid_index"));
     }
-    let body = json!({"geometry": "euclidean", "dimension": 2, "index": {"type": "IVF"}});
+    let body = json!({"geometry": "euclidean", "dimension": 2, "index": {"type": "LSH"}});
     cases.push(put(body, "invalid_body"));
+    let odd = json!({"quantisation": "pq"});
+    let body = json!({"geometry": "euclidean", "dimension": 2, "index": odd});
+    cases.push(put(body, "invalid_body"));
+    for (geometry, quantisation) in
+        [("hyperboloid", "i8"), ("poincare", "i8"), ("lorentzian", "i8"), ("lorentzian", "f16")]
+    {
+        let index = json!({"type": "FLAT", "quantisation": quantisation});
+        let body = json!({"geometry": geometry, "dimension": 2, "index": index});
+        cases.push(put(body, "invalid_index"));
+    }
     let odd = json!({"geometry": "euclidean", "dimension": 2, "vectors": {"a b": {}}});
     cases.push(put(odd, "invalid_name"));
     let many: serde_json::Map<_, _> = (0..16).map(|n| (format!("v{n}"), json!({}))).collect();
@@ -397,6 +415,8 @@ async fn searches() {
             search(json!({"radius": -1}), "invalid_radius"),
             search(json!({"k": 1, "ef": 0}), "invalid_ef"),
             search(json!({"k": 1, "ef": 101}), "invalid_ef"),
+            search(json!({"k": 1, "nprobe": 0}), "invalid_nprobe"),
+            search(json!({"k": 1, "nprobe": 101}), "invalid_nprobe"),
             search(json!({"k": 1, "filter": {"a": 1, "b": 2, "c": 3}}), "invalid_filter"),
             search(json!({"k": 1, "filter": {"a..b": 1}}), "invalid_filter"),
             search(json!({"k": 1, "filter": [1]}), "invalid_body"),
@@ -409,7 +429,9 @@ async fn searches() {
         ],
     )
     .await;
-    for allowed in [json!({"k": 50, "ef": 100}), json!({"k": 1}), json!({"radius": 0})] {
+    for allowed in
+        [json!({"k": 50, "ef": 100, "nprobe": 100}), json!({"k": 1}), json!({"radius": 0})]
+    {
         let mut body = allowed;
         body["vector"] = json!([1.25, 0.0, 0.75]);
         node.post(SEARCH, body).await.ok();

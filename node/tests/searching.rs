@@ -261,3 +261,52 @@ async fn lorentzian_points_are_ranked_by_their_interval() {
     assert_eq!(ids(&answer), ["near", "far"]);
     assert_eq!(answer["exact"], true);
 }
+
+/// Each type of index, through the whole node: what it is, what it answers, how it says it was found.
+#[tokio::test]
+async fn every_type_of_index_finds_the_nearest() {
+    let node = TestNode::with(|config| config.index.tail = 500).await;
+    let indexes = [
+        ("hnsw", json!({"type": "HNSW"}), "HNSW"),
+        ("flat", json!({"type": "flat", "quantisation": "none"}), "FLAT"),
+        ("flat-i8", json!({"type": "FLAT", "quantisation": "i8"}), "FLAT"),
+        ("geometric", json!({"type": "geometric"}), "GEOMETRIC"),
+        ("ivf", json!({"type": "ivf", "nlist": 20, "nprobe": 5}), "IVF"),
+        ("ivf-f16", json!({"type": "IVF", "quantisation": "f16"}), "IVF"),
+    ];
+    for (name, index, kind) in indexes {
+        let path = format!("/v1/namespaces/{name}");
+        let settings = json!({"geometry": "euclidean", "dimension": 2, "index": index});
+        let created = node.put(&path, settings.clone()).await;
+        assert_eq!(created.status, 201, "{created:?}");
+        let told = &created.body["vectors"][""]["index"];
+        assert_eq!(told["type"], kind);
+        if name == "ivf" {
+            assert_eq!((&told["nlist"], &told["nprobe"]), (&json!(20), &json!(5)));
+        }
+        let quantisation = index.get("quantisation").filter(|given| **given != json!("none"));
+        assert_eq!(told.get("quantisation"), quantisation, "none is left out");
+        assert_eq!(node.put(&path, settings).await.status, 200, "the same settings again");
+        for batch in 0..3 {
+            let operations: Vec<_> = (batch * 1_000..(batch + 1) * 1_000)
+                .map(|at| {
+                    let vector = [f64::from(at % 60), f64::from(at / 60)];
+                    json!({"put": {"id": at.to_string(), "vector": vector}})
+                })
+                .collect();
+            node.post(&format!("{path}/batch"), json!({"operations": operations})).await.ok();
+        }
+        let search = json!({"vector": [30.2, 25.1], "k": 3, "nprobe": 10});
+        let found = node.post(&format!("{path}/search"), search).await.ok();
+        let ids: Vec<&str> = found["hits"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|hit| hit["id"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids, ["1530", "1531", "1590"], "{name}: {found}");
+    }
+    let wrong = json!({"type": "IVF", "nlist": 20, "nprobe": 6});
+    let body = json!({"geometry": "euclidean", "dimension": 2, "index": wrong});
+    node.put("/v1/namespaces/ivf", body).await.problem("namespace_exists");
+}

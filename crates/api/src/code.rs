@@ -115,6 +115,8 @@ pub enum Code {
     InvalidRadius,
     /// ef is out of range.
     InvalidEf,
+    /// nprobe is out of range.
+    InvalidNprobe,
     /// The search has no bound.
     MissingBound,
     /// The filter cannot be used.
@@ -224,6 +226,7 @@ impl Code {
         Self::InvalidK,
         Self::InvalidRadius,
         Self::InvalidEf,
+        Self::InvalidNprobe,
         Self::MissingBound,
         Self::InvalidFilter,
         Self::InvalidLimit,
@@ -421,7 +424,7 @@ impl Code {
                 "invalid_index",
                 400,
                 "The index settings cannot be used",
-                "Use type HNSW with m, ef_construction and ef_search, or type FLAT without parameters.",
+                "Use type HNSW with m, ef_construction and ef_search, IVF with nlist and nprobe, or GEOMETRIC or FLAT without parameters; quantisation f16, or i8 where the space allows it.",
             ),
             Self::InvalidShards => entry(
                 "invalid_shards",
@@ -563,6 +566,12 @@ impl Code {
                 400,
                 "ef is out of range",
                 "Use at least 1 and at most limits.ef.",
+            ),
+            Self::InvalidNprobe => entry(
+                "invalid_nprobe",
+                400,
+                "nprobe is out of range",
+                "Use at least 1 and at most limits.nprobe.",
             ),
             Self::MissingBound => {
                 entry("missing_bound", 400, "The search has no bound", "Give k, radius, or both.")

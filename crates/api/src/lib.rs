@@ -28,7 +28,8 @@ pub use geometry::{
 pub use health::Health;
 pub use namespace::{
     AliasInfo, AliasList, CreateNamespace, DeletedName, IndexSpec, IndexState, IndexType,
-    NamespaceInfo, NamespaceList, Precision, SetAlias, SwitchAliases, VectorInfo, VectorSpec,
+    NamespaceInfo, NamespaceList, Precision, Quantisation, SetAlias, SwitchAliases, VectorInfo,
+    VectorSpec,
 };
 pub use openapi::{Endpoint, endpoints, openapi, openapi_json};
 pub use problem::{ItemProblem, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, Problem};

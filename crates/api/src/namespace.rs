@@ -28,6 +28,26 @@ pub enum IndexType {
     /// No index: every search looks at every vector, exactly.
     #[serde(rename = "FLAT", alias = "flat")]
     Flat,
+    /// A tree of volumes: exact, and leaves out what is provably too far.
+    #[serde(rename = "GEOMETRIC", alias = "geometric")]
+    Geometric,
+    /// Inverted lists: approximate, quick to build.
+    #[serde(rename = "IVF", alias = "ivf")]
+    Ivf,
+}
+
+/// How many bits the numbers have that searches compare first. Distances are computed from the
+/// vectors themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantisation {
+    /// Those of the precision.
+    #[default]
+    None,
+    /// 16, in every space that is a metric one.
+    F16,
+    /// 8, in Euclidean and spherical space and products of these.
+    I8,
 }
 
 /// The index of one named vector. Parameters that are left out take the node's defaults.
@@ -46,6 +66,16 @@ pub struct IndexSpec {
     /// How widely the graph is searched when a search names no `ef` (HNSW).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ef_search: Option<u64>,
+    /// Lists per segment (IVF); left out, the square root of its vectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nlist: Option<u64>,
+    /// Lists that are looked into when a search names no `nprobe` (IVF); left out, one in eight,
+    /// but at least 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nprobe: Option<u64>,
+    /// Of what is compared first (HNSW, FLAT and IVF); `none` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantisation: Option<Quantisation>,
 }
 
 /// A new namespace: the space, precision and index of its default vector, and what its other

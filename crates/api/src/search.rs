@@ -24,6 +24,9 @@ pub struct SearchRequest {
     /// How widely the graph is searched: more finds more and takes longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ef: Option<u64>,
+    /// How many lists of an IVF index are looked into: more finds more and takes longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nprobe: Option<u64>,
     /// Look at every vector, so that nothing is missed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exact: Option<bool>,

@@ -38,6 +38,8 @@ struct Filled<'a> {
     groups: Groups<'a>,
     random: Random,
     index: VectorIndex,
+    /// For people: how long the first build took.
+    built: std::time::Duration,
     /// Live rows.
     rows: Vec<(u64, Vec<f64>)>,
     _dir: tempfile::TempDir,
@@ -49,13 +51,23 @@ impl<'a> Filled<'a> {
         let index = VectorIndex::open(dir.path(), config, RestartState::default()).unwrap();
         let mut random = Random(99);
         let groups = Groups::new(space, 300, &mut random);
-        let mut filled = Self { space, groups, random, index, rows: Vec::new(), _dir: dir };
+        let mut filled = Self {
+            space,
+            groups,
+            random,
+            index,
+            built: std::time::Duration::ZERO,
+            rows: Vec::new(),
+            _dir: dir,
+        };
+        let began = std::time::Instant::now();
         for key in 1..=rows as u64 {
             let vector = filled.groups.point(&mut filled.random, Precision::F32);
             filled.index.insert(key, &format!("id-{key}"), &vector).unwrap();
             filled.rows.push((key, vector));
         }
         filled.flush();
+        filled.built = began.elapsed();
         filled
     }
 
@@ -125,8 +137,9 @@ fn gate(rows: usize, step: usize) {
             let (lost_later, _) = filled.orphans(step);
             let line = format!(
                 "{what}: recall {fresh:.4}, half replaced {replaced:.4}, {:.1} % compared, \
-                 {lost} and {lost_later} of {tried} do not find themselves",
-                100.0 * compared
+                 {lost} and {lost_later} of {tried} do not find themselves, built in {:.1} s",
+                100.0 * compared,
+                filled.built.as_secs_f64()
             );
             eprintln!("{line}");
             // A walk of a graph may end in the wrong place once in a while.

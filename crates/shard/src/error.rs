@@ -165,6 +165,14 @@ pub enum ReadError {
         /// The largest accepted.
         limit: usize,
     },
+    /// `nprobe` is outside its range.
+    #[error("nprobe is {nprobe}; it must be between 1 and {limit}")]
+    InvalidNprobe {
+        /// What was asked for.
+        nprobe: usize,
+        /// The largest accepted.
+        limit: usize,
+    },
     /// The deadline passed before the answer was complete.
     #[error("the deadline passed after {scanned} records were looked at")]
     DeadlineExceeded {

@@ -58,6 +58,8 @@ pub struct SearchRequest {
     pub radius: Option<f64>,
     /// Candidates that the index looks at; larger finds more and takes longer.
     pub ef: Option<usize>,
+    /// Inverted lists that the index looks into; more find more and take longer.
+    pub nprobe: Option<usize>,
     /// Look at every vector, so that no hit can be missed.
     pub exact: bool,
     /// Only matching records.
@@ -77,6 +79,7 @@ impl SearchRequest {
             k: Some(k),
             radius: None,
             ef: None,
+            nprobe: None,
             exact: false,
             filter: None,
             with_records: false,

@@ -146,6 +146,7 @@ impl Inner {
                 k: request.k.unwrap_or(0),
                 radius: request.radius,
                 ef: request.ef,
+                nprobe: request.nprobe,
                 exact: request.exact,
                 accept,
                 deadline: request.deadline,
@@ -247,6 +248,7 @@ fn search_error(name: &str, error: SearchError) -> ReadError {
         SearchError::TooMany { k, limit } => ReadError::InvalidK { k, limit },
         SearchError::Radius { radius } => ReadError::InvalidRadius { radius },
         SearchError::Ef { ef, limit } => ReadError::InvalidEf { ef, limit },
+        SearchError::Nprobe { nprobe, limit } => ReadError::InvalidNprobe { nprobe, limit },
         SearchError::Deadline { scanned } => ReadError::DeadlineExceeded { scanned },
         error => ReadError::Index { name: name.to_owned(), reason: error.to_string() },
     }

@@ -101,7 +101,9 @@ impl Surroundings {
     pub fn open(&self, name: &str, entry: Entry) -> Result<(Namespace, Released), CatalogueError> {
         let mut vectors = BTreeMap::new();
         for (vector, config) in entry.settings.index_configs(&self.config)? {
-            let scans = config.kind == hvs_index::IndexKind::Flat || !config.space.is_metric();
+            // A geometric index may have to look at everything, inverted lists at a good part.
+            let walks = matches!(config.kind, hvs_index::IndexKind::Hnsw { .. });
+            let scans = !walks || !config.space.is_metric();
             let space = config.space;
             vectors.insert(vector, VectorSpace { space, precision: config.precision, scans });
         }

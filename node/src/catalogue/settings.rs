@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hvs_api::{
-    ComponentSpec, CreateNamespace, IndexSpec, IndexType, Precision, SpaceInfo, SpaceSpec,
-    VectorSpec,
+    ComponentSpec, CreateNamespace, IndexSpec, IndexType, Precision, Quantisation, SpaceInfo,
+    SpaceSpec, VectorSpec,
 };
 use hvs_geometry::{Component, Geometry, Space, SpaceError, UnknownGeometry};
 use hvs_index::{IndexConfig, IndexKind};
@@ -176,10 +176,21 @@ impl VectorSettings {
                 ef_construction: size(self.index.ef_construction, defaults.ef_construction),
                 ef_search: size(self.index.ef_search, defaults.ef_search),
             },
+            IndexType::Geometric => IndexKind::Geometric,
+            IndexType::Ivf => {
+                let lists = |value: Option<u64>| value.map(|value| size(Some(value), 0));
+                IndexKind::Ivf { nlist: lists(self.index.nlist), nprobe: lists(self.index.nprobe) }
+            }
+        };
+        let quantisation = match self.index.quantisation.unwrap_or_default() {
+            Quantisation::None => hvs_index::Quantisation::None,
+            Quantisation::F16 => hvs_index::Quantisation::F16,
+            Quantisation::I8 => hvs_index::Quantisation::I8,
         };
         Ok(IndexConfig {
             precision: geometry_precision(self.precision),
             kind,
+            quantisation,
             tail_limit: defaults.tail,
             max_hits: config.limits.k,
             resident_rows: config.storage.resident_rows,
@@ -232,7 +243,12 @@ fn resolve_vector(
             None => resolve_index(&IndexSpec::default(), None, config)?,
         },
     };
-    Ok(VectorSettings { space, precision: precision.unwrap_or_default(), index })
+    let settings = VectorSettings { space, precision: precision.unwrap_or_default(), index };
+    // What the space forbids.
+    match settings.index_config(config)?.check() {
+        Err(hvs_index::OpenError::Config { reason }) => Err(SettingsError::Index { reason }),
+        _ => Ok(settings),
+    }
 }
 
 fn resolve_index(
@@ -240,45 +256,69 @@ fn resolve_index(
     existing: Option<&IndexSpec>,
     config: &Config,
 ) -> Result<IndexSpec, SettingsError> {
-    if spec.kind == IndexType::Flat {
-        let given = [
-            ("m", spec.m),
-            ("ef_construction", spec.ef_construction),
-            ("ef_search", spec.ef_search),
-        ];
-        if let Some((name, _)) = given.iter().find(|(_, value)| value.is_some()) {
-            let reason = format!("type FLAT has no parameters, but {name} is given");
-            return Err(SettingsError::Index { reason });
-        }
-        return Ok(spec.clone());
+    let given = [
+        ("m", spec.m, IndexType::Hnsw),
+        ("ef_construction", spec.ef_construction, IndexType::Hnsw),
+        ("ef_search", spec.ef_search, IndexType::Hnsw),
+        ("nlist", spec.nlist, IndexType::Ivf),
+        ("nprobe", spec.nprobe, IndexType::Ivf),
+    ];
+    let foreign = given.iter().find(|(_, value, of)| value.is_some() && *of != spec.kind);
+    if let Some((name, _, of)) = foreign {
+        let (own, of) = (type_name(spec.kind), type_name(*of));
+        let reason = format!("type {own} has no {name}, which is one of type {of}");
+        return Err(SettingsError::Index { reason });
     }
     let defaults: &config::Index = &config.index;
-    let existing = existing.filter(|index| index.kind == IndexType::Hnsw);
-    let m = spec.m.or(existing.and_then(|index| index.m)).unwrap_or(defaults.m);
-    let ef_construction = spec
-        .ef_construction
-        .or(existing.and_then(|index| index.ef_construction))
-        .unwrap_or(defaults.ef_construction);
-    let ef_search =
-        spec.ef_search.or(existing.and_then(|index| index.ef_search)).unwrap_or(defaults.ef_search);
-    let ef_limit = config.limits.ef as u64;
+    let existing = existing.filter(|index| index.kind == spec.kind);
+    let own = |field: fn(&IndexSpec) -> Option<u64>| field(spec).or(existing.and_then(field));
+    let quantisation = spec.quantisation.or(existing.and_then(|index| index.quantisation));
+    let mut index = IndexSpec {
+        kind: spec.kind,
+        quantisation: quantisation.filter(|quantisation| *quantisation != Quantisation::None),
+        ..IndexSpec::default()
+    };
+    match spec.kind {
+        IndexType::Flat | IndexType::Geometric => {}
+        IndexType::Hnsw => {
+            index.m = own(|index| index.m).or(Some(defaults.m));
+            let construction = own(|index| index.ef_construction);
+            index.ef_construction = construction.or(Some(defaults.ef_construction));
+            index.ef_search = own(|index| index.ef_search).or(Some(defaults.ef_search));
+        }
+        IndexType::Ivf => {
+            // Without a number they follow the size of the segment.
+            let fixed = |default: u64| (default > 0).then_some(default);
+            index.nlist = own(|index| index.nlist).or(fixed(defaults.nlist));
+            index.nprobe = own(|index| index.nprobe).or(fixed(defaults.nprobe));
+        }
+    }
+    let (ef, lists) = (config.limits.ef as u64, config.limits.nprobe as u64);
     let ranges = [
-        ("m", m, 2, hvs_index::MAX_M as u64),
-        ("ef_construction", ef_construction, 1, ef_limit),
-        ("ef_search", ef_search, 1, ef_limit),
+        ("m", index.m, 2, hvs_index::MAX_M as u64),
+        ("ef_construction", index.ef_construction, 1, ef),
+        ("ef_search", index.ef_search, 1, ef),
+        ("nlist", index.nlist, 1, lists),
+        ("nprobe", index.nprobe, 1, lists),
     ];
     for (name, value, least, most) in ranges {
-        if !(least..=most).contains(&value) {
+        if let Some(value) = value
+            && !(least..=most).contains(&value)
+        {
             let reason = format!("{name} is {value}, it must be from {least} to {most}");
             return Err(SettingsError::Index { reason });
         }
     }
-    Ok(IndexSpec {
-        kind: IndexType::Hnsw,
-        m: Some(m),
-        ef_construction: Some(ef_construction),
-        ef_search: Some(ef_search),
-    })
+    Ok(index)
+}
+
+fn type_name(kind: IndexType) -> &'static str {
+    match kind {
+        IndexType::Hnsw => "HNSW",
+        IndexType::Flat => "FLAT",
+        IndexType::Geometric => "GEOMETRIC",
+        IndexType::Ivf => "IVF",
+    }
 }
 
 /// Builds the space of a request. `dimension` stands in for one that is left out.

@@ -46,6 +46,7 @@ impl Config {
         found.range("limits.page", limits.page, 1, 10_000);
         found.range("limits.k", limits.k, 1, K);
         found.range("limits.ef", limits.ef, 1, EF);
+        found.range("limits.nprobe", limits.nprobe, 1, hvs_index::MAX_LISTS);
         found.range("limits.filter_terms", limits.filter_terms, 1, 1_024);
         found.range("limits.metadata_bytes", limits.metadata_bytes, 2, METADATA_BYTES);
         found.range("limits.id_bytes", limits.id_bytes, 1, ID_BYTES);
@@ -65,6 +66,8 @@ impl Config {
         found.range("index.m", self.index.m, 2, M);
         found.range("index.ef_construction", self.index.ef_construction, 1, EF as u64);
         found.range("index.ef_search", self.index.ef_search, 1, EF as u64);
+        found.range("index.nlist", self.index.nlist, 0, hvs_index::MAX_LISTS as u64);
+        found.range("index.nprobe", self.index.nprobe, 0, hvs_index::MAX_LISTS as u64);
         found.range("index.tail", self.index.tail, 1, 10_000_000);
         found.range("listen.connections", self.listen.connections, 1, 1_000_000);
         found.range("listen.threads", self.listen.threads, 0, 1_024);

@@ -85,6 +85,8 @@ pub struct Limits {
     pub k: usize,
     /// Candidates that one search examines in a graph.
     pub ef: usize,
+    /// Inverted lists per segment, and lists that one search looks into.
+    pub nprobe: usize,
     /// Equalities of one filter.
     pub filter_terms: usize,
     /// Bytes of one record's metadata, as JSON.
@@ -140,6 +142,11 @@ pub struct Index {
     pub ef_construction: u64,
     /// How widely a graph is searched when a request names no `ef`.
     pub ef_search: u64,
+    /// Inverted lists per segment; 0 means the square root of its vectors.
+    pub nlist: u64,
+    /// Lists that are looked into when a request names no `nprobe`; 0 means one in eight, but at
+    /// least 16.
+    pub nprobe: u64,
     /// Recent vectors that are scanned before a segment is built of them.
     pub tail: usize,
 }
@@ -235,6 +242,7 @@ impl Default for Limits {
             page: 1_000,
             k: 10_000,
             ef: 16_384,
+            nprobe: 16_384,
             filter_terms: 32,
             metadata_bytes: 64 << 10,
             id_bytes: 512,
@@ -266,7 +274,7 @@ impl Default for Search {
 
 impl Default for Index {
     fn default() -> Self {
-        Self { m: 16, ef_construction: 128, ef_search: 64, tail: 16_384 }
+        Self { m: 16, ef_construction: 128, ef_search: 64, nlist: 0, nprobe: 0, tail: 16_384 }
     }
 }
 

@@ -142,6 +142,7 @@ impl Prepared {
         let limits = &config.limits;
         let k = checked_k(&wire, limits)?;
         let ef = checked_ef(wire.ef, limits)?;
+        let nprobe = checked_nprobe(wire.nprobe, limits)?;
         check_partition_key(wire.partition_key.as_deref(), limits)?;
         let using = wire.using.unwrap_or_default();
         let vector = named_vector(&namespace, &using)?;
@@ -171,6 +172,7 @@ impl Prepared {
             k,
             radius: wire.radius,
             ef,
+            nprobe,
             exact,
             filter,
             with_records: parts.vectors || parts.metadata,
@@ -329,6 +331,17 @@ fn checked_ef(asked: Option<u64>, limits: &Limits) -> Result<Option<usize>, Fail
     Ok(ef)
 }
 
+fn checked_nprobe(asked: Option<u64>, limits: &Limits) -> Result<Option<usize>, Failure> {
+    let Some(asked) = asked else { return Ok(None) };
+    let most = limits.nprobe;
+    let nprobe = usize::try_from(asked).ok().filter(|nprobe| (1..=most).contains(nprobe));
+    if nprobe.is_none() {
+        let detail = format!("nprobe is {asked}, it must be from 1 to {most}");
+        return Err(Failure::new(Code::InvalidNprobe, detail).with("limit", most));
+    }
+    Ok(nprobe)
+}
+
 /// Whether the search is over sooner than two hand-overs between threads.
 fn is_light(
     request: &hvs_shard::SearchRequest,
@@ -408,6 +421,12 @@ mod tests {
         assert_eq!(checked_ef(Some(5), &limits).unwrap(), Some(5));
         assert_eq!(checked_ef(Some(6), &limits).unwrap_err().problem.code, "invalid_ef");
         assert_eq!(checked_ef(Some(0), &limits).unwrap_err().problem.code, "invalid_ef");
+        let limits = Limits { nprobe: 5, ..Limits::default() };
+        assert_eq!(checked_nprobe(Some(5), &limits).unwrap(), Some(5));
+        for bad in [0, 6, u64::MAX] {
+            let failure = checked_nprobe(Some(bad), &limits).unwrap_err();
+            assert_eq!(failure.problem.code, "invalid_nprobe");
+        }
     }
 
     #[test]

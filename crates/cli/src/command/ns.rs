@@ -9,8 +9,8 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use hvs_api::{
-    ComponentSpec, CreateNamespace, IndexSpec, IndexType, NamespaceInfo, Precision, SpaceInfo,
-    SwitchAliases, VectorSpec,
+    ComponentSpec, CreateNamespace, IndexSpec, IndexType, NamespaceInfo, Precision, Quantisation,
+    SpaceInfo, SwitchAliases, VectorSpec,
 };
 
 use crate::{
@@ -102,6 +102,15 @@ pub(crate) struct CreateArgs {
     /// HNSW: how widely the graph is searched when a search does not say.
     #[arg(long)]
     ef_search: Option<u64>,
+    /// IVF: lists per segment; left out, the square root of its vectors.
+    #[arg(long)]
+    nlist: Option<u64>,
+    /// IVF: lists looked into when a search does not say; left out, one in eight.
+    #[arg(long)]
+    nprobe: Option<u64>,
+    /// Bits of what is compared first.
+    #[arg(long)]
+    quantisation: Option<QuantisationArg>,
     /// A named vector beside the default one; may be repeated. Without a space it has that of the
     /// default one.
     #[arg(long, value_name = "NAME[=GEOMETRY:DIMENSION[:CURVATURE]]")]
@@ -111,7 +120,8 @@ pub(crate) struct CreateArgs {
     shards: Option<u64>,
     /// The settings as JSON, in the API's form, in place of all the above.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["geometry", "dimension", "curvature",
-        "component", "precision", "index", "m", "ef_construction", "ef_search", "vector", "shards"])]
+        "component", "precision", "index", "m", "ef_construction", "ef_search",
+        "nlist", "nprobe", "quantisation", "vector", "shards"])]
     file: Option<PathBuf>,
 }
 
@@ -122,9 +132,18 @@ enum PrecisionArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum QuantisationArg {
+    None,
+    F16,
+    I8,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum IndexArg {
     Hnsw,
     Flat,
+    Geometric,
+    Ivf,
 }
 
 pub(crate) async fn run(context: &Context, command: NsCommand) -> Result<(), CliError> {
@@ -211,15 +230,25 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
         return serde_json::from_str(&text)
             .map_err(|error| CliError::Content { path: path.clone(), detail: error.to_string() });
     }
-    let parameters = args.m.or(args.ef_construction).or(args.ef_search).is_some();
+    let numbers = [args.m, args.ef_construction, args.ef_search, args.nlist, args.nprobe];
+    let parameters = numbers.iter().any(Option::is_some) || args.quantisation.is_some();
     let index = (args.index.is_some() || parameters).then_some(IndexSpec {
         kind: match args.index {
             Some(IndexArg::Flat) => IndexType::Flat,
+            Some(IndexArg::Geometric) => IndexType::Geometric,
+            Some(IndexArg::Ivf) => IndexType::Ivf,
             Some(IndexArg::Hnsw) | None => IndexType::Hnsw,
         },
         m: args.m,
         ef_construction: args.ef_construction,
         ef_search: args.ef_search,
+        nlist: args.nlist,
+        nprobe: args.nprobe,
+        quantisation: args.quantisation.map(|quantisation| match quantisation {
+            QuantisationArg::None => Quantisation::None,
+            QuantisationArg::F16 => Quantisation::F16,
+            QuantisationArg::I8 => Quantisation::I8,
+        }),
     });
     let components: Vec<ComponentSpec> =
         args.component.iter().map(|text| component(text)).collect::<Result<_, _>>()?;
@@ -393,8 +422,23 @@ fn precision(precision: Precision) -> &'static str {
 }
 
 fn index(index: &IndexSpec) -> String {
+    let quantisation = match index.quantisation.unwrap_or_default() {
+        Quantisation::None => "",
+        Quantisation::F16 => ", f16",
+        Quantisation::I8 => ", i8",
+    };
+    index_kind(index) + quantisation
+}
+
+fn index_kind(index: &IndexSpec) -> String {
     match index.kind {
         IndexType::Flat => "FLAT".to_owned(),
+        IndexType::Geometric => "GEOMETRIC".to_owned(),
+        IndexType::Ivf => {
+            let show =
+                |value: Option<u64>| value.map_or("auto".to_owned(), |value| value.to_string());
+            format!("IVF (lists {}, probes {})", show(index.nlist), show(index.nprobe))
+        }
         IndexType::Hnsw => {
             let show = |value: Option<u64>| value.map_or("?".to_owned(), |value| value.to_string());
             format!(

@@ -34,6 +34,9 @@ pub(crate) struct SearchArgs {
     /// How widely the graph is searched: more finds more and takes longer.
     #[arg(long)]
     ef: Option<u64>,
+    /// How many lists of an IVF index are looked into: more finds more and takes longer.
+    #[arg(long)]
+    nprobe: Option<u64>,
     /// Look at every vector.
     #[arg(long)]
     exact: bool,
@@ -93,6 +96,7 @@ pub(crate) async fn run(context: &Context, args: SearchArgs) -> Result<(), CliEr
         k: args.k.or(args.radius.is_none().then_some(DEFAULT_K)),
         radius: args.radius,
         ef: args.ef,
+        nprobe: args.nprobe,
         exact: args.exact.then_some(true),
         filter: filter(&args.filter)?,
         partition_key: args.partition_key,

@@ -154,22 +154,26 @@ impl<T: Lane> Searcher<'_, T> {
                     hits,
                     exact: !walked && proven,
                     scanned: computed,
-                    strategy: match (walked, rescanned) {
-                        (true, _) if matches!(self.kind, IndexKind::Ivf { .. }) => Strategy::Lists,
-                        (true, _) if matches!(self.kind, IndexKind::Hnsw { .. }) => Strategy::Graph,
-                        (true, _) => Strategy::Scan,
-                        (false, true) => Strategy::GraphThenScan,
-                        (false, false) if run.closest.used => Strategy::Bounds,
-                        (false, false) => Strategy::Scan,
-                    },
+                    strategy: self.strategy(walked, rescanned, run.closest.used),
                 });
             }
             if walked {
                 exact = true;
-                rescanned = true;
+                rescanned = matches!(self.kind, IndexKind::Hnsw { .. });
             } else {
                 slack = slack.saturating_mul(4).max(superseded);
             }
+        }
+    }
+
+    /// How an answer was found.
+    fn strategy(&self, walked: bool, rescanned: bool, by_bounds: bool) -> Strategy {
+        match (self.kind, walked) {
+            (IndexKind::Ivf { .. }, true) => Strategy::Lists,
+            (IndexKind::Hnsw { .. }, true) => Strategy::Graph,
+            _ if rescanned => Strategy::GraphThenScan,
+            _ if by_bounds => Strategy::Bounds,
+            _ => Strategy::Scan,
         }
     }
 
