@@ -17,7 +17,8 @@ use std::{
 
 use hvs_geometry::{Geometry, Precision, Space};
 use hvs_index::{
-    IndexConfig, IndexKind, OpenError, RestartState, Row, SearchRequest, Strategy, VectorIndex,
+    IndexConfig, IndexKind, OpenError, Quantisation, RestartState, Row, SearchRequest, Strategy,
+    VectorIndex,
 };
 use kit::{Model, Random, config, fill, hyperboloid, space};
 
@@ -202,11 +203,14 @@ fn files_of_older_formats_are_read() {
         ("format-1", IndexKind::default(), Strategy::Scan),
         ("format-2-tree", IndexKind::Geometric, Strategy::Bounds),
         ("format-2-lists", IVF, Strategy::Lists),
+        ("format-2-codes", IndexKind::Flat, Strategy::Scan),
     ] {
+        let quantisation =
+            if name.ends_with("codes") { Quantisation::F16 } else { Quantisation::None };
         if let Some(folder) = std::env::var_os("HVS_WRITE_CORPUS") {
-            write_corpus(&Path::new(&folder).join(name), kind);
+            write_corpus(&Path::new(&folder).join(name), kind, quantisation);
         }
-        read_corpus(name, kind, strategy);
+        read_corpus(name, kind, quantisation, strategy);
     }
 }
 
@@ -221,19 +225,20 @@ fn an_index_without_newer_sections_is_written_as_older_programs_read_it() {
         [(IndexKind::default(), 1), (IndexKind::Flat, 1), (IndexKind::Geometric, 2), (IVF, 2)]
     {
         let dir = tempfile::tempdir().unwrap();
-        write_corpus(dir.path(), kind);
+        write_corpus(dir.path(), kind, Quantisation::None);
         assert_eq!(version(&dir.path().join("segment-1.graph")), expected, "{kind:?}");
         assert_eq!(version(&dir.path().join("segment-1.rows")), 1, "{kind:?}");
     }
 }
 
-fn read_corpus(name: &str, kind: IndexKind, strategy: Strategy) {
+fn read_corpus(name: &str, kind: IndexKind, quantisation: Quantisation, strategy: Strategy) {
     let dir = tempfile::tempdir().unwrap();
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name), dir.path());
     let space = hyperboloid(2);
     let mut config = config(&space, Precision::F32);
     config.graph_from = 8;
     config.kind = kind;
+    config.quantisation = quantisation;
     let index = open(dir.path(), config).unwrap();
     assert_eq!(VectorIndex::covered(dir.path()).unwrap(), 33);
     assert_eq!((index.stats().live, index.stats().segments), (32, 1));
@@ -252,10 +257,11 @@ fn corpus_vector(key: u64) -> [f64; 2] {
     [r * angle.cos(), r * angle.sin()].map(|x| f64::from(x as f32))
 }
 
-fn write_corpus(dir: &Path, kind: IndexKind) {
+fn write_corpus(dir: &Path, kind: IndexKind, quantisation: Quantisation) {
     let mut config = config(&hyperboloid(2), Precision::F32);
     config.graph_from = 8;
     config.kind = kind;
+    config.quantisation = quantisation;
     let index = open(dir, config).unwrap();
     for key in 1..=32_u64 {
         index.insert(key, &format!("point {key} é"), &corpus_vector(key)).unwrap();
