@@ -1,10 +1,10 @@
-//! JSON objects within requests: metadata and filters.
+//! Objects within requests: metadata, filters, and maps of other types.
 //!
 //! The usual reader of JSON values turns a number that is not finite, which MessagePack can hold,
 //! into null, and of a key that occurs twice keeps the last value. Here both are errors, so that
 //! what is stored is what was sent.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
@@ -20,6 +20,49 @@ pub(crate) fn optional<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Map<String, Value>>, D::Error> {
     Ok(Option::<StrictObject>::deserialize(deserializer)?.map(|object| object.0))
+}
+
+/// For `#[serde(deserialize_with)]` on a map: refuses a key that occurs twice.
+pub(crate) fn unique<'de, D: Deserializer<'de>, V: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, V>, D::Error> {
+    deserializer.deserialize_map(UniqueVisitor(PhantomData))
+}
+
+/// The same for an optional map.
+pub(crate) fn optional_unique<'de, D: Deserializer<'de>, V: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, V>>, D::Error> {
+    Ok(Option::<Unique<V>>::deserialize(deserializer)?.map(|map| map.0))
+}
+
+struct Unique<V>(BTreeMap<String, V>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        unique(deserializer).map(Self)
+    }
+}
+
+struct UniqueVisitor<V>(PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueVisitor<V> {
+    type Value = BTreeMap<String, V>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut map = BTreeMap::new();
+        while let Some((key, value)) = entries.next_entry::<String, V>()? {
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format_args!("the key {key:?} occurs twice")));
+            }
+            map.insert(key, value);
+        }
+        Ok(map)
+    }
 }
 
 struct StrictObject(Map<String, Value>);
