@@ -261,3 +261,33 @@ async fn lorentzian_points_are_ranked_by_their_interval() {
     assert_eq!(ids(&answer), ["near", "far"]);
     assert_eq!(answer["exact"], true);
 }
+
+#[tokio::test]
+async fn a_partition_key_leads_to_its_own_records_only() {
+    let node = TestNode::start().await;
+    node.namespace("p", json!({"geometry": "euclidean", "dimension": 1, "shards": 2})).await;
+    for number in 0..20 {
+        let key = format!("tenant{}", number % 5);
+        let body = json!({"vector": [number], "partition_key": key});
+        node.put(&format!("/v1/namespaces/p/vectors/r{number}"), body).await.ok();
+    }
+    node.put("/v1/namespaces/p/vectors/tenant9", json!({"vector": [0]})).await.ok();
+    for tenant in 0..5 {
+        let body = json!({"vector": [0], "k": 20, "partition_key": format!("tenant{tenant}")});
+        let answer = node.post("/v1/namespaces/p/search", body).await.ok();
+        let expected: Vec<String> = (0..4).map(|n| format!("r{}", 5 * n + tenant)).collect();
+        assert_eq!(ids(&answer), expected);
+    }
+    // An id stands for its own key where none was given.
+    let body = json!({"vector": [0], "k": 20, "partition_key": "tenant9"});
+    assert_eq!(ids(&node.post("/v1/namespaces/p/search", body).await.ok()), ["tenant9"]);
+
+    let record = "/v1/namespaces/p/vectors/r1?partition_key=tenant";
+    node.get(&format!("{record}1")).await.ok();
+    for other in [0, 2, 3, 4] {
+        node.get(&format!("{record}{other}")).await.problem("vector_not_found");
+        let body = json!({"ids": ["r1"], "partition_key": format!("tenant{other}")});
+        let answer = node.post("/v1/namespaces/p/fetch", body).await.ok();
+        assert_eq!(answer["missing"], json!(["r1"]));
+    }
+}

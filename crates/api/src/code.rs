@@ -26,6 +26,8 @@ pub enum Code {
     NotAcceptable,
     /// The body is larger than this node takes.
     BodyTooLarge,
+    /// The answer would be larger than this node gives.
+    AnswerTooLarge,
     /// There is no such route.
     RouteNotFound,
     /// The route does not have this method.
@@ -182,6 +184,7 @@ impl Code {
         Self::UnsupportedMediaType,
         Self::NotAcceptable,
         Self::BodyTooLarge,
+        Self::AnswerTooLarge,
         Self::RouteNotFound,
         Self::MethodNotAllowed,
         Self::InvalidName,
@@ -314,6 +317,12 @@ impl Code {
                 413,
                 "The body is larger than this node takes",
                 "Split the request, or raise limits.body_bytes in the node's configuration.",
+            ),
+            Self::AnswerTooLarge => entry(
+                "answer_too_large",
+                400,
+                "The answer would be larger than this node gives",
+                "Ask for fewer hits, leave out vectors and metadata, or split the request; or raise limits.answer_bytes in the node's configuration.",
             ),
             Self::RouteNotFound => entry(
                 "route_not_found",

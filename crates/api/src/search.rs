@@ -83,7 +83,7 @@ pub struct Hit {
     pub metadata: Option<Map<String, Value>>,
 }
 
-/// The hits, nearest first; equal distances in the order of the ids.
+/// The hits, nearest first; equal distances from several shards in the order of the ids.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SearchResponse {
     /// Nearest first.

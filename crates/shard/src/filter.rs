@@ -13,6 +13,8 @@ pub struct Filter {
     pub region: Option<String>,
     /// The record's kind.
     pub kind: Option<String>,
+    /// The record's partition key, which is its id where it was given none.
+    pub partition_key: Option<String>,
 }
 
 /// One metadata value that must be there.
@@ -28,7 +30,15 @@ pub struct MetadataEquals {
 impl Filter {
     /// Nothing is asked for: every record matches.
     pub fn is_empty(&self) -> bool {
-        self.metadata.is_empty() && self.region.is_none() && self.kind.is_none()
+        self.metadata.is_empty()
+            && self.region.is_none()
+            && self.kind.is_none()
+            && self.partition_key.is_none()
+    }
+
+    pub(crate) fn matches_partition(&self, partition_key: Option<&str>, id: &[u8]) -> bool {
+        let Some(wanted) = &self.partition_key else { return true };
+        partition_key.map_or(id, str::as_bytes) == wanted.as_bytes()
     }
 
     pub(crate) fn matches_labels(&self, region: Option<&str>, kind: &str) -> bool {

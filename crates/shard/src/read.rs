@@ -64,6 +64,8 @@ pub struct SearchRequest {
     pub filter: Option<Filter>,
     /// Return the records, not only their ids.
     pub with_records: bool,
+    /// Most bytes of stored records that an answer may hold; beyond it the search is refused.
+    pub max_bytes: usize,
     /// When to give up.
     pub deadline: Option<Instant>,
 }
@@ -80,6 +82,7 @@ impl SearchRequest {
             exact: false,
             filter: None,
             with_records: false,
+            max_bytes: usize::MAX,
             deadline: None,
         }
     }
@@ -98,6 +101,8 @@ pub struct SearchAnswer {
     pub strategy: Strategy,
     /// More records lay within the radius than were returned.
     pub truncated: bool,
+    /// Stored size of the records in the hits.
+    pub record_bytes: usize,
     /// A log entry that the answer certainly shows.
     pub seq: u64,
 }

@@ -161,16 +161,21 @@ impl Inner {
             scanned: found.scanned,
             strategy: found.strategy,
             truncated: found.truncated,
+            record_bytes: 0,
             seq,
         };
         let mut is_complete = true;
         for hit in found.hits {
             let record = if request.with_records {
-                let Some(record) = self.record_with_key(&hit.id, hit.key)? else {
+                let Some((record, bytes)) = self.record_with_key(&hit.id, hit.key)? else {
                     // Put again or deleted since the index was asked.
                     is_complete = false;
                     continue;
                 };
+                answer.record_bytes = answer.record_bytes.saturating_add(bytes);
+                if answer.record_bytes > request.max_bytes {
+                    return Err(ReadError::AnswerTooLarge { limit: request.max_bytes });
+                }
                 Some(record)
             } else {
                 None
@@ -180,7 +185,8 @@ impl Inner {
         Ok(Attempt { answer, is_complete })
     }
 
-    fn record_with_key(&self, id: &str, key: u64) -> Result<Option<Record>, ReadError> {
+    /// The record of an id if it is still the one with this key, and its stored size.
+    fn record_with_key(&self, id: &str, key: u64) -> Result<Option<(Record, usize)>, ReadError> {
         let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else {
             return Ok(None);
         };
@@ -189,7 +195,7 @@ impl Inner {
             return Ok(None);
         }
         let record = stored.into_record(id, &self.config.vectors);
-        record.map(Some).map_err(|damage| corrupt(id, &damage))
+        record.map(|record| Some((record, bytes.len()))).map_err(|damage| corrupt(id, &damage))
     }
 
     fn accepts(&self, filter: Option<&Filter>, id: &str) -> Result<bool, ReadError> {
@@ -210,7 +216,9 @@ fn matches(filter: Option<&Filter>, id: &[u8], stored: &[u8]) -> Result<bool, Re
     let Some(filter) = filter else { return Ok(true) };
     let damaged = |damage: DecodeError| corrupt(&text(id), &damage);
     let content: Content<'_> = StoredRecord::decode(stored).map_err(damaged)?.content;
-    if !filter.matches_labels(content.region, content.kind) {
+    if !filter.matches_labels(content.region, content.kind)
+        || !filter.matches_partition(content.partition_key, id)
+    {
         return Ok(false);
     }
     if filter.metadata.is_empty() {

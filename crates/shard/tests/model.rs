@@ -401,7 +401,12 @@ impl Run {
         vec![
             Filter { metadata: vec![bucket.clone()], ..Filter::default() },
             Filter { region: region.clone(), ..Filter::default() },
-            Filter { metadata: vec![bucket], region, kind: Some("message".into()) },
+            Filter {
+                metadata: vec![bucket],
+                region,
+                kind: Some("message".into()),
+                partition_key: None,
+            },
         ]
     }
 

@@ -21,6 +21,8 @@ pub struct Config {
     pub storage: Storage,
     /// What a request may ask for.
     pub limits: Limits,
+    /// What may wait to be written.
+    pub writes: Writes,
     /// How searches are run.
     pub search: Search,
     /// What namespaces get that do not say otherwise.
@@ -109,8 +111,22 @@ pub struct Limits {
     pub aliases: usize,
     /// Points of one geometry operation.
     pub points: usize,
+    /// Bytes of what the hits of one request hold, as they are stored.
+    pub answer_bytes: usize,
     /// Milliseconds that a request may take, and does unless it asks for less.
     pub deadline_ms: u64,
+}
+
+/// What may wait to be written, for each shard. Beyond any of these a write is refused with 503.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Writes {
+    /// Requests.
+    pub queue_requests: usize,
+    /// Their bytes together. A single request larger than this is let through.
+    pub queue_bytes: usize,
+    /// For how long the oldest has waited, in milliseconds.
+    pub queue_ms: u64,
 }
 
 /// How searches are run.
@@ -247,8 +263,15 @@ impl Default for Limits {
             namespaces: 1_000,
             aliases: 1_000,
             points: 10_000,
+            answer_bytes: 64 << 20,
             deadline_ms: 30_000,
         }
+    }
+}
+
+impl Default for Writes {
+    fn default() -> Self {
+        Self { queue_requests: 4_096, queue_bytes: 32 << 20, queue_ms: 50 }
     }
 }
 
