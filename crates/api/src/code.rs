@@ -664,7 +664,7 @@ impl Code {
                 "storage_failed",
                 500,
                 "The storage failed",
-                "The node's log tells more under the request id; check its disk.",
+                "The node's log tells more under the request id. Check its disk, then restart the node: a shard that has stopped writing stays so until then, and is read as before.",
             ),
             Self::Internal => entry(
                 "internal",
