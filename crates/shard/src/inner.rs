@@ -110,11 +110,7 @@ impl Inner {
         let prepared = prepare(&request, &self.config)?;
         drop(request);
         let (responder, answer) = oneshot::channel();
-        self.queue.push(prepared, responder).map_err(|error| match error {
-            // The reason is that of the writes which were in progress then.
-            WriteError::Wedged { reason } => WriteError::Stopped { reason },
-            error => error,
-        })?;
+        self.queue.push(prepared, responder)?;
         // Closing answers everything that was queued: only a panic leaves a caller without.
         answer.await.unwrap_or_else(|_| {
             let reason = "the writing thread ended without an answer".to_owned();
