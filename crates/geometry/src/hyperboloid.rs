@@ -7,7 +7,7 @@
 //! Mishne et al. 2023, arXiv 2211.00181).
 
 use crate::numeric::{
-    add_scaled, combined, difference, dot, norm, norm_squared, scaled, sinhc, sum_over,
+    add_scaled, asinh_of_product, combined, difference, distance, dot, finite, norm, norm_squared, scaled, sinhc, sum_over,
 };
 use crate::space::Model;
 
@@ -18,7 +18,7 @@ pub(crate) fn time(model: &Model, spatial: &[f64]) -> f64 {
 
 /// Distance from the apex: `asinh(√c·|x|)/√c`.
 pub(crate) fn radius(model: &Model, spatial: &[f64]) -> f64 {
-    (model.scale * norm(spatial)).asinh() / model.scale
+    asinh_of_product(model.scale, finite(norm(spatial))) / model.scale
 }
 
 /// Ambient coordinates from spatial ones.
@@ -77,6 +77,46 @@ fn ordered_half_sinh_squared(k: f64, near: (&[f64], f64), far: (&[f64], f64)) ->
         k * k * a * b * chord / 4.0
     };
     radial + angular
+}
+
+/// Norm, in units of curvature 1, below which the space is flat to every digit of f64.
+const FLAT_BELOW: f64 = 1e-100;
+
+/// The root of [`half_sinh_squared`], which keeps its digits where squares have none. NaN where
+/// even the norms are too large.
+///
+/// The terms are the roots of those of `half_sinh_squared`, with all norms divided by the larger.
+pub(crate) fn half_sinh(model: &Model, x: &[f64], y: &[f64]) -> f64 {
+    const LARGEST: f64 = 1e300;
+    let k = model.scale;
+    let (x_norm, y_norm) = (norm(x), norm(y));
+    let ((x, a), (y, b)) =
+        if x_norm > y_norm { ((y, y_norm), (x, x_norm)) } else { ((x, x_norm), (y, y_norm)) };
+    if k * b < FLAT_BELOW {
+        return k * distance(x, y) / 2.0;
+    }
+    if !(b <= LARGEST && k * b <= LARGEST) {
+        return f64::NAN;
+    }
+    let share = a / b;
+    let are_alike = share >= 0.5;
+    let gap = if are_alike {
+        sum_over(y, x, |q, p| (q - p) * (q / b + p / b)) / (1.0 + share)
+    } else {
+        b - a
+    };
+    let sinh_gap = k * gap * (1.0 + share) / (share * (k * b).hypot(1.0) + (k * a).hypot(1.0));
+    let radial = sinh_gap.abs() / (2.0 * (1.0 + sinh_gap.hypot(1.0))).sqrt();
+    let angular = if are_alike {
+        let turn: Vec<f64> = y.iter().zip(x).map(|(q, p)| (p - q) + q * (gap / b)).collect();
+        k * norm(&turn) / share.sqrt() / 2.0
+    } else if a == 0.0 {
+        0.0
+    } else {
+        let turn: Vec<f64> = y.iter().zip(x).map(|(q, p)| p / a - q / b).collect();
+        k * a.sqrt() * b.sqrt() * norm(&turn) / 2.0
+    };
+    radial.hypot(angular)
 }
 
 /// Splits a spatial vector at `x` into its radial length and its tangential rest, which the metric

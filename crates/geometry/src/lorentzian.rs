@@ -9,7 +9,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::hyperboloid;
-use crate::numeric::{add_scaled, combined, difference, dot, norm, scaled, sinc, sinhc, sum_over};
+use crate::numeric::{add_scaled, asinh_of_product, combined, difference, dot, norm, scaled, sinc, sinhc, sum_over};
 use crate::point::{PointError, Precision};
 use crate::space::{Geometry, Model, Space};
 use crate::spherical;
@@ -17,7 +17,7 @@ use crate::spherical;
 /// `asinh(√c·|x0|)/√c`: how far in time a point is from the waist of the space.
 pub(crate) fn rapidity(model: &Model, x: &[f64]) -> f64 {
     let time = x.first().copied().unwrap_or(0.0);
-    (model.scale * time.abs()).asinh() / model.scale
+    asinh_of_product(model.scale, time.abs()) / model.scale
 }
 
 /// `√(1/c + x0²)`: what the norm of the spatial coordinates must be.
