@@ -7,7 +7,8 @@
 //! Mishne et al. 2023, arXiv 2211.00181).
 
 use crate::numeric::{
-    add_scaled, asinh_of_product, combined, difference, distance, dot, finite, norm, norm_squared, scaled, sinhc, sum_over,
+    add_scaled, asinh_of_product, combined, difference, distance, dot, finite, norm, norm_squared,
+    scaled, sinhc, sum_over,
 };
 use crate::space::Model;
 

@@ -9,7 +9,9 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::hyperboloid;
-use crate::numeric::{add_scaled, asinh_of_product, combined, difference, dot, norm, scaled, sinc, sinhc, sum_over};
+use crate::numeric::{
+    add_scaled, asinh_of_product, combined, difference, dot, norm, scaled, sinc, sinhc, sum_over,
+};
 use crate::point::{PointError, Precision};
 use crate::space::{Geometry, Model, Space};
 use crate::spherical;

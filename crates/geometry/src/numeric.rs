@@ -1,5 +1,7 @@
 //! Vector arithmetic that the geometries share: sums that keep their accuracy, and functions with
-//! removable singularities.
+//! removable singularities, and numbers as messages show them.
+
+use std::fmt;
 
 /// Number of partial sums in [`dot`]; it shortens the error from `n·eps` to `n/LANES·eps` and lets
 /// the compiler use vector registers.
@@ -213,6 +215,20 @@ pub(crate) fn finite(x: f64) -> f64 {
     x.clamp(f64::MIN, f64::MAX)
 }
 
+/// A number in a message: in scientific form where its digits would not fit.
+#[derive(Debug)]
+pub(crate) struct Shown<'a>(pub(crate) &'a f64);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.0.abs();
+        if size.is_finite() && size != 0.0 && !(1e-9..1e16).contains(&size) {
+            return fmt::LowerExp::fmt(self.0, f);
+        }
+        fmt::Display::fmt(self.0, f)
+    }
+}
+
 /// `sinh(t)/t`, 1 at zero.
 pub(crate) fn sinhc(t: f64) -> f64 {
     if t.abs() < SERIES_BELOW {
@@ -287,6 +303,15 @@ mod tests {
             assert_eq!(ldexp(mantissa, power).to_bits(), x.to_bits());
         }
         assert_eq!(exponent(0.0), 0);
+    }
+
+    #[test]
+    fn messages_show_short_numbers() {
+        let shown = |x: f64| format!("{} {:.4}", Shown(&x), Shown(&x));
+        assert_eq!(shown(0.0), "0 0.0000");
+        assert_eq!(shown(1.25), "1.25 1.2500");
+        assert_eq!(shown(-1e200), "-1e200 -1.0000e200");
+        assert_eq!(shown(2.5e-300), "2.5e-300 2.5000e-300");
     }
 
     #[test]

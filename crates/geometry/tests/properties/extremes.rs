@@ -1,6 +1,6 @@
 //! Numbers at the ends of f64, whose squares have no digits or are infinite.
 
-use hvs_geometry::{Geometry, Space};
+use hvs_geometry::{Geometry, PointError, Precision, Space};
 
 use crate::EPS;
 
@@ -64,7 +64,8 @@ fn distances_along_a_tiny_coordinate_keep_their_digits() {
 fn a_product_adds_tiny_distances_by_weight() {
     let part = |geometry, weight| hvs_geometry::Component { space: space(geometry, 1), weight };
     let product =
-        Space::product(vec![part(Geometry::Euclidean, 9.0), part(Geometry::Poincare, 4.0)]).unwrap();
+        Space::product(vec![part(Geometry::Euclidean, 9.0), part(Geometry::Poincare, 4.0)])
+            .unwrap();
     for size in [1e-100, 1e-160, 1e-300] {
         let found = product.distance(&[0.0, 0.0], &[size, size]).unwrap();
         assert!((found - 5.0 * size).abs() <= 8.0 * EPS * size, "{size:e}: {found:e}");
@@ -87,4 +88,54 @@ fn large_distances_are_right_or_refused() {
         let found = sheet.distance(&x, &sheet.base_point()).unwrap();
         assert!((found - truth / 2.0).abs() <= 8.0 * EPS * truth, "{size:e}: {found} {truth}");
     }
+}
+
+/// Whatever is refused is refused for what it is, with numbers that are finite and short.
+#[test]
+fn refusals_of_huge_points_have_finite_numbers() {
+    for largest in [1e155, 1e200, 1e300, 1.7e308] {
+        for geometry in Geometry::ALL {
+            let space = space(geometry, 2);
+            let mut x = vec![largest; space.ambient()];
+            x[0] = -largest;
+            for precision in [Precision::F32, Precision::F64] {
+                let error = space.validate(&x, precision).unwrap_err();
+                let numbers = match error.clone() {
+                    PointError::OffManifold { found, expected, off, tolerance, .. } => {
+                        assert!(!matches!(geometry, Geometry::Poincare | Geometry::Klein));
+                        vec![found, expected, off, tolerance]
+                    }
+                    PointError::OutsideBall { norm, bound, .. } => {
+                        let truth = 2.0_f64.sqrt() * largest;
+                        let is_right = (norm - truth).abs() <= 4.0 * EPS * norm;
+                        assert!(is_right || truth.is_infinite(), "{norm:e}");
+                        vec![norm, bound]
+                    }
+                    PointError::BeyondPrecision { radius, limit, .. } => {
+                        assert!(!matches!(geometry, Geometry::Poincare | Geometry::Klein));
+                        assert!(radius > limit);
+                        vec![radius, limit]
+                    }
+                    error => panic!("{geometry}: {error}"),
+                };
+                assert!(numbers.iter().all(|a| a.is_finite()), "{geometry}: {numbers:?}");
+                let text = error.to_string();
+                assert!(text.len() < 200, "{text}");
+                assert!(!text.contains("inf") && !text.contains("NaN"), "{text}");
+            }
+        }
+    }
+    let ball = space(Geometry::Poincare, 2);
+    let error = ball.validate(&[1e200, 0.0], Precision::F64).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "outside the poincare ball: the norm is 1e200, it must be below 1"
+    );
+    let flat = space(Geometry::Euclidean, 2);
+    let error = flat.validate(&[1e200, 0.0], Precision::F64).unwrap_err().to_string();
+    assert!(error.contains("radius 1.0000e200, at most 3.3520e153 can"), "{error}");
+    // Far out on the sheet, the radius is that of the logarithm.
+    let sheet = space(Geometry::Hyperboloid, 2);
+    let error = sheet.validate(&[1.0, 1e308, 0.0], Precision::F64).unwrap_err().to_string();
+    assert!(error.contains("radius 709.8894"), "{error}");
 }
