@@ -178,12 +178,15 @@ impl Space {
 
     /// The point of the space nearest to `x` in the sense natural to each geometry, such that it
     /// passes [`Space::validate`] at `precision`: the hyperboloid recomputes `x0` from the spatial
-    /// coordinates, a ball pulls in what lies too close to its boundary or beyond, the sphere
-    /// normalises, Lorentzian space keeps the time coordinate and rescales the spatial ones.
+    /// coordinates, a ball pulls in what lies on its boundary or beyond, the sphere normalises,
+    /// Lorentzian space keeps the time coordinate and rescales the spatial ones.
+    ///
+    /// Only what is off the space is moved. A point of it that lies farther out than `precision`
+    /// can hold is refused as [`Space::validate`] refuses it: moved, it would be another point.
     ///
     /// # Errors
     /// A wrong length, a coordinate that is not finite, a vector without a nearest point (zero on
-    /// the sphere), or a point too far out for `precision` where nothing nearer is meant.
+    /// the sphere), or a point too far out for `precision`.
     pub fn project(&self, x: &[f64], precision: Precision) -> Result<Vec<f64>, PointError> {
         self.check_finite(x)?;
         let mut result = Vec::with_capacity(x.len());
@@ -481,7 +484,8 @@ impl Model {
                 Ok(x.to_vec())
             }
             Geometry::Poincare | Geometry::Klein => {
-                if self.boundary_gap(x) >= BOUNDARY_STEPS * precision.epsilon() {
+                if self.boundary_gap(x) > 0.0 {
+                    self.check_reach(x, precision)?;
                     return Ok(x.to_vec());
                 }
                 let unit = unit_vector(x).unwrap_or_else(|| x.to_vec());
