@@ -121,10 +121,10 @@ pub(crate) fn half_sinh(model: &Model, x: &[f64], y: &[f64]) -> f64 {
 }
 
 /// Splits a spatial vector at `x` into its radial length and its tangential rest, which the metric
-/// treats differently: radial lengths shrink by `cosh r`.
-fn split_radially(x: &[f64], v: &[f64]) -> (f64, Vec<f64>) {
+/// treats differently: radial lengths shrink by `cosh r`. At the apex everything is tangential.
+fn split_radially(model: &Model, x: &[f64], v: &[f64]) -> (f64, Vec<f64>) {
     let x_norm = norm(x);
-    if x_norm == 0.0 {
+    if model.scale * x_norm < FLAT_BELOW {
         return (0.0, v.to_vec());
     }
     let radial = dot(x, v) / x_norm;
@@ -147,8 +147,8 @@ pub(crate) fn lift_tangent(model: &Model, x: &[f64], mut v: Vec<f64>) -> Vec<f64
 /// `⟨u,v⟩` of tangent vectors at `x`: the tangential parts as they are, the radial ones over
 /// `cosh² r`, so that no large terms cancel.
 pub(crate) fn inner(model: &Model, x: &[f64], u: &[f64], v: &[f64]) -> f64 {
-    let (u_radial, u_rest) = split_radially(x, u);
-    let (v_radial, v_rest) = split_radially(x, v);
+    let (u_radial, u_rest) = split_radially(model, x, u);
+    let (v_radial, v_rest) = split_radially(model, x, v);
     let cosh = (model.scale * norm(x)).hypot(1.0);
     dot(&u_rest, &v_rest) + (u_radial / cosh) * (v_radial / cosh)
 }
@@ -186,11 +186,11 @@ pub(crate) fn transport(model: &Model, x: &[f64], y: &[f64], v: &[f64]) -> Vec<f
 /// `y·v - y0·v0` as it stands is the difference of two terms of size `e^2r`.
 fn inner_with_point(model: &Model, x: &[f64], y: &[f64], v: &[f64]) -> f64 {
     let (a, b) = (norm(x), norm(y));
-    if a == 0.0 || b == 0.0 {
+    if model.scale * a.min(b) < FLAT_BELOW {
         return dot(y, v) - time(model, y) * tangent_time(model, x, v);
     }
     let (x_time, y_time) = (time(model, x), time(model, y));
-    let (v_radial, v_rest) = split_radially(x, v);
+    let (v_radial, v_rest) = split_radially(model, x, v);
     let are_alike = a <= 2.0 * b && b <= 2.0 * a;
     // As in `ordered_half_sinh_squared`: differences of coordinates are exact for near points.
     let gap = if are_alike { sum_over(y, x, |q, p| (q - p) * (q + p)) / (a + b) } else { b - a };

@@ -210,9 +210,10 @@ pub(crate) fn asinh_of_product(a: f64, b: f64) -> f64 {
     (a * b).asinh()
 }
 
-/// `x`, or the nearest finite number: what a message says of a size that no f64 holds.
+/// `x`, or the nearest finite number: what a message says of a size that no f64 holds. NaN is the
+/// difference of two such sizes, and becomes the largest number.
 pub(crate) fn finite(x: f64) -> f64 {
-    x.clamp(f64::MIN, f64::MAX)
+    if x.is_nan() { f64::MAX } else { x.clamp(f64::MIN, f64::MAX) }
 }
 
 /// A number in a message: in scientific form where its digits would not fit.

@@ -57,7 +57,7 @@ pub(crate) fn mobius_add(
 pub(crate) fn mobius_scalar(model: &Model, t: f64, x: &[f64]) -> Vec<f64> {
     let length = model.scale * norm(x);
     if length == 0.0 {
-        return x.to_vec();
+        return scaled(t, x);
     }
     scaled((t * half_radius(length, alpha(model, x))).tanh() / length, x)
 }
@@ -78,12 +78,18 @@ pub(crate) fn inner(model: &Model, x: &[f64], u: &[f64], v: &[f64]) -> f64 {
     lambda * lambda * dot(u, v)
 }
 
+/// From here `tanh` is 1 to every digit.
+const LONG: f64 = 50.0;
+
 /// `exp_x(v) = x ⊕ tanh(√c·λ_x|v|/2)·v/(√c|v|)`. The factor `1 - tanh²` of the second summand is
 /// known as `1/cosh²`.
 pub(crate) fn exp(model: &Model, x: &[f64], v: &[f64]) -> Vec<f64> {
     let x_alpha = alpha(model, x);
-    let t = model.scale * norm(v) / x_alpha;
-    let step = scaled(tanhc(t) / x_alpha, v);
+    let length = norm(v);
+    let t = model.scale * length / x_alpha;
+    // Steps this long end on the boundary, and the quotient of the general form has no digits.
+    let factor = if t > LONG { 1.0 / (model.scale * length) } else { tanhc(t) / x_alpha };
+    let step = scaled(factor, v);
     let cosh = t.cosh();
     mobius_add(model, x, x_alpha, &step, 1.0 / (cosh * cosh))
 }

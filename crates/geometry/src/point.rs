@@ -149,6 +149,12 @@ pub enum PointError {
         /// The reason.
         why: &'static str,
     },
+    /// A result is no number, since it or a step to it is beyond the largest of f64.
+    #[error("{what} overflows: it is beyond the largest number of f64")]
+    Overflow {
+        /// What overflows.
+        what: String,
+    },
     /// One component of a product is at fault.
     #[error("component {component} (from coordinate {offset}): {source}")]
     InComponent {
@@ -287,7 +293,8 @@ impl Space {
     /// That a result is a point at all: finite, inside its ball, and not so far out that its squared
     /// norm overflows. It may lie beyond what [`Space::validate`] admits for storage.
     pub(crate) fn check_representable(&self, x: &[f64]) -> Result<(), PointError> {
-        self.check_finite(x)?;
+        self.check_length(x)?;
+        check_no_overflow(x)?;
         self.for_each_part(x, Model::check_representable)
     }
 
@@ -515,6 +522,14 @@ impl Model {
                 Ok(result)
             }
         }
+    }
+}
+
+/// That every coordinate of a result is a number.
+pub(crate) fn check_no_overflow(x: &[f64]) -> Result<(), PointError> {
+    match x.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(PointError::Overflow { what: format!("coordinate {index}") }),
+        None => Ok(()),
     }
 }
 
