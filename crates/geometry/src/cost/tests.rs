@@ -1,6 +1,7 @@
 #![expect(clippy::float_cmp, reason = "these values are exact")]
 
 use super::*;
+use crate::IntervalKind;
 use proptest::prelude::*;
 
 fn cost(values: [f64; 4]) -> Cost {
