@@ -277,6 +277,52 @@ fn another_file_does_not_continue_an_import() {
     assert_eq!(setup.count("other"), 10);
 }
 
+/// Stores the rows before row 10 and stops there, at a bad one.
+fn stop_half_way(setup: &Setup, namespace: &str, file: &str) {
+    let lines: Vec<String> = (0..30)
+        .map(|n| if n == 15 { "broken".to_owned() } else { row(&format!("r{n}"), f64::from(n)) })
+        .collect();
+    setup.file(file, lines.join("\n"));
+    let stopped = setup.run(&["import", namespace, file, "--strict", "--batch", "10"]);
+    assert_eq!(code(&stopped), 1, "{}", errors(&stopped));
+    assert!(setup.folder.path().join(format!("{file}.hvs-import")).exists());
+}
+
+#[test]
+fn an_import_goes_on_only_in_the_namespace_that_has_its_rows() {
+    let setup = Setup::new();
+    setup.create("target", "2");
+    stop_half_way(&setup, "target", "rows.jsonl");
+    setup.json(&["ns", "delete", "target", "--yes"]);
+    setup.create("target", "2");
+    let again = ["import", "target", "rows.jsonl", "--skip-bad"];
+    let refused = setup.run(&again);
+    assert_eq!(code(&refused), 5, "{}", errors(&refused));
+    for told in ["\"target\"", "created again", "--restart"] {
+        assert!(errors(&refused).contains(told), "{told} in {}", errors(&refused));
+    }
+    assert_eq!(setup.count("target"), 0);
+    setup.json(&[&again[..], &["--restart"]].concat());
+    assert_eq!(setup.count("target"), 29);
+}
+
+#[test]
+fn an_import_into_an_alias_goes_on_where_the_alias_led() {
+    let setup = Setup::new();
+    setup.create("blue", "2");
+    setup.create("green", "2");
+    setup.json(&["ns", "alias", "set", "live", "blue"]);
+    stop_half_way(&setup, "live", "rows.jsonl");
+    setup.json(&["ns", "alias", "set", "live", "green"]);
+    let refused = setup.run(&["import", "live", "rows.jsonl", "--skip-bad"]);
+    assert_eq!(code(&refused), 5, "{}", errors(&refused));
+    assert!(errors(&refused).contains("alias leads elsewhere"), "{}", errors(&refused));
+    assert_eq!(setup.count("green"), 0);
+    let summary = setup.json(&["import", "blue", "rows.jsonl", "--skip-bad"]);
+    assert!(summary["resumed_at_row"].as_u64() >= Some(10), "{summary}");
+    assert_eq!(setup.count("blue"), 29);
+}
+
 #[test]
 fn an_export_imports_to_the_same_namespace() {
     let setup = Setup::new();

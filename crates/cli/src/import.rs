@@ -11,6 +11,8 @@ mod state;
 use std::{collections::VecDeque, path::PathBuf, time::Instant};
 
 use clap::Args;
+use hvs_api::NamespaceInfo;
+use hvs_client::Client;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
@@ -18,7 +20,7 @@ use self::{
     batch::{Batch, Former, Sender, Sent},
     progress::Progress,
     rejects::Rejects,
-    state::{Journal, Tally},
+    state::{Identity, Journal, Tally},
 };
 use crate::{
     args::Context,
@@ -125,16 +127,24 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), CliEr
         max_row_bytes: args.max_row_bytes,
     };
     let settings = format!("{format} {mapping:?} {:?} {}", args.coordinates, args.project);
-    let mut journal =
-        Journal::open(&source, args.state.clone(), &args.namespace, &settings, args.restart)?;
+    let fingerprint = match &source {
+        Source::File(file) => state::fingerprint(file)?,
+        Source::StandardInput => String::new(),
+    };
+    let client = context.patient_client()?;
+    // Rows go to the namespace that the name leads to now, wherever an alias leads meanwhile.
+    let NamespaceInfo { name, uid, .. } = client.get_namespace(&args.namespace).await?;
+    let identity =
+        Identity { namespace: args.namespace.clone(), uid: uid.clone(), settings, fingerprint };
+    let mut journal = Journal::open(&source, args.state.clone(), identity, args.restart)?;
     let begun_at = journal.tally();
     let reader = read::open(&source, format, &mapping, begun_at.position)?;
     let mut progress = Progress::new(reader.extent(), begun_at.position, context.output.json);
     let mut rejects =
         Rejects::open(&source, args.rejects.as_deref(), args.show_bad, begun_at.position.row > 0)?;
     let sender = Sender {
-        client: context.patient_client()?,
-        namespace: args.namespace.clone(),
+        client: client.clone(),
+        namespace: name.clone(),
         import: journal.import().to_owned(),
         durability: durability_kind(args.durability),
         coordinates: coordinates_kind(args.coordinates),
@@ -151,7 +161,10 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), CliEr
         strict: args.strict,
     };
     let mut done = Done { journal: &mut journal, rejects: &mut rejects, progress: &mut progress };
-    let result = line.run(&mut done).await;
+    let mut result = line.run(&mut done).await;
+    if result.is_ok() {
+        result = is_the_same(&client, &name, &uid).await;
+    }
     line.abandon();
     progress.finish();
     let tally = journal.tally();
@@ -165,6 +178,16 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), CliEr
     journal.finish()?;
     rejects.finish()?;
     report(context, &args, &source, begun_at, tally, started)
+}
+
+/// A namespace that was deleted and created again while rows were sent has only the later ones.
+async fn is_the_same(client: &Client, name: &str, uid: &str) -> Result<(), CliError> {
+    if client.get_namespace(name).await?.uid == uid {
+        return Ok(());
+    }
+    Err(CliError::Wrong(format!(
+        "the namespace {name:?} was deleted and created again meanwhile, and lacks rows"
+    )))
 }
 
 fn report(
