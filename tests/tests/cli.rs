@@ -207,15 +207,7 @@ fn tables_and_arrays_are_imported() {
     let found = setup.json(&["search", "csv", "--id", "b", "-k", "1"]);
     assert_eq!(found["hits"][0]["metadata"]["name"], "Bo, jr.");
 
-    let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2), }";
-    let mut array = b"\x93NUMPY\x01\x00".to_vec();
-    let padded = format!("{header:<117}\n");
-    array.extend(u16::try_from(padded.len()).unwrap().to_le_bytes());
-    array.extend(padded.as_bytes());
-    for x in [0.0_f64, 0.5, 1.0, 0.5, 2.0, 0.5] {
-        array.extend(x.to_le_bytes());
-    }
-    setup.file("points.npy", array);
+    setup.file("points.npy", npy(&[[0.0, 0.5], [1.0, 0.5], [2.0, 0.5]]));
     setup.file("ids.txt", "first\nsecond\nthird\n");
     let summary = setup.json(&[
         "import",
@@ -230,6 +222,45 @@ fn tables_and_arrays_are_imported() {
     assert_eq!(setup.count("csv"), 5);
     let third = setup.json(&["search", "csv", "--id", "third", "-k", "1", "--with-vectors"]);
     assert_eq!(third["hits"][0]["vector"][1], 2.0);
+}
+
+/// A numpy array of 64-bit floats, as numpy writes it.
+fn npy(rows: &[[f64; 2]]) -> Vec<u8> {
+    let shape = rows.len();
+    let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({shape}, 2), }}");
+    let padded = format!("{header:<117}\n");
+    let mut array = b"\x93NUMPY\x01\x00".to_vec();
+    array.extend(u16::try_from(padded.len()).unwrap().to_le_bytes());
+    array.extend(padded.as_bytes());
+    array.extend(rows.iter().flatten().flat_map(|x| x.to_le_bytes()));
+    array
+}
+
+#[test]
+fn an_array_goes_on_only_with_the_same_ids() {
+    let setup = Setup::new();
+    setup.create("array", "2");
+    let points: Vec<[f64; 2]> =
+        (0..30).map(|n| [if n == 15 { f64::NAN } else { f64::from(n) }, 0.5]).collect();
+    setup.file("points.npy", npy(&points));
+    let ids =
+        |prefix: &str| (0..30).map(|n| format!("{prefix}{n:02}")).collect::<Vec<_>>().join("\n");
+    setup.file("ids.txt", ids("a"));
+    let import = ["import", "array", "points.npy", "--ids", "ids.txt", "--coordinates", "spatial"];
+    let stopped = setup.run(&[&import[..], &["--strict", "--batch", "10"]].concat());
+    assert_eq!(code(&stopped), 1, "{}", errors(&stopped));
+    let before = setup.count("array");
+    assert!(before >= 10, "{before}");
+
+    // As many ids, as long as before.
+    setup.file("ids.txt", ids("b"));
+    let refused = setup.run(&[&import[..], &["--skip-bad"]].concat());
+    assert_eq!(code(&refused), 5, "{}", errors(&refused));
+    assert!(errors(&refused).contains("another file of ids"), "{}", errors(&refused));
+    assert_eq!(setup.count("array"), before);
+    setup.file("ids.txt", ids("a"));
+    setup.json(&[&import[..], &["--skip-bad"]].concat());
+    assert_eq!(setup.count("array"), 29);
 }
 
 /// Rows of an import that takes long enough to be killed.

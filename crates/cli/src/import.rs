@@ -131,11 +131,15 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), CliEr
         Source::File(file) => state::fingerprint(file)?,
         Source::StandardInput => String::new(),
     };
+    let ids = match &args.ids {
+        Some(ids) if format == Format::Npy => Some(state::fingerprint(ids)?),
+        _ => None,
+    };
     let client = context.patient_client()?;
     // Rows go to the namespace that the name leads to now, wherever an alias leads meanwhile.
     let NamespaceInfo { name, uid, .. } = client.get_namespace(&args.namespace).await?;
-    let identity =
-        Identity { namespace: args.namespace.clone(), uid: uid.clone(), settings, fingerprint };
+    let namespace = args.namespace.clone();
+    let identity = Identity { namespace, uid: uid.clone(), settings, fingerprint, ids };
     let mut journal = Journal::open(&source, args.state.clone(), identity, args.restart)?;
     let begun_at = journal.tally();
     let reader = read::open(&source, format, &mapping, begun_at.position)?;

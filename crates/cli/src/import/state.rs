@@ -39,6 +39,8 @@ pub(super) struct Identity {
     pub(super) settings: String,
     /// Of the file; empty for the standard input.
     pub(super) fingerprint: String,
+    /// Of the file of ids, where there is one.
+    pub(super) ids: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -147,6 +149,7 @@ fn difference(state: &State, now: &Identity) -> Option<String> {
     let before = &state.identity;
     let same = [
         ("file", before.fingerprint == now.fingerprint),
+        ("file of ids", before.ids == now.ids),
         // Under another name, such as an alias, it may be the same namespace all the same.
         ("namespace", before.uid == now.uid || before.namespace == now.namespace),
         ("format or columns", before.settings == now.settings),
