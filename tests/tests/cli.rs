@@ -275,7 +275,11 @@ fn an_import_that_is_killed_goes_on() {
     let state = setup.folder.path().join("many.jsonl.hvs-import");
     let arguments = ["import", "resume", "many.jsonl", "--batch", "50", "--json"];
     let mut first = setup.command(&arguments).stdout(Stdio::null()).spawn().unwrap();
-    wait_until(|| fs::read(&state).is_ok_and(|text| !text.is_empty()));
+    let rows_done = || {
+        let state: Value = serde_json::from_slice(&fs::read(&state).ok()?).ok()?;
+        state["tally"]["position"]["row"].as_u64()
+    };
+    wait_until(|| rows_done().is_some_and(|rows| rows > 0));
     first.kill().unwrap();
     first.wait().unwrap();
     let before = setup.count("resume");
@@ -352,6 +356,39 @@ fn an_import_into_an_alias_goes_on_where_the_alias_led() {
     let summary = setup.json(&["import", "blue", "rows.jsonl", "--skip-bad"]);
     assert!(summary["resumed_at_row"].as_u64() >= Some(10), "{summary}");
     assert_eq!(setup.count("blue"), 29);
+}
+
+/// A process of root writes where it has no permission to, so the places here cannot exist.
+#[test]
+fn an_import_stores_nothing_that_it_cannot_take_note_of() {
+    let setup = Setup::new();
+    setup.create("noted", "2");
+    setup.file("rows.jsonl", rows(10));
+    fs::create_dir(setup.folder.path().join("rows.jsonl.hvs-import.tmp")).unwrap();
+    for state in [&[][..], &["--state", "/nonexistent/x"]] {
+        let refused = setup.run(&[&["import", "noted", "rows.jsonl"], state].concat());
+        assert_eq!(code(&refused), 5, "{}", errors(&refused));
+        assert!(errors(&refused).contains("--state FILE"), "{}", errors(&refused));
+        assert!(!errors(&refused).contains("same command"), "{}", errors(&refused));
+        assert_eq!(setup.count("noted"), 0);
+    }
+    let state = setup.folder.path().join("elsewhere");
+    setup.json(&["import", "noted", "rows.jsonl", "--state", state.to_str().unwrap()]);
+    assert_eq!(setup.count("noted"), 10);
+    assert!(!state.exists());
+}
+
+/// An import that stopped before its first row counts does not stand in the way of another.
+#[test]
+fn what_was_never_begun_is_not_in_the_way() {
+    let setup = Setup::new();
+    setup.create("fresh", "2");
+    setup.file("rows.jsonl", "broken\n".to_owned() + &rows(3));
+    let strict = setup.run(&["import", "fresh", "rows.jsonl", "--strict"]);
+    assert_eq!(code(&strict), 1, "{}", errors(&strict));
+    setup.file("rows.jsonl", rows(3));
+    setup.json(&["import", "fresh", "rows.jsonl"]);
+    assert_eq!(setup.count("fresh"), 3);
 }
 
 #[test]

@@ -146,6 +146,7 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), CliEr
     let mut progress = Progress::new(reader.extent(), begun_at.position, context.output.json);
     let mut rejects =
         Rejects::open(&source, args.rejects.as_deref(), args.show_bad, begun_at.position.row > 0)?;
+    journal.begin()?;
     let sender = Sender {
         client: client.clone(),
         namespace: name.clone(),
@@ -173,11 +174,8 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), CliEr
     progress.finish();
     let tally = journal.tally();
     if let Err(cause) = result {
-        return Err(CliError::Stopped {
-            cause: Box::new(cause),
-            rows: tally.position.row,
-            resume: journal.how_to_resume(),
-        });
+        let resume = journal.how_to_resume(&cause);
+        return Err(CliError::Stopped { cause: Box::new(cause), rows: tally.position.row, resume });
     }
     journal.finish()?;
     rejects.finish()?;

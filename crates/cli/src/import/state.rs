@@ -95,10 +95,25 @@ impl Journal {
             None => State::new(import),
             Some(state) => match difference(&state, &import) {
                 None => state,
+                // Of rows that nobody acknowledged none can be left out.
+                Some(_) if state.tally.position.row == 0 => State::new(import),
                 Some(detail) => return Err(CliError::Content { path, detail }),
             },
         };
         Ok(Self { path: Some(path), state })
+    }
+
+    /// Writes the state before the first row is sent: where that fails, nothing has been stored
+    /// that a later run would not know of.
+    pub(super) fn begin(&self) -> Result<(), CliError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        write(path, &self.state).map_err(|source| CliError::Content {
+            path: path.clone(),
+            detail: format!(
+                "cannot note here how far the import got ({source}); nothing was imported. \
+                 --state FILE notes it elsewhere"
+            ),
+        })
     }
 
     pub(super) fn import(&self) -> &str {
@@ -135,12 +150,26 @@ impl Journal {
         }
     }
 
-    pub(super) fn how_to_resume(&self) -> String {
-        match &self.path {
-            Some(_) => "The same command goes on from there.".to_owned(),
-            None => "The standard input cannot be read again; what was acknowledged is stored."
-                .to_owned(),
-        }
+    /// How to import what is missing after `cause` ended the import.
+    pub(super) fn how_to_resume(&self, cause: &CliError) -> String {
+        let Some(path) = &self.path else {
+            return "The standard input cannot be read again; what was acknowledged is stored."
+                .to_owned();
+        };
+        let advice = match cause {
+            CliError::Client(error) if error.is_transient() => {
+                "The same command goes on from there."
+            }
+            CliError::File { path: failed, .. } if failed == path => {
+                "Once this file can be written, the same command goes on; rows that it does not \
+                 know of are written again, with the same content."
+            }
+            CliError::Wrong(_) | CliError::Read(_) => {
+                "A corrected file begins anew, with --restart."
+            }
+            _ => "Once the reason is removed, the same command goes on from there.",
+        };
+        advice.to_owned()
     }
 }
 
