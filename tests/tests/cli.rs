@@ -179,6 +179,38 @@ fn bad_rows_are_named_and_the_good_ones_are_stored() {
     assert_eq!(setup.count("rows"), 3, "the point off the sheet is projected");
 }
 
+/// The same as over HTTP: which of the two values was meant, nobody knows.
+#[test]
+fn a_key_that_occurs_twice_is_refused_wherever_it_stands() {
+    let setup = Setup::new();
+    setup.create("keys", "2");
+    let put = ["put", "keys", "a", "--vector", "0.1,0.2", "--coordinates", "spatial"];
+    for metadata in [r#"{"a":1,"a":2}"#, r#"{"b":[{"a":1,"a":2}]}"#] {
+        let refused = setup.run(&[&put[..], &["-m", metadata]].concat());
+        assert_eq!(code(&refused), 2, "{}", errors(&refused));
+        assert!(errors(&refused).contains("\"a\" occurs twice"), "{}", errors(&refused));
+    }
+    let start = r#"{"id":"a","vector":[0.1,0.2],"coordinates":"spatial","#;
+    let ends = [
+        r#""metadata":{"a":1,"a":2}}"#,
+        r#""metadata":{"b":{"a":1,"a":2}}}"#,
+        r#""c":{"a":1,"a":2}}"#,
+    ];
+    setup.file("rows.jsonl", ends.map(|end| format!("{start}{end}\n")).concat());
+    setup.file("rows.csv", "id,vector,m\na,0.1 0.2,\"{\"\"a\"\":1,\"\"a\"\":2}\"\n");
+    for (file, option, rows) in [("rows.jsonl", "--rest", 3), ("rows.csv", "--json-column=m", 1)] {
+        let refused = setup.run(&["import", "keys", file, option]);
+        assert_eq!(code(&refused), 1, "{}", errors(&refused));
+        for line in 1..=rows {
+            let place = format!("{file}:{}: ", line + u64::from(file == "rows.csv"));
+            assert!(errors(&refused).contains(&place), "{place} in {}", errors(&refused));
+        }
+        let told = errors(&refused).matches("\"a\" occurs twice").count();
+        assert_eq!(told as u64, rows);
+    }
+    assert_eq!(setup.count("keys"), 0);
+}
+
 #[test]
 fn of_rows_with_one_id_the_last_one_stays() {
     let setup = Setup::new();

@@ -30,6 +30,7 @@ pub use namespace::{
     AliasInfo, AliasList, CreateNamespace, DeletedName, IndexSpec, IndexState, IndexType,
     NamespaceInfo, NamespaceList, Precision, SetAlias, SwitchAliases, VectorInfo, VectorSpec,
 };
+pub use object::{StrictObject, StrictValue, UniqueMap};
 pub use openapi::{Endpoint, endpoints, openapi, openapi_json};
 pub use problem::{ItemProblem, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, Problem};
 pub use record::{

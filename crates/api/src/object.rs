@@ -33,12 +33,14 @@ pub(crate) fn unique<'de, D: Deserializer<'de>, V: Deserialize<'de>>(
 pub(crate) fn optional_unique<'de, D: Deserializer<'de>, V: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<BTreeMap<String, V>>, D::Error> {
-    Ok(Option::<Unique<V>>::deserialize(deserializer)?.map(|map| map.0))
+    Ok(Option::<UniqueMap<V>>::deserialize(deserializer)?.map(|map| map.0))
 }
 
-struct Unique<V>(BTreeMap<String, V>);
+/// A map that is read only if no key occurs twice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UniqueMap<V>(pub BTreeMap<String, V>);
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         unique(deserializer).map(Self)
     }
@@ -65,7 +67,9 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueVisitor<V> {
     }
 }
 
-struct StrictObject(Map<String, Value>);
+/// A JSON object that is read only if no key in it occurs twice and every number is finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StrictObject(pub Map<String, Value>);
 
 impl<'de> Deserialize<'de> for StrictObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -84,7 +88,7 @@ impl<'de> Visitor<'de> for ObjectVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let mut object = Map::new();
-        while let Some((key, Strict(value))) = entries.next_entry::<String, Strict>()? {
+        while let Some((key, StrictValue(value))) = entries.next_entry::<String, StrictValue>()? {
             if object.contains_key(&key) {
                 return Err(A::Error::custom(format_args!("the key {key:?} occurs twice")));
             }
@@ -94,9 +98,11 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 }
 
-struct Strict(Value);
+/// A JSON value, read as strictly as a [`StrictObject`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct StrictValue(pub Value);
 
-impl<'de> Deserialize<'de> for Strict {
+impl<'de> Deserialize<'de> for StrictValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ValueVisitor).map(Self)
     }
@@ -145,7 +151,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
         let capacity = elements.size_hint().unwrap_or_default().min(TRUSTED_LENGTH);
         let mut array = Vec::with_capacity(capacity);
-        while let Some(Strict(element)) = elements.next_element()? {
+        while let Some(StrictValue(element)) = elements.next_element()? {
             array.push(element);
         }
         Ok(Value::Array(array))

@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 
 use clap::ValueEnum;
-use hvs_api::{Coordinates, Durability, Filter, Vector};
+use hvs_api::{Coordinates, Durability, Filter, StrictObject, StrictValue, Vector};
 use serde_json::{Map, Value};
 
 use crate::{error::CliError, read::parse_coordinates};
@@ -27,8 +27,10 @@ pub(crate) fn vector(text: &str) -> Result<Vector, CliError> {
 }
 
 pub(crate) fn metadata(text: &str) -> Result<Map<String, Value>, CliError> {
-    serde_json::from_str(text)
-        .map_err(|error| CliError::Usage(format!("--metadata is not a JSON object: {error}")))
+    match serde_json::from_str(text) {
+        Ok(StrictObject(metadata)) => Ok(metadata),
+        Err(error) => Err(CliError::Usage(format!("--metadata is not a JSON object: {error}"))),
+    }
 }
 
 /// `field=value` pairs; a value that is JSON is taken as that, everything else as text.
@@ -40,7 +42,14 @@ pub(crate) fn filter(pairs: &[String]) -> Result<Option<Filter>, CliError> {
                 "--filter {pair:?} is not of the form FIELD=VALUE, such as kind=dog or year=1999"
             )));
         };
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        let value = match serde_json::from_str(value) {
+            Ok(StrictValue(value)) => value,
+            // JSON all the same, but with a key twice.
+            Err(error) if serde_json::from_str::<Value>(value).is_ok() => {
+                return Err(CliError::Usage(format!("--filter {pair:?}: {error}")));
+            }
+            Err(_) => Value::String(value.to_owned()),
+        };
         if filter.insert(field.to_owned(), value).is_some() {
             return Err(CliError::Usage(format!("--filter names the field {field:?} twice")));
         }
@@ -98,5 +107,6 @@ mod tests {
         assert_eq!(super::filter(&[]).unwrap(), None);
         assert!(super::filter(&["kind".to_owned()]).is_err());
         assert!(super::filter(&["a=1".to_owned(), "a=2".to_owned()]).is_err());
+        assert!(super::filter(&[r#"a={"b":1,"b":2}"#.to_owned()]).is_err());
     }
 }
