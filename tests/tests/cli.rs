@@ -9,7 +9,7 @@
 
 use std::{
     fs,
-    io::BufRead as _,
+    io::{BufRead as _, Read as _, Write as _},
     net::TcpListener,
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink},
     path::PathBuf,
@@ -143,6 +143,50 @@ fn refusals_and_absent_nodes_have_exit_codes_of_their_own() {
     assert_eq!(code(&setup.run(&["count"])), 2);
     let absent = setup.run(&["import", "nowhere", "no-such-file.jsonl"]);
     assert_eq!(code(&absent), 5, "{}", errors(&absent));
+}
+
+#[test]
+fn a_wrong_address_is_told_soon() {
+    let setup = Setup::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let begun = Instant::now();
+    let nobody = setup.run(&["count", "n", "--url", &url]);
+    assert_eq!(code(&nobody), 4, "{}", errors(&nobody));
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(errors(&nobody).contains("--url"), "{}", errors(&nobody));
+}
+
+#[test]
+fn a_node_that_is_not_ready_is_waited_for() {
+    let setup = Setup::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let node = std::thread::spawn(move || {
+        let problem =
+            r#"{"type":"","title":"","status":503,"code":"not_ready","detail":"","help":""}"#;
+        let not_ready = ("503 Service Unavailable", "application/problem+json", problem);
+        let ready = ("200 OK", "application/json", r#"{"namespaces":[]}"#);
+        for (status, media_type, body) in [not_ready; 10].into_iter().chain([ready]) {
+            let (mut connection, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                connection.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            let length = body.len();
+            write!(
+                connection,
+                "HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\
+                 retry-after: 0\r\nconnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
+        }
+    });
+    assert_eq!(setup.json(&["ns", "list", "--url", &url])["namespaces"], json!([]));
+    node.join().unwrap();
 }
 
 #[test]

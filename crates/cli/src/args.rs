@@ -22,7 +22,7 @@ struct Global {
     /// The node.
     #[arg(long, global = true, env = "HVS_URL", default_value = "http://127.0.0.1:9001")]
     url: String,
-    /// Seconds that one request may take.
+    /// Seconds that a request may take, with its repetitions where it is safe to repeat.
     #[arg(
         long,
         global = true,
@@ -68,6 +68,9 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
+/// Import and export go on trying for so many times the timeout of one request.
+const LONG_WORK: u32 = 4;
+
 /// What a command works with.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -85,12 +88,13 @@ impl Context {
         Ok(Client::new(self.config.clone())?)
     }
 
-    /// A client that bears with a node that restarts.
+    /// A client for work that takes long, which should not end because the node restarts.
     ///
     /// # Errors
     /// When the address is none.
     pub(crate) fn patient_client(&self) -> Result<Client, CliError> {
-        Ok(Client::new(ClientConfig { attempts: 8, ..self.config.clone() })?)
+        let patience = self.config.timeout.saturating_mul(LONG_WORK);
+        Ok(Client::new(ClientConfig { patience, ..self.config.clone() })?)
     }
 }
 
@@ -112,7 +116,8 @@ impl Cli {
                 let seconds = self.global.timeout;
                 CliError::Usage(format!("--timeout {seconds} is no number of seconds above 0"))
             })?;
-        let config = ClientConfig { timeout, ..ClientConfig::new(self.global.url) };
+        let config =
+            ClientConfig { timeout, patience: timeout, ..ClientConfig::new(self.global.url) };
         let context = Context { config, output: Output { json: self.global.json } };
         match self.command {
             Command::Ns { command } => block_on(command::ns::run(&context, command)),

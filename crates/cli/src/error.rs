@@ -107,9 +107,12 @@ impl CliError {
         }
     }
 
-    /// What to do about it, where the node said so.
+    /// What to do about it, where that is known.
     pub fn help(&self) -> Option<&str> {
         match self {
+            Self::Client(ClientError::Connect { .. }) => {
+                Some("Is the node running, and is this its address? --url or HVS_URL says another.")
+            }
             Self::Client(error) => error.problem().map(|problem| problem.help.as_str()),
             Self::Stopped { cause, .. } => cause.help(),
             _ => None,
