@@ -644,6 +644,19 @@ fn a_running_node_is_measured_and_left_as_it_was() {
     assert_eq!(left["namespaces"].as_array().map(Vec::len), Some(0), "{left}");
 }
 
+#[test]
+fn a_measurement_that_is_interrupted_leaves_nothing() {
+    let setup = Setup::new();
+    let namespaces = || setup.json(&["ns", "list"])["namespaces"].as_array().unwrap().clone();
+    let mut bench = setup.command(&["bench", "--records", "1000", "--seconds", "3600"]);
+    let bench = bench.stderr(Stdio::piped()).spawn().unwrap();
+    wait_until(|| namespaces().first().is_some_and(|one| one["records"].as_u64() > Some(1_000)));
+    interrupt(&bench);
+    let output = bench.wait_with_output().unwrap();
+    assert_eq!(code(&output), 130, "{}", errors(&output));
+    assert_eq!(namespaces(), Vec::<Value>::new());
+}
+
 fn wait_until(condition: impl Fn() -> bool) {
     let begun = Instant::now();
     while !condition() {

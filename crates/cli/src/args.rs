@@ -130,17 +130,25 @@ impl Cli {
             Command::Export(args) => block_on(export::run(&context, args)),
             Command::EmbedHierarchy(args) => hierarchy::run(&context, &args),
             Command::Geometry { command } => geometry::run(&context, command),
+            // It has to clean up when it is interrupted.
+            Command::Bench(args) if args.makes_a_namespace() => {
+                runtime()?.block_on(bench::run(&context, args))
+            }
             Command::Bench(args) => block_on(bench::run(&context, args)),
         }
     }
 }
 
-/// Runs a command that talks to a node, until it ends or the keyboard interrupts it.
-fn block_on(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::System(format!("cannot start: {error}")))?;
+        .map_err(|error| CliError::System(format!("cannot start: {error}")))
+}
+
+/// Runs a command that talks to a node, until it ends or the keyboard interrupts it.
+fn block_on(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = runtime()?;
     let result = runtime.block_on(async {
         tokio::select! {
             result = command => result,
