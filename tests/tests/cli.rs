@@ -204,7 +204,7 @@ fn bad_rows_are_named_and_the_good_ones_are_stored() {
     let strict = setup.run(&["import", "rows", "rows.jsonl", "--strict"]);
     assert_eq!(code(&strict), 1);
     assert!(errors(&strict).contains("rows.jsonl:2: "), "{}", errors(&strict));
-    assert_eq!(setup.count("rows"), 0, "the batch with the bad row is not stored");
+    assert_eq!(setup.count("rows"), 1, "what comes before the bad row is stored");
 
     let output = setup.run(&["import", "rows", "rows.jsonl", "--rejects", "bad.jsonl"]);
     assert_eq!(code(&output), 1);
@@ -224,6 +224,30 @@ fn bad_rows_are_named_and_the_good_ones_are_stored() {
     let projecting = setup.run(&["import", "rows", "rows.jsonl", "--project", "--skip-bad"]);
     assert_eq!(code(&projecting), 0);
     assert_eq!(setup.count("rows"), 3, "the point off the sheet is projected");
+}
+
+#[test]
+fn a_strict_import_names_the_first_bad_row() {
+    let setup = Setup::new();
+    let good = |n: u32| row(&format!("good-{n}"), f64::from(n));
+    let refused = |id: &str| json!({"id": id, "vector": [1.0, 2.0, 3.0, 4.0]}).to_string();
+    let (refused_1, refused_2) = (refused("r1"), refused("r2"));
+    let broken = || "{".to_owned();
+    for (number, lines, named, stored) in [
+        // A batch that the node refuses a row of is not stored.
+        (1, [good(1), refused_1, good(2), broken(), refused_2.clone()], 2, 0),
+        (2, [good(1), good(2), broken(), refused_2, broken()], 3, 2),
+        (3, [broken(), good(1), good(2), good(3), good(4)], 1, 0),
+    ] {
+        let (namespace, file) = (format!("n{number}"), format!("{number}.jsonl"));
+        setup.create(&namespace, "2");
+        setup.file(&file, lines.join("\n"));
+        let strict = setup.run(&["import", &namespace, &file, "--strict"]);
+        assert_eq!(code(&strict), 1, "{}", errors(&strict));
+        let place = format!("error: {file}:{named}");
+        assert!(errors(&strict).starts_with(&place), "{place}: {}", errors(&strict));
+        assert_eq!(setup.count(&namespace), stored, "{namespace}");
+    }
 }
 
 /// The same as over HTTP: which of the two values was meant, nobody knows.

@@ -82,7 +82,7 @@ pub(crate) struct ImportArgs {
     /// Bad rows that are shown; all are counted.
     #[arg(long, default_value_t = 20, value_name = "ROWS")]
     show_bad: u64,
-    /// Stop at the first bad row.
+    /// Stop at the first bad row; nothing behind it is stored.
     #[arg(long, conflicts_with = "skip_bad")]
     strict: bool,
     /// Succeed although rows are bad.
@@ -159,7 +159,7 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), CliEr
     let in_flight = usize::try_from(args.in_flight).unwrap_or(1);
     let size = usize::try_from(args.batch).unwrap_or(1);
     let mut line = Line {
-        former: Some(Former::new(reader, size, in_flight)),
+        former: Some(Former::new(reader, size, in_flight, args.strict)),
         sender,
         waiting: VecDeque::new(),
         most: in_flight,
@@ -241,6 +241,7 @@ struct Done<'a> {
 impl Done<'_> {
     fn take(&mut self, sent: &Sent, strict: bool) -> Result<(), CliError> {
         if strict && let Some(first) = sent.rejected.first() {
+            self.journal.advance(sent.end, sent.imported, 0)?;
             return Err(CliError::Wrong(self.rejects.describe(first)));
         }
         for reject in &sent.rejected {
