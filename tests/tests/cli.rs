@@ -145,6 +145,55 @@ fn refusals_and_absent_nodes_have_exit_codes_of_their_own() {
     assert_eq!(code(&absent), 5, "{}", errors(&absent));
 }
 
+/// What a script reads from standard error: a JSON object in each line.
+fn json_lines(output: &Output) -> Vec<Value> {
+    let lines: Vec<Value> = errors(output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line:?} is not JSON")))
+        .collect();
+    assert!(lines.iter().all(Value::is_object), "{lines:?}");
+    lines
+}
+
+#[test]
+fn scripts_get_json_alone() {
+    let setup = Setup::new();
+    for arguments in [&["count", "--json"][..], &["--json", "fly"], &["--json"]] {
+        let unusable = setup.run(arguments);
+        assert_eq!(code(&unusable), 2, "{arguments:?}");
+        let lines = json_lines(&unusable);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0]["error"]["exit_code"], 2);
+    }
+    assert_eq!(code(&setup.run(&["--help", "--json"])), 0);
+    assert!(errors(&setup.run(&["count"])).starts_with("error: "), "people get text");
+
+    setup.create("rows", "2");
+    let wrong = json!({"id": "long", "vector": [1.0, 2.0, 3.0, 4.0]}).to_string();
+    setup.file("rows.jsonl", [row("good", 0.1), "{".to_owned(), wrong, "{".to_owned()].join("\n"));
+    let import = setup.run(&["import", "rows", "rows.jsonl", "--json", "--show-bad", "2"]);
+    assert_eq!(code(&import), 1);
+    let lines = json_lines(&import);
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert_eq!(lines[0]["bad_row"]["line"], 2);
+    assert_eq!(lines[1]["bad_row"]["code"], "dimension_mismatch");
+    assert_eq!(lines[1]["bad_row"]["id"], "long");
+    assert_eq!(lines[2], json!({"bad_rows": 3, "shown": 2}));
+    assert_eq!(lines[3]["error"]["exit_code"], 1);
+    let summary: Value = serde_json::from_slice(&import.stdout).unwrap();
+    assert_eq!(summary["bad"], 3);
+
+    let invalid = setup.run(&["geometry", "validate", "-g", "poincare", "1,1", "--json"]);
+    assert_eq!(code(&invalid), 1);
+    let answer: Value = serde_json::from_slice(&invalid.stdout).unwrap();
+    assert_eq!(answer["valid"], false);
+    assert!(answer["reason"].is_string(), "{answer}");
+
+    setup.file("edges.tsv", "dog\tanimal\n");
+    let embedded = setup.run(&["embed-hierarchy", "edges.tsv", "--json"]);
+    assert_eq!(json_lines(&embedded)[0]["nodes"], 2);
+}
+
 #[test]
 fn a_wrong_address_is_told_soon() {
     let setup = Setup::new();

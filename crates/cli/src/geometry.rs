@@ -184,7 +184,13 @@ pub(crate) fn run(context: &Context, command: GeometryCommand) -> Result<(), Cli
             let space = args.space.of(x.len())?;
             match space.validate(&x, args.precision) {
                 Ok(()) => print(context, "valid", true),
-                Err(error) => Err(CliError::Wrong(error.to_string())),
+                Err(error) => {
+                    let reason = error.to_string();
+                    if context.output.json {
+                        context.output.json(&json!({ "valid": false, "reason": reason }))?;
+                    }
+                    Err(CliError::Wrong(reason))
+                }
             }
         }
         GeometryCommand::Project(args) => {

@@ -144,8 +144,13 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), CliEr
     let begun_at = journal.tally();
     let reader = read::open(&source, format, &mapping, begun_at.position)?;
     let mut progress = Progress::new(reader.extent(), begun_at.position, context.output.json);
-    let mut rejects =
-        Rejects::open(&source, args.rejects.as_deref(), args.show_bad, begun_at.position.row > 0)?;
+    let mut rejects = Rejects::open(
+        &source,
+        args.rejects.as_deref(),
+        args.show_bad,
+        begun_at.position.row > 0,
+        context.output.json,
+    )?;
     journal.begin()?;
     let sender = Sender {
         client: client.clone(),
