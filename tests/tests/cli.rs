@@ -675,6 +675,29 @@ fn geometry_is_computed_without_a_node() {
 }
 
 #[test]
+fn coordinates_are_read_from_the_standard_input() {
+    let setup = Setup::new();
+    setup.file("point", "[0.1, 0]\n");
+    setup.file("nothing", "\n");
+    let distance = |arguments: &[&str], input: &str| {
+        let start = ["geometry", "distance", "-g", "euclidean", "--json"];
+        let mut command = setup.command(&[&start[..], arguments].concat());
+        command.stdin(fs::File::open(setup.folder.path().join(input)).unwrap()).output().unwrap()
+    };
+    for arguments in [["-", "0.5,0"], ["0.5,0", "-"]] {
+        let output = distance(&arguments, "point");
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", errors(&output));
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!((answer["distance"].as_f64().unwrap() - 0.4).abs() < 1e-15, "{answer}");
+    }
+    for (arguments, input) in [(["-", "-"], "point"), (["-", "0.5,0"], "nothing")] {
+        let output = distance(&arguments, input);
+        assert_eq!(code(&output), 2, "{arguments:?}: {}", errors(&output));
+        assert!(errors(&output).contains("standard input"), "{}", errors(&output));
+    }
+}
+
+#[test]
 fn a_hierarchy_is_embedded_imported_and_searched() {
     let setup = Setup::new();
     let edges = "animal\nmammal\tanimal\nbird\tanimal\ndog\tmammal\ncat\tmammal\nowl\tbird\n";

@@ -161,7 +161,7 @@ async fn refusals_are_not_repeated_and_carry_their_code_in_both_encodings() {
 async fn a_node_that_is_not_ready_is_asked_until_the_patience_ends() {
     let codes = [Code::NotReady, Code::ShuttingDown, Code::Overloaded];
     let refusals = || codes.into_iter().cycle().take(40).map(refused);
-    let answer = ok(&hvs_api::NamespaceList::default());
+    let answer = ok(&hvs_api::NamespaceList { namespaces: Vec::new() });
     let (server, config) = Server::start(refusals().chain([answer])).await;
     Client::new(config).unwrap().list_namespaces().await.unwrap();
     assert_eq!(server.seen().len(), 41);
@@ -177,7 +177,7 @@ async fn a_node_that_is_not_ready_is_asked_until_the_patience_ends() {
 /// only for a moment.
 #[tokio::test]
 async fn a_node_that_answered_once_may_restart() {
-    let list = || ok(&hvs_api::NamespaceList::default());
+    let list = || ok(&hvs_api::NamespaceList { namespaces: Vec::new() });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serve = |listener| {

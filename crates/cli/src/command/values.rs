@@ -10,20 +10,24 @@ use crate::{error::CliError, read::parse_coordinates};
 
 /// Coordinates as a list with commas or blanks, as a JSON array, or `-` for the standard input.
 pub(crate) fn vector(text: &str) -> Result<Vector, CliError> {
-    let from_input;
-    let text = if text == "-" {
-        let mut input = String::new();
-        io::stdin()
-            .read_to_string(&mut input)
-            .map_err(|error| CliError::System(format!("standard input: {error}")))?;
-        from_input = input;
-        &from_input
-    } else {
-        text
-    };
-    let coordinates =
-        parse_coordinates(text).map_err(|error| CliError::Usage(format!("--vector: {error}")))?;
-    Ok(Vector(coordinates))
+    coordinates("--vector", text).map(Vector)
+}
+
+/// The same for the argument called `name`.
+pub(crate) fn coordinates(name: &str, text: &str) -> Result<Vec<f64>, CliError> {
+    let unusable = |reason: String| CliError::Usage(format!("{name}: {reason}"));
+    if text != "-" {
+        return parse_coordinates(text).map_err(|error| unusable(error.to_string()));
+    }
+    let mut input = String::new();
+    io::stdin()
+        .read_to_string(&mut input)
+        .map_err(|error| CliError::System(format!("standard input: {error}")))?;
+    let coordinates = parse_coordinates(&input).map_err(|error| unusable(error.to_string()))?;
+    if coordinates.is_empty() {
+        return Err(unusable("the standard input holds no coordinates".to_owned()));
+    }
+    Ok(coordinates)
 }
 
 pub(crate) fn metadata(text: &str) -> Result<Map<String, Value>, CliError> {
