@@ -195,6 +195,27 @@ fn scripts_get_json_alone() {
 }
 
 #[test]
+fn a_condition_that_does_not_hold_is_refused_by_every_command_alike() {
+    let setup = Setup::new();
+    setup.create("conditions", "2");
+    let put = ["put", "conditions", "a", "--vector", "1,2", "--coordinates", "spatial"];
+    let stale = setup.json(&put)["etag"].as_str().unwrap().to_owned();
+    setup.json(&put);
+    let delete = ["delete", "conditions", "a", "--if-match", &stale];
+    for refused in [
+        setup.run(&[&put[..], &["--if-match", &stale]].concat()),
+        setup.run(&[&put[..], &["--if-absent"]].concat()),
+        setup.run(&delete),
+        setup.run(&[&delete[..], &["b"]].concat()),
+    ] {
+        assert_eq!(code(&refused), 3, "{}", errors(&refused));
+        assert!(errors(&refused).contains("condition"), "{}", errors(&refused));
+    }
+    assert_eq!(setup.count("conditions"), 1);
+    assert_eq!(code(&setup.run(&["delete", "conditions", "b"])), 1, "nothing to delete");
+}
+
+#[test]
 fn a_wrong_address_is_told_soon() {
     let setup = Setup::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

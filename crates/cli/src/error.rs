@@ -93,6 +93,9 @@ pub enum CliError {
     /// Interrupted from the keyboard.
     #[error("interrupted")]
     Interrupted,
+    /// The node refused, and its answer has been shown.
+    #[error("{0}")]
+    Refused(String),
     /// Something was found wrong, and has been said.
     #[error("{0}")]
     Wrong(String),
@@ -107,7 +110,7 @@ impl CliError {
             }
             Self::Client(error) if error.code() == Some(Code::VectorNotFound) => exit::WRONG,
             Self::Client(error) if error.is_transient() => exit::UNREACHABLE,
-            Self::Client(_) | Self::Geometry(_) => exit::REFUSED,
+            Self::Client(_) | Self::Geometry(_) | Self::Refused(_) => exit::REFUSED,
             Self::Usage(_)
             | Self::Read(ReadError::Mapping { .. } | ReadError::NeedsFile { .. }) => exit::USAGE,
             Self::Read(_)
