@@ -151,8 +151,10 @@ fn block_on(command: impl Future<Output = Result<(), CliError>>) -> Result<(), C
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         tokio::select! {
-            result = command => result,
+            // First, so that the keyboard is listened to before the command does anything.
+            biased;
             Ok(()) = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
+            result = command => result,
         }
     });
     // A thread that still reads a file, or waits for the standard input, is not waited for.
