@@ -5,6 +5,7 @@
 //! still has the new one ahead of it, and no record is ever missing from both.
 
 mod gather;
+mod matching;
 mod scan;
 
 use std::{sync::Arc, time::Instant};
@@ -60,14 +61,12 @@ struct Run<'r, T> {
     walked: bool,
     /// Whether a graph was scanned after a walk had offered too few.
     rescanned: bool,
+    /// Whether only the matching rows of a segment were compared.
+    matched: bool,
     ranks: Vec<T>,
 }
 
 impl<T: Lane> Run<'_, T> {
-    fn accepts(&self, id: &str) -> bool {
-        self.request.accept.is_none_or(|accept| accept(id))
-    }
-
     fn check_clock(&self) -> Result<(), TimedOut> {
         match self.request.deadline {
             Some(deadline) if Instant::now() >= deadline => Err(TimedOut),
@@ -100,7 +99,7 @@ impl<T: Lane> Searcher<'_, T> {
                 .run(request, prepared, k + slack, exact)
                 .map_err(|_: TimedOut| SearchError::Deadline { scanned: computed })?;
             computed += run.computed;
-            let walked = run.walked;
+            let (walked, matched) = (run.walked, run.matched);
             rescanned |= run.rescanned;
             let nearest = std::mem::replace(&mut run.nearest, Nearest::new(0, T::ZERO));
             let dropped = nearest.dropped();
@@ -122,10 +121,11 @@ impl<T: Lane> Searcher<'_, T> {
                     hits,
                     exact: !walked && proven,
                     scanned: computed,
-                    strategy: match (walked, rescanned) {
-                        (true, _) => Strategy::Graph,
-                        (false, true) => Strategy::GraphThenScan,
-                        (false, false) => Strategy::Scan,
+                    strategy: match (walked, rescanned, matched) {
+                        (true, _, _) => Strategy::Graph,
+                        (false, true, _) => Strategy::GraphThenScan,
+                        (false, false, true) => Strategy::Matching,
+                        (false, false, false) => Strategy::Scan,
                     },
                 });
             }
@@ -180,6 +180,7 @@ impl<T: Lane> Searcher<'_, T> {
             computed: 0,
             walked: false,
             rescanned: false,
+            matched: false,
             ranks: Vec::new(),
         };
         for attempt in 0..=RESTARTS {
@@ -187,6 +188,7 @@ impl<T: Lane> Searcher<'_, T> {
             run.sources.clear();
             run.reach.clear();
             run.walked = false;
+            run.matched = false;
             for segment in &snapshot.segments {
                 raise(&mut run.reach, segment.reach());
             }
