@@ -29,6 +29,6 @@ pub use self::{
     config::{IndexConfig, IndexKind, MAX_EF, MAX_M, RestartState, Row},
     error::{FlushError, InsertError, OpenError, SearchError},
     index::VectorIndex,
-    request::{Hit, SearchAnswer, SearchRequest, Strategy},
+    request::{Hit, KnownKeys, SearchAnswer, SearchRequest, Strategy},
     stats::IndexStats,
 };

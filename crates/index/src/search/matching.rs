@@ -28,8 +28,7 @@ pub(super) fn count<T: Lane>(segment: &Segment<T>, request: &SearchRequest<'_>) 
     if *range.end() >= known.below {
         return None;
     }
-    let count =
-        known.sure.range_cardinality(range.clone()) + known.maybe.range_cardinality(range);
+    let count = known.sure.range_cardinality(range.clone()) + known.maybe.range_cardinality(range);
     usize::try_from(count).ok()
 }
 
