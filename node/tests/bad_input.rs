@@ -22,6 +22,8 @@ async fn prepared() -> TestNode {
         config.limits.dimension = 64;
         config.limits.metadata_bytes = 100;
         config.limits.filter_terms = 2;
+        config.limits.filter_depth = 2;
+        config.limits.filter_values = 2;
         config.limits.namespaces = 3;
         config.limits.shards = 4;
         config.limits.points = 5;
@@ -405,6 +407,10 @@ async fn searches() {
             search(json!({"k": 1, "ef": 101}), "invalid_ef"),
             search(json!({"k": 1, "filter": {"a": 1, "b": 2, "c": 3}}), "invalid_filter"),
             search(json!({"k": 1, "filter": {"a..b": 1}}), "invalid_filter"),
+            search(json!({"k": 1, "filter": {"a": {"$like": "x"}}}), "invalid_filter"),
+            search(json!({"k": 1, "filter": {"a": {"$gt": [1]}}}), "invalid_filter"),
+            search(json!({"k": 1, "filter": {"a": {"$in": [1, 2, 3]}}}), "invalid_filter"),
+            search(json!({"k": 1, "filter": {"$not": {"$not": {"a": 1}}}}), "invalid_filter"),
             search(json!({"k": 1, "filter": [1]}), "invalid_body"),
             search(json!({"k": 1, "partition_key": "\u{0}"}), "invalid_partition_key"),
             search(json!({"k": 1, "limit": 3}), "invalid_body"),

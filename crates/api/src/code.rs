@@ -580,7 +580,7 @@ impl Code {
                 "invalid_filter",
                 400,
                 "The filter cannot be used",
-                "A filter maps metadata fields (nested ones with dots) to the values they must equal.",
+                "A filter maps metadata fields (nested ones with dots) to a value, or to an object of operators such as {\"$gte\": 3}; see docs/filters.md.",
             ),
             Self::InvalidLimit => entry(
                 "invalid_limit",

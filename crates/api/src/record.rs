@@ -243,8 +243,9 @@ pub struct FetchResponse {
     pub missing: Vec<String>,
 }
 
-/// Metadata fields (nested ones with dots) and the values that they must equal; a record matches
-/// when all do. An array matches a value that it contains.
+/// Metadata fields (nested ones with dots), each with a value that it must equal or an object of
+/// operators (`$eq $ne $in $nin $gt $gte $lt $lte $exists $contains $not`); `$and`, `$or` and
+/// `$not` of filters; `$kind` and `$region`. All members must hold.
 pub type Filter = Map<String, Value>;
 
 /// One page of all records, or of those that match.

@@ -120,6 +120,10 @@ pub struct ShardExplain {
     pub scanned: u64,
     /// Whether this shard missed nothing.
     pub exact: bool,
+    /// At most so many records match the filter; absent without one, or while the shard still
+    /// indexes its metadata after a start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matching: Option<u64>,
     /// The time within the index, in microseconds.
     pub index_us: f64,
 }

@@ -14,6 +14,8 @@ pub struct Fields<'a> {
     pub kind: &'a str,
     /// Its region.
     pub region: Option<&'a str>,
+    /// Its partition key, unless that is its id. No filter names it.
+    pub partition_key: Option<&'a str>,
     /// Its metadata; may be empty if [`Filter::needs_metadata`] says so.
     pub metadata: &'a Map<String, Value>,
 }
@@ -111,7 +113,8 @@ mod tests {
             panic!("not objects")
         };
         let filter = Filter::parse(&filter, &FilterLimits::default()).unwrap();
-        filter.matches(&Fields { kind: "vector", region: Some("eu"), metadata: &metadata })
+        let (kind, region) = ("vector", Some("eu"));
+        filter.matches(&Fields { kind, region, partition_key: None, metadata: &metadata })
     }
 
     #[test]

@@ -17,7 +17,12 @@ struct Record {
 
 impl Record {
     fn fields(&self) -> Fields<'_> {
-        Fields { kind: self.kind, region: self.region, metadata: &self.metadata }
+        Fields {
+            kind: self.kind,
+            region: self.region,
+            partition_key: None,
+            metadata: &self.metadata,
+        }
     }
 }
 
@@ -154,11 +159,15 @@ fn metadata(value: &Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
+fn plain(metadata: &Map<String, Value>) -> Fields<'_> {
+    Fields { kind: "vector", region: None, partition_key: None, metadata }
+}
+
 fn numbered(count: u64) -> PayloadIndex {
     let mut index = PayloadIndex::new(PayloadLimits::default());
     for key in 1..=count {
         let metadata = metadata(&json!({"n": key, "parity": key % 2, "name": format!("r{key}")}));
-        index.insert(key, &Fields { kind: "vector", region: None, metadata: &metadata });
+        index.insert(key, &plain(&metadata));
     }
     index
 }
@@ -201,8 +210,8 @@ fn what_is_dead_is_compacted_away() {
     for key in 1..=9_000 {
         index.remove(key);
     }
-    // One field at a time; the labels have theirs.
-    for _ in 0..5 {
+    // One field at a time; the three labels have theirs.
+    for _ in 0..6 {
         index.compact_step();
     }
     let after = index.stats();
@@ -223,7 +232,7 @@ fn fields_texts_and_bytes_are_limited() {
     let limits = PayloadLimits { fields: 2, bytes: 2_000, text_bytes: 3 };
     let mut index = PayloadIndex::new(limits);
     let insert = |index: &mut PayloadIndex, key: u64, value: Value| {
-        index.insert(key, &Fields { kind: "v", region: None, metadata: &metadata(&value) });
+        index.insert(key, &plain(&metadata(&value)));
     };
     insert(&mut index, 1, json!({"a": "abc", "b": 1}));
     assert_eq!(index.stats().partial, 0);
@@ -242,4 +251,19 @@ fn fields_texts_and_bytes_are_limited() {
         let matching = index.evaluate(&parse(&filter));
         assert!(matching.maybe.contains(key) && !matching.sure.contains(key), "{filter}");
     }
+}
+
+#[test]
+fn partition_keys_are_found_with_their_records() {
+    let mut index = PayloadIndex::new(PayloadLimits { text_bytes: 0, ..PayloadLimits::default() });
+    let none = Map::new();
+    for key in 1..=30 {
+        let partition_key = ["", "a", "b"][usize::try_from(key % 3).unwrap()];
+        let partition_key = (!partition_key.is_empty()).then_some(partition_key);
+        index.insert(key, &Fields { partition_key, ..plain(&none) });
+    }
+    index.remove(4);
+    let found: Vec<u64> = index.with_partition_key("a").iter().collect();
+    assert_eq!(found, [1, 7, 10, 13, 16, 19, 22, 25, 28]);
+    assert!(index.with_partition_key("c").is_empty());
 }

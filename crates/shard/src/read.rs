@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use hvs_filter::PayloadStats;
 use hvs_index::{IndexStats, Strategy};
 
 use crate::filter::Filter;
@@ -101,6 +102,8 @@ pub struct SearchAnswer {
     pub strategy: Strategy,
     /// More records lay within the radius than were returned.
     pub truncated: bool,
+    /// At most so many records match the filter, if there is one and an index knows.
+    pub matching: Option<u64>,
     /// Stored size of the records in the hits.
     pub record_bytes: usize,
     /// A log entry that the answer certainly shows.
@@ -152,6 +155,8 @@ pub struct ShardStats {
     pub store_bytes: u64,
     /// By name of the vector.
     pub indexes: BTreeMap<String, IndexStats>,
+    /// The index of metadata.
+    pub payload: PayloadStats,
     /// Why the shard has stopped, if it has.
     pub stopped: Option<String>,
 }

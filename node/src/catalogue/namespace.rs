@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use hvs_geometry::Space;
 use hvs_kv::Kv;
 use hvs_shard::{
-    Durability, Operation, QueueLimits, Shard, ShardConfig, ShardStats, StoreSizes, WriteAnswer,
-    WriteError, WriteOutcome, WriteRequest, Writer,
+    Durability, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig, ShardStats, StoreSizes,
+    WriteAnswer, WriteError, WriteOutcome, WriteRequest, Writer,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -88,6 +88,11 @@ impl Surroundings {
             store: StoreSizes {
                 cache_bytes: storage.shard_cache_bytes,
                 memtable_bytes: storage.shard_memtable_bytes,
+            },
+            payload: PayloadLimits {
+                fields: self.config.payload.fields,
+                bytes: self.config.payload.bytes,
+                text_bytes: self.config.payload.text_bytes,
             },
             max_operations: limits.batch_operations,
             max_k: limits.k,

@@ -47,6 +47,11 @@ impl Config {
         found.range("limits.k", limits.k, 1, K);
         found.range("limits.ef", limits.ef, 1, EF);
         found.range("limits.filter_terms", limits.filter_terms, 1, 1_024);
+        found.range("limits.filter_depth", limits.filter_depth, 1, 64);
+        found.range("limits.filter_values", limits.filter_values, 0, 1_000_000);
+        found.range("payload.fields", self.payload.fields, 0, 100_000);
+        found.range("payload.bytes", self.payload.bytes, 0, 1 << 40);
+        found.range("payload.text_bytes", self.payload.text_bytes, 0, 1 << 20);
         found.range("limits.metadata_bytes", limits.metadata_bytes, 2, METADATA_BYTES);
         found.range("limits.id_bytes", limits.id_bytes, 1, ID_BYTES);
         found.range("limits.name_bytes", limits.name_bytes, 1, NAME_BYTES);

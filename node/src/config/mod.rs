@@ -27,6 +27,8 @@ pub struct Config {
     pub search: Search,
     /// What namespaces get that do not say otherwise.
     pub index: Index,
+    /// The indexes of metadata.
+    pub payload: Payload,
     /// What is logged and how.
     pub log: Log,
     /// Where spans go.
@@ -87,8 +89,12 @@ pub struct Limits {
     pub k: usize,
     /// Candidates that one search examines in a graph.
     pub ef: usize,
-    /// Equalities of one filter.
+    /// Operators of one filter, the implied `$eq` included.
     pub filter_terms: usize,
+    /// Filters within filters.
+    pub filter_depth: usize,
+    /// Values in the lists of one filter.
+    pub filter_values: usize,
     /// Bytes of one record's metadata, as JSON.
     pub metadata_bytes: usize,
     /// Bytes of an id or partition key; at most 512.
@@ -158,6 +164,19 @@ pub struct Index {
     pub ef_search: u64,
     /// Recent vectors that are scanned before a segment is built of them.
     pub tail: usize,
+}
+
+/// The index of metadata that each shard keeps in memory. What does not fit is looked up in the
+/// records instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Payload {
+    /// Fields, each path by itself.
+    pub fields: usize,
+    /// Bytes, estimated.
+    pub bytes: usize,
+    /// Bytes of a text that is indexed.
+    pub text_bytes: usize,
 }
 
 /// What is logged and how.
@@ -251,7 +270,9 @@ impl Default for Limits {
             page: 1_000,
             k: 10_000,
             ef: 16_384,
-            filter_terms: 32,
+            filter_terms: 64,
+            filter_depth: 16,
+            filter_values: 10_000,
             metadata_bytes: 64 << 10,
             id_bytes: 512,
             name_bytes: 128,
@@ -290,6 +311,12 @@ impl Default for Search {
 impl Default for Index {
     fn default() -> Self {
         Self { m: 16, ef_construction: 128, ef_search: 64, tail: 16_384 }
+    }
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self { fields: 256, bytes: 256 << 20, text_bytes: 256 }
     }
 }
 

@@ -133,7 +133,7 @@ pub(super) async fn count(
     payload: Payload<CountRequest>,
 ) -> Result<Response, Failure> {
     let namespace = app.catalogue.get(&namespace)?;
-    let filter = read_filter(payload.value.filter, app.config.limits.filter_terms)?;
+    let filter = read_filter(payload.value.filter, &app.config.limits)?;
     let deadline = call.deadline;
     let work = move || -> Result<u64, ReadError> {
         let counts =

@@ -197,7 +197,7 @@ impl Prepared {
                 hvs_geometry::transform(&from, &vector.space, &point)?
             }
         };
-        let mut filter = read_filter(wire.filter, limits.filter_terms)?;
+        let mut filter = read_filter(wire.filter, limits)?;
         if let Some(key) = &wire.partition_key {
             // Its shard holds those of other keys as well.
             filter.get_or_insert_default().partition_key = Some(key.clone());
@@ -319,6 +319,7 @@ impl Prepared {
                     strategy: answered.answer.strategy.as_str().to_owned(),
                     scanned: answered.answer.scanned as u64,
                     exact: answered.answer.exact,
+                    matching: answered.answer.matching,
                     index_us: answered.index_us,
                 })
                 .collect(),

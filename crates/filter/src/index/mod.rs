@@ -13,12 +13,14 @@ use std::collections::HashMap;
 use roaring::RoaringTreemap;
 use serde_json::{Map, Value};
 
-use self::field::Field;
+use self::{field::Field, scalar::Scalar};
 use crate::Fields;
 
 /// Names of the fields of labels; no path of metadata that a filter can name begins with `$`.
 const KIND: &str = "$kind";
 const REGION: &str = "$region";
+const PARTITION_KEY: &str = "$partition_key";
+const LABELS: [&str; 3] = [KIND, REGION, PARTITION_KEY];
 /// Dead keys are compacted when there are more of them than live ones, and at least so many.
 const FEWEST_DEAD: u64 = 4_096;
 
@@ -89,7 +91,7 @@ impl PayloadIndex {
     /// An empty index.
     #[must_use]
     pub fn new(limits: PayloadLimits) -> Self {
-        let labels = [KIND, REGION].map(|name| (name.to_owned(), Field::default()));
+        let labels = LABELS.map(|name| (name.to_owned(), Field::default()));
         Self { limits, fields: labels.into(), ..Self::default() }
     }
 
@@ -100,6 +102,9 @@ impl PayloadIndex {
         if let Some(region) = fields.region {
             self.insert_label(key, REGION, region);
         }
+        if let Some(partition_key) = fields.partition_key {
+            self.insert_label(key, PARTITION_KEY, partition_key);
+        }
         if !fields.metadata.is_empty() {
             let has_room = self.bytes() < self.limits.bytes;
             self.insert_object(key, fields.metadata, &mut String::new(), has_room);
@@ -108,7 +113,7 @@ impl PayloadIndex {
 
     fn insert_label(&mut self, key: u64, name: &str, label: &str) {
         if let Some(field) = self.fields.get_mut(name) {
-            field.insert(key, &Value::String(label.to_owned()), self.limits.text_bytes, true);
+            field.insert(key, &Value::String(label.to_owned()), usize::MAX, true);
         }
     }
 
@@ -145,8 +150,7 @@ impl PayloadIndex {
 
     fn insert_value(&mut self, key: u64, value: &Value, path: &str, has_room: bool) {
         if !self.fields.contains_key(path) {
-            // The two labels are not counted.
-            if self.fields.len() >= self.limits.fields.saturating_add(2) {
+            if self.fields.len() >= self.limits.fields.saturating_add(LABELS.len()) {
                 self.overflow.insert(key);
                 return;
             }
@@ -155,6 +159,21 @@ impl PayloadIndex {
         if let Some(field) = self.fields.get_mut(path) {
             field.insert(key, value, self.limits.text_bytes, has_room);
         }
+    }
+
+    /// The records that were given this partition key. Those whose id it is are not among them.
+    #[must_use]
+    pub fn with_partition_key(&self, partition_key: &str) -> RoaringTreemap {
+        let wanted = Scalar::Text(partition_key.into());
+        let found = self.fields.get(PARTITION_KEY);
+        let found = found.map(|field| field.any_of([&wanted].into_iter()));
+        found.unwrap_or_default() & &self.live
+    }
+
+    /// Whether the record of a key is here.
+    #[must_use]
+    pub fn holds(&self, key: u64) -> bool {
+        self.live.contains(key)
     }
 
     /// Forgets a record. An unknown key is ignored.
