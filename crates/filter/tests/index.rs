@@ -267,3 +267,17 @@ fn partition_keys_are_found_with_their_records() {
     assert_eq!(found, [1, 7, 10, 13, 16, 19, 22, 25, 28]);
     assert!(index.with_partition_key("c").is_empty());
 }
+
+#[test]
+fn a_record_with_several_values_may_pass_each_bound_with_another() {
+    let mut index = PayloadIndex::new(PayloadLimits::default());
+    for (key, value) in (1..).zip([json!({"n": [0, 9]}), json!({"n": [[3], 9]}), json!({"n": 3})]) {
+        index.insert(key, &plain(&metadata(&value)));
+    }
+    let objects = metadata(&json!({"list": [{"n": 0}, {"n": 9}]}));
+    index.insert(4, &plain(&objects));
+    let matching = index.evaluate(&parse(&json!({"n": {"$gt": 1, "$lt": 5}})));
+    assert!(matching.maybe.contains(1) && matching.sure.contains(3), "{matching:?}");
+    let matching = index.evaluate(&parse(&json!({"list.n": {"$gt": 1, "$lt": 5}})));
+    assert!(matching.maybe.contains(4), "{matching:?}");
+}
