@@ -131,14 +131,17 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     // Before the start, so that a signal during it is not the default one that kills.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let node = tokio::select! {
         node = Node::start(config) => node?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
+        _ = hangup.recv() => return Ok(()),
     };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        _ = hangup.recv() => {}
     }
     node.stop().await?;
     Ok(())

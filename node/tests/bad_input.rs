@@ -22,6 +22,8 @@ async fn prepared() -> TestNode {
         config.limits.dimension = 64;
         config.limits.metadata_bytes = 100;
         config.limits.filter_terms = 2;
+        config.limits.filter_depth = 2;
+        config.limits.filter_values = 2;
         config.limits.namespaces = 3;
         config.limits.shards = 4;
         config.limits.points = 5;
@@ -132,9 +134,15 @@ async fn numbers_that_are_not_finite() {
             assert_eq!(problem["context"]["index"], 1, "{problem}");
         }
     }
-    for text in ["[NaN,0,0]", "[Infinity,0,0]", "[1e999,0,0]", "[0x1,0,0]"] {
+    // The last is JSON, of a number that nothing here can hold.
+    for (text, code) in [
+        ("[NaN,0,0]", "invalid_json"),
+        ("[Infinity,0,0]", "invalid_json"),
+        ("[0x1,0,0]", "invalid_json"),
+        ("[1e999,0,0]", "invalid_body"),
+    ] {
         let body = format!("{{\"vector\":{text}}}").into_bytes();
-        node.bytes("application/json", Method::PUT, RECORD, body).await.problem("invalid_json");
+        node.bytes("application/json", Method::PUT, RECORD, body).await.problem(code);
     }
     let radius =
         encode(Encoding::MessagePack, &std::collections::BTreeMap::from([("radius", f64::NAN)]));
@@ -419,6 +427,10 @@ async fn searches() {
             search(json!({"k": 1, "nprobe": 101}), "invalid_nprobe"),
             search(json!({"k": 1, "filter": {"a": 1, "b": 2, "c": 3}}), "invalid_filter"),
             search(json!({"k": 1, "filter": {"a..b": 1}}), "invalid_filter"),
+            search(json!({"k": 1, "filter": {"a": {"$like": "x"}}}), "invalid_filter"),
+            search(json!({"k": 1, "filter": {"a": {"$gt": [1]}}}), "invalid_filter"),
+            search(json!({"k": 1, "filter": {"a": {"$in": [1, 2, 3]}}}), "invalid_filter"),
+            search(json!({"k": 1, "filter": {"$not": {"$not": {"a": 1}}}}), "invalid_filter"),
             search(json!({"k": 1, "filter": [1]}), "invalid_body"),
             search(json!({"k": 1, "partition_key": "\u{0}"}), "invalid_partition_key"),
             search(json!({"k": 1, "limit": 3}), "invalid_body"),
@@ -487,7 +499,9 @@ async fn bodies_that_cannot_be_read() {
         (packed_type, b"\x81\xa6vector\xdd\xff\xff\xff\xff".to_vec(), "invalid_msgpack"),
         (packed_type, b"\x81\xa6vector\x93\x01\x00\x00\x00".to_vec(), "invalid_msgpack"),
         (packed_type, deep_packed, "invalid_msgpack"),
-        (packed_type, b"\xc1".to_vec(), "invalid_body"),
+        (packed_type, b"\xc1".to_vec(), "invalid_msgpack"),
+        (json_type, b"[[1.25,0,0.75]]".to_vec(), "invalid_body"),
+        (packed_type, b"\x91\x93\x01\x00\x00".to_vec(), "invalid_body"),
         (packed_type, b"{\"vector\":[1.25,0,0.75]}".to_vec(), "invalid_body"),
         ("text/plain", b"{}".to_vec(), "unsupported_media_type"),
         ("application/x-www-form-urlencoded", b"a=b".to_vec(), "unsupported_media_type"),
@@ -561,4 +575,112 @@ async fn routes_methods_headers_and_queries() {
     let problem = node.send(request).await;
     assert_eq!(problem.headers["content-type"], "application/problem+msgpack");
     assert_eq!(problem.problem("namespace_not_found")["request_id"], "mine");
+}
+
+#[tokio::test]
+async fn a_product_without_an_order_is_refused_before_anything_is_made() {
+    let node = prepared().await;
+    let lorentzian = json!({"geometry": "lorentzian", "dimension": 2});
+    let product = json!({"components": [lorentzian, {"geometry": "euclidean", "dimension": 1}]});
+    let named = json!({"geometry": "euclidean", "dimension": 2, "vectors": {"a": product}});
+    let create = |body| case(Method::PUT, "/v1/namespaces/new", body, "invalid_components");
+    refused(&node, vec![create(product.clone()), create(named)]).await;
+    node.namespace("alone", lorentzian).await;
+}
+
+#[tokio::test]
+async fn all_bad_items_of_a_request_are_listed() {
+    let node = prepared().await;
+    let on = [1.25, 0.0, 0.75];
+    let operations = json!({"operations": [
+        {"put": {"id": "a", "vector": [2.0, 0.0, 0.75]}},
+        {"put": {"id": "b", "vector": on}},
+        {"put": {"id": "b", "vector": on}},
+        {"put": {"vector": on}},
+        {"delete": {"id": ""}},
+    ]});
+    let answer = node.post("/v1/namespaces/h/batch", operations).await;
+    let problem = answer.problem("off_manifold");
+    let listed = |problem: &Value| -> Vec<(u64, String)> {
+        let errors = problem["errors"].as_array().unwrap().iter();
+        errors
+            .map(|error| {
+                (error["index"].as_u64().unwrap(), error["code"].as_str().unwrap().to_owned())
+            })
+            .collect()
+    };
+    let expected = [(0, "off_manifold"), (2, "duplicate_id"), (3, "invalid_id"), (4, "invalid_id")];
+    assert_eq!(listed(&problem), expected.map(|(index, code)| (index, code.to_owned())));
+
+    let searches = json!({"searches": [
+        {"vector": on, "k": 0}, {"vector": on, "k": 1}, {"vector": [1.0], "k": 1},
+    ]});
+    let answer = node.post("/v1/namespaces/h/search/batch", searches).await;
+    let expected = [(0, "invalid_k"), (2, "dimension_mismatch")];
+    let problem = answer.problem("invalid_k");
+    assert_eq!(listed(&problem), expected.map(|(index, code)| (index, code.to_owned())));
+}
+
+#[tokio::test]
+async fn an_answer_has_a_limit() {
+    let node = TestNode::with(|config| config.limits.answer_bytes = 4_000).await;
+    node.namespace("e", json!({"geometry": "euclidean", "dimension": 1})).await;
+    for number in 0..10 {
+        let body = json!({"vector": [number], "metadata": {"text": "x".repeat(450)}});
+        node.put(&format!("/v1/namespaces/e/vectors/{number}"), body).await.ok();
+    }
+    let search =
+        |k: u64, metadata: bool| json!({"vector": [0], "k": k, "include_metadata": metadata});
+    let path = "/v1/namespaces/e/search";
+    // A hit takes its id and 64 bytes, and here a record of somewhat more than 450.
+    node.post(path, search(10, false)).await.ok();
+    node.post(path, search(6, true)).await.ok();
+    node.post(path, search(10, true)).await.problem("answer_too_large");
+    let batch = |one: Value, count: usize| json!({"searches": vec![one; count]});
+    let path = "/v1/namespaces/e/search/batch";
+    node.post(path, batch(search(10, false), 6)).await.ok();
+    node.post(path, batch(search(10, false), 7)).await.problem("answer_too_large");
+    node.post(path, batch(search(3, true), 3)).await.problem("answer_too_large");
+}
+
+#[tokio::test]
+async fn who_announces_a_body_and_sends_none_holds_up_nobody() {
+    use std::io::Write;
+
+    let node = prepared().await;
+    let mut stalled = Vec::new();
+    for number in 0..4 {
+        let address = node.node.as_ref().unwrap().external();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let length = if number % 2 == 0 {
+            format!("content-length: {}", 64 << 10)
+        } else {
+            "transfer-encoding: chunked".to_owned()
+        };
+        let head = format!(
+            "POST {SEARCH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stalled.push(stream);
+    }
+    let search = json!({"vector": [1.25, 0, 0.75], "k": 1});
+    for _ in 0..20 {
+        node.post(SEARCH, search.clone()).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_time_is_up_does_not_begin() {
+    let node = prepared().await;
+    let request = node.request(Method::PUT, RECORD).header("x-deadline-ms", "0");
+    let request = request.json(&json!({"vector": [1.25, 0, 0.75]}));
+    node.send(request).await.problem("deadline_exceeded");
+    node.get(RECORD).await.problem("vector_not_found");
+}
+
+#[tokio::test]
+async fn a_query_string_that_is_not_utf8_is_refused() {
+    let node = prepared().await;
+    let path = "/v1/namespaces/h/vectors/kept?partition_key=%ff";
+    node.get(path).await.problem("invalid_query");
 }

@@ -310,3 +310,72 @@ async fn every_type_of_index_finds_the_nearest() {
     let body = json!({"geometry": "euclidean", "dimension": 2, "index": wrong});
     node.put("/v1/namespaces/ivf", body).await.problem("namespace_exists");
 }
+
+#[tokio::test]
+async fn a_partition_key_leads_to_its_own_records_only() {
+    let node = TestNode::start().await;
+    node.namespace("p", json!({"geometry": "euclidean", "dimension": 1, "shards": 2})).await;
+    for number in 0..20 {
+        let key = format!("tenant{}", number % 5);
+        let body = json!({"vector": [number], "partition_key": key});
+        node.put(&format!("/v1/namespaces/p/vectors/r{number}"), body).await.ok();
+    }
+    node.put("/v1/namespaces/p/vectors/tenant9", json!({"vector": [0]})).await.ok();
+    for tenant in 0..5 {
+        let body = json!({"vector": [0], "k": 20, "partition_key": format!("tenant{tenant}")});
+        let answer = node.post("/v1/namespaces/p/search", body).await.ok();
+        let expected: Vec<String> = (0..4).map(|n| format!("r{}", 5 * n + tenant)).collect();
+        assert_eq!(ids(&answer), expected);
+    }
+    // An id stands for its own key where none was given.
+    let body = json!({"vector": [0], "k": 20, "partition_key": "tenant9"});
+    assert_eq!(ids(&node.post("/v1/namespaces/p/search", body).await.ok()), ["tenant9"]);
+
+    let record = "/v1/namespaces/p/vectors/r1?partition_key=tenant";
+    node.get(&format!("{record}1")).await.ok();
+    for other in [0, 2, 3, 4] {
+        node.get(&format!("{record}{other}")).await.problem("vector_not_found");
+        let body = json!({"ids": ["r1"], "partition_key": format!("tenant{other}")});
+        let answer = node.post("/v1/namespaces/p/fetch", body).await.ok();
+        assert_eq!(answer["missing"], json!(["r1"]));
+    }
+}
+
+#[tokio::test]
+async fn a_filter_with_operators_finds_what_it_means_in_search_scroll_and_count() {
+    let node = TestNode::start().await;
+    node.namespace("f", json!({"geometry": "euclidean", "dimension": 1, "shards": 2})).await;
+    for number in 0..60 {
+        let tags = if number % 2 == 0 { json!(["even", "n"]) } else { json!(["odd", "n"]) };
+        let metadata = json!({"n": number, "tags": tags, "deep": {"name": format!("r{number}")}});
+        let body = json!({"vector": [number], "metadata": metadata});
+        node.put(&format!("/v1/namespaces/f/vectors/r{number:02}"), body).await.ok();
+    }
+    for (filter, expected) in [
+        (json!({"n": {"$gte": 10, "$lt": 13}}), vec![10, 11, 12]),
+        (json!({"tags": "odd", "n": {"$lte": 3}}), vec![1, 3]),
+        (json!({"deep.name": {"$in": ["r7", "r59", "r60"]}}), vec![7, 59]),
+        (json!({"$or": [{"n": 4}, {"deep.name": {"$contains": "58"}}]}), vec![4, 58]),
+        (json!({"n": {"$not": {"$gt": 1}}, "$kind": "vector"}), vec![0, 1]),
+        (json!({"missing": {"$exists": true}}), vec![]),
+    ] {
+        let expected: Vec<String> = expected.iter().map(|n| format!("r{n:02}")).collect();
+        let body = json!({"vector": [0], "k": 60, "filter": filter, "explain": true});
+        let answer = node.post("/v1/namespaces/f/search", body).await.ok();
+        assert_eq!(ids(&answer), expected, "{filter}");
+        let known: u64 = answer["explain"]["shards"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|shard| shard["matching"].as_u64().unwrap())
+            .sum();
+        assert_eq!(known, expected.len() as u64, "{filter}");
+        let count = node.post("/v1/namespaces/f/count", json!({"filter": filter})).await.ok();
+        assert_eq!(count["count"], expected.len() as u64, "{filter}");
+        let page = node.post("/v1/namespaces/f/scroll", json!({"filter": filter})).await.ok();
+        let mut found: Vec<&str> =
+            page["records"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap()).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{filter}");
+    }
+}

@@ -313,3 +313,31 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(node.post("/v1/namespaces/live/search", search).await.ok(), found);
     node.get("/v1/namespaces/n/vectors/r7").await.problem("vector_not_found");
 }
+
+#[tokio::test]
+async fn a_batch_that_is_refused_in_part_says_what_took_effect() {
+    let node = TestNode::start().await;
+    node.namespace("p", json!({"geometry": "euclidean", "dimension": 1, "shards": 4})).await;
+    let put = |request: reqwest::RequestBuilder, body: &Value| {
+        request.header("idempotency-key", "k").json(body)
+    };
+    let first = node.request(Method::PUT, "/v1/namespaces/p/vectors/a0");
+    node.send(put(first, &json!({"vector": [1]}))).await.ok();
+    let operations: Vec<Value> =
+        (0..8).map(|n| json!({"put": {"id": format!("b{n}"), "vector": [n]}})).collect();
+    let batch = node.request(Method::POST, "/v1/namespaces/p/batch");
+    let answer = node.send(put(batch, &json!({"operations": operations}))).await;
+    let problem = answer.problem("idempotency_conflict");
+    let applied: Vec<u64> = problem["context"]["applied"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n.as_u64().unwrap())
+        .collect();
+    assert!(problem["detail"].as_str().unwrap().contains("took effect"), "{problem}");
+    assert!(!applied.is_empty() && applied.len() < 8, "{problem}");
+    for number in 0..8 {
+        let there = node.get(&format!("/v1/namespaces/p/vectors/b{number}")).await.status == 200;
+        assert_eq!(there, applied.contains(&number), "b{number}");
+    }
+}

@@ -8,9 +8,12 @@
 )]
 
 use std::{
-    fs,
+    env, fs,
+    io::{BufRead as _, Read as _, Write as _},
+    net::TcpListener,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink},
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -142,6 +145,120 @@ fn refusals_and_absent_nodes_have_exit_codes_of_their_own() {
     assert_eq!(code(&absent), 5, "{}", errors(&absent));
 }
 
+/// What a script reads from standard error: a JSON object in each line.
+fn json_lines(output: &Output) -> Vec<Value> {
+    let lines: Vec<Value> = errors(output)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line:?} is not JSON")))
+        .collect();
+    assert!(lines.iter().all(Value::is_object), "{lines:?}");
+    lines
+}
+
+#[test]
+fn scripts_get_json_alone() {
+    let setup = Setup::new();
+    for arguments in [&["count", "--json"][..], &["--json", "fly"], &["--json"]] {
+        let unusable = setup.run(arguments);
+        assert_eq!(code(&unusable), 2, "{arguments:?}");
+        let lines = json_lines(&unusable);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0]["error"]["exit_code"], 2);
+    }
+    assert_eq!(code(&setup.run(&["--help", "--json"])), 0);
+    assert!(errors(&setup.run(&["count"])).starts_with("error: "), "people get text");
+
+    setup.create("rows", "2");
+    let wrong = json!({"id": "long", "vector": [1.0, 2.0, 3.0, 4.0]}).to_string();
+    setup.file("rows.jsonl", [row("good", 0.1), "{".to_owned(), wrong, "{".to_owned()].join("\n"));
+    let import = setup.run(&["import", "rows", "rows.jsonl", "--json", "--show-bad", "2"]);
+    assert_eq!(code(&import), 1);
+    let lines = json_lines(&import);
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert_eq!(lines[0]["bad_row"]["line"], 2);
+    assert_eq!(lines[1]["bad_row"]["code"], "dimension_mismatch");
+    assert_eq!(lines[1]["bad_row"]["id"], "long");
+    assert_eq!(lines[2], json!({"bad_rows": 3, "shown": 2}));
+    assert_eq!(lines[3]["error"]["exit_code"], 1);
+    let summary: Value = serde_json::from_slice(&import.stdout).unwrap();
+    assert_eq!(summary["bad"], 3);
+
+    let invalid = setup.run(&["geometry", "validate", "-g", "poincare", "1,1", "--json"]);
+    assert_eq!(code(&invalid), 1);
+    let answer: Value = serde_json::from_slice(&invalid.stdout).unwrap();
+    assert_eq!(answer["valid"], false);
+    assert!(answer["reason"].is_string(), "{answer}");
+
+    setup.file("edges.tsv", "dog\tanimal\n");
+    let embedded = setup.run(&["embed-hierarchy", "edges.tsv", "--json"]);
+    assert_eq!(json_lines(&embedded)[0]["nodes"], 2);
+}
+
+#[test]
+fn a_condition_that_does_not_hold_is_refused_by_every_command_alike() {
+    let setup = Setup::new();
+    setup.create("conditions", "2");
+    let put = ["put", "conditions", "a", "--vector", "1,2", "--coordinates", "spatial"];
+    let stale = setup.json(&put)["etag"].as_str().unwrap().to_owned();
+    setup.json(&put);
+    let delete = ["delete", "conditions", "a", "--if-match", &stale];
+    for refused in [
+        setup.run(&[&put[..], &["--if-match", &stale]].concat()),
+        setup.run(&[&put[..], &["--if-absent"]].concat()),
+        setup.run(&delete),
+        setup.run(&[&delete[..], &["b"]].concat()),
+    ] {
+        assert_eq!(code(&refused), 3, "{}", errors(&refused));
+        assert!(errors(&refused).contains("condition"), "{}", errors(&refused));
+    }
+    assert_eq!(setup.count("conditions"), 1);
+    assert_eq!(code(&setup.run(&["delete", "conditions", "b"])), 1, "nothing to delete");
+}
+
+#[test]
+fn a_wrong_address_is_told_soon() {
+    let setup = Setup::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let begun = Instant::now();
+    let nobody = setup.run(&["count", "n", "--url", &url]);
+    assert_eq!(code(&nobody), 4, "{}", errors(&nobody));
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(errors(&nobody).contains("--url"), "{}", errors(&nobody));
+}
+
+#[test]
+fn a_node_that_is_not_ready_is_waited_for() {
+    let setup = Setup::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let node = std::thread::spawn(move || {
+        let problem =
+            r#"{"type":"","title":"","status":503,"code":"not_ready","detail":"","help":""}"#;
+        let not_ready = ("503 Service Unavailable", "application/problem+json", problem);
+        let ready = ("200 OK", "application/json", r#"{"namespaces":[]}"#);
+        for (status, media_type, body) in [not_ready; 10].into_iter().chain([ready]) {
+            let (mut connection, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                connection.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            let length = body.len();
+            write!(
+                connection,
+                "HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\
+                 retry-after: 0\r\nconnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
+        }
+    });
+    assert_eq!(setup.json(&["ns", "list", "--url", &url])["namespaces"], json!([]));
+    node.join().unwrap();
+}
+
 #[test]
 fn bad_rows_are_named_and_the_good_ones_are_stored() {
     let setup = Setup::new();
@@ -157,7 +274,7 @@ fn bad_rows_are_named_and_the_good_ones_are_stored() {
     let strict = setup.run(&["import", "rows", "rows.jsonl", "--strict"]);
     assert_eq!(code(&strict), 1);
     assert!(errors(&strict).contains("rows.jsonl:2: "), "{}", errors(&strict));
-    assert_eq!(setup.count("rows"), 0, "the batch with the bad row is not stored");
+    assert_eq!(setup.count("rows"), 1, "what comes before the bad row is stored");
 
     let output = setup.run(&["import", "rows", "rows.jsonl", "--rejects", "bad.jsonl"]);
     assert_eq!(code(&output), 1);
@@ -177,6 +294,62 @@ fn bad_rows_are_named_and_the_good_ones_are_stored() {
     let projecting = setup.run(&["import", "rows", "rows.jsonl", "--project", "--skip-bad"]);
     assert_eq!(code(&projecting), 0);
     assert_eq!(setup.count("rows"), 3, "the point off the sheet is projected");
+}
+
+#[test]
+fn a_strict_import_names_the_first_bad_row() {
+    let setup = Setup::new();
+    let good = |n: u32| row(&format!("good-{n}"), f64::from(n));
+    let refused = |id: &str| json!({"id": id, "vector": [1.0, 2.0, 3.0, 4.0]}).to_string();
+    let (refused_1, refused_2) = (refused("r1"), refused("r2"));
+    let broken = || "{".to_owned();
+    for (number, lines, named, stored) in [
+        // A batch that the node refuses a row of is not stored.
+        (1, [good(1), refused_1, good(2), broken(), refused_2.clone()], 2, 0),
+        (2, [good(1), good(2), broken(), refused_2, broken()], 3, 2),
+        (3, [broken(), good(1), good(2), good(3), good(4)], 1, 0),
+    ] {
+        let (namespace, file) = (format!("n{number}"), format!("{number}.jsonl"));
+        setup.create(&namespace, "2");
+        setup.file(&file, lines.join("\n"));
+        let strict = setup.run(&["import", &namespace, &file, "--strict"]);
+        assert_eq!(code(&strict), 1, "{}", errors(&strict));
+        let place = format!("error: {file}:{named}");
+        assert!(errors(&strict).starts_with(&place), "{place}: {}", errors(&strict));
+        assert_eq!(setup.count(&namespace), stored, "{namespace}");
+    }
+}
+
+/// The same as over HTTP: which of the two values was meant, nobody knows.
+#[test]
+fn a_key_that_occurs_twice_is_refused_wherever_it_stands() {
+    let setup = Setup::new();
+    setup.create("keys", "2");
+    let put = ["put", "keys", "a", "--vector", "0.1,0.2", "--coordinates", "spatial"];
+    for metadata in [r#"{"a":1,"a":2}"#, r#"{"b":[{"a":1,"a":2}]}"#] {
+        let refused = setup.run(&[&put[..], &["-m", metadata]].concat());
+        assert_eq!(code(&refused), 2, "{}", errors(&refused));
+        assert!(errors(&refused).contains("\"a\" occurs twice"), "{}", errors(&refused));
+    }
+    let start = r#"{"id":"a","vector":[0.1,0.2],"coordinates":"spatial","#;
+    let ends = [
+        r#""metadata":{"a":1,"a":2}}"#,
+        r#""metadata":{"b":{"a":1,"a":2}}}"#,
+        r#""c":{"a":1,"a":2}}"#,
+    ];
+    setup.file("rows.jsonl", ends.map(|end| format!("{start}{end}\n")).concat());
+    setup.file("rows.csv", "id,vector,m\na,0.1 0.2,\"{\"\"a\"\":1,\"\"a\"\":2}\"\n");
+    for (file, option, rows) in [("rows.jsonl", "--rest", 3), ("rows.csv", "--json-column=m", 1)] {
+        let refused = setup.run(&["import", "keys", file, option]);
+        assert_eq!(code(&refused), 1, "{}", errors(&refused));
+        for line in 1..=rows {
+            let place = format!("{file}:{}: ", line + u64::from(file == "rows.csv"));
+            assert!(errors(&refused).contains(&place), "{place} in {}", errors(&refused));
+        }
+        let told = errors(&refused).matches("\"a\" occurs twice").count();
+        assert_eq!(told as u64, rows);
+    }
+    assert_eq!(setup.count("keys"), 0);
 }
 
 #[test]
@@ -207,15 +380,7 @@ fn tables_and_arrays_are_imported() {
     let found = setup.json(&["search", "csv", "--id", "b", "-k", "1"]);
     assert_eq!(found["hits"][0]["metadata"]["name"], "Bo, jr.");
 
-    let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2), }";
-    let mut array = b"\x93NUMPY\x01\x00".to_vec();
-    let padded = format!("{header:<117}\n");
-    array.extend(u16::try_from(padded.len()).unwrap().to_le_bytes());
-    array.extend(padded.as_bytes());
-    for x in [0.0_f64, 0.5, 1.0, 0.5, 2.0, 0.5] {
-        array.extend(x.to_le_bytes());
-    }
-    setup.file("points.npy", array);
+    setup.file("points.npy", npy(&[[0.0, 0.5], [1.0, 0.5], [2.0, 0.5]]));
     setup.file("ids.txt", "first\nsecond\nthird\n");
     let summary = setup.json(&[
         "import",
@@ -232,6 +397,45 @@ fn tables_and_arrays_are_imported() {
     assert_eq!(third["hits"][0]["vector"][1], 2.0);
 }
 
+/// A numpy array of 64-bit floats, as numpy writes it.
+fn npy(rows: &[[f64; 2]]) -> Vec<u8> {
+    let shape = rows.len();
+    let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({shape}, 2), }}");
+    let padded = format!("{header:<117}\n");
+    let mut array = b"\x93NUMPY\x01\x00".to_vec();
+    array.extend(u16::try_from(padded.len()).unwrap().to_le_bytes());
+    array.extend(padded.as_bytes());
+    array.extend(rows.iter().flatten().flat_map(|x| x.to_le_bytes()));
+    array
+}
+
+#[test]
+fn an_array_goes_on_only_with_the_same_ids() {
+    let setup = Setup::new();
+    setup.create("array", "2");
+    let points: Vec<[f64; 2]> =
+        (0..30).map(|n| [if n == 15 { f64::NAN } else { f64::from(n) }, 0.5]).collect();
+    setup.file("points.npy", npy(&points));
+    let ids =
+        |prefix: &str| (0..30).map(|n| format!("{prefix}{n:02}")).collect::<Vec<_>>().join("\n");
+    setup.file("ids.txt", ids("a"));
+    let import = ["import", "array", "points.npy", "--ids", "ids.txt", "--coordinates", "spatial"];
+    let stopped = setup.run(&[&import[..], &["--strict", "--batch", "10"]].concat());
+    assert_eq!(code(&stopped), 1, "{}", errors(&stopped));
+    let before = setup.count("array");
+    assert!(before >= 10, "{before}");
+
+    // As many ids, as long as before.
+    setup.file("ids.txt", ids("b"));
+    let refused = setup.run(&[&import[..], &["--skip-bad"]].concat());
+    assert_eq!(code(&refused), 5, "{}", errors(&refused));
+    assert!(errors(&refused).contains("another file of ids"), "{}", errors(&refused));
+    assert_eq!(setup.count("array"), before);
+    setup.file("ids.txt", ids("a"));
+    setup.json(&[&import[..], &["--skip-bad"]].concat());
+    assert_eq!(setup.count("array"), 29);
+}
+
 /// Rows of an import that takes long enough to be killed.
 const ROWS: usize = 60_000;
 
@@ -244,7 +448,11 @@ fn an_import_that_is_killed_goes_on() {
     let state = setup.folder.path().join("many.jsonl.hvs-import");
     let arguments = ["import", "resume", "many.jsonl", "--batch", "50", "--json"];
     let mut first = setup.command(&arguments).stdout(Stdio::null()).spawn().unwrap();
-    wait_until(|| fs::read(&state).is_ok_and(|text| !text.is_empty()));
+    let rows_done = || {
+        let state: Value = serde_json::from_slice(&fs::read(&state).ok()?).ok()?;
+        state["tally"]["position"]["row"].as_u64()
+    };
+    wait_until(|| rows_done().is_some_and(|rows| rows > 0));
     first.kill().unwrap();
     first.wait().unwrap();
     let before = setup.count("resume");
@@ -277,6 +485,85 @@ fn another_file_does_not_continue_an_import() {
     assert_eq!(setup.count("other"), 10);
 }
 
+/// Stores the rows before row 10 and stops there, at a bad one.
+fn stop_half_way(setup: &Setup, namespace: &str, file: &str) {
+    let lines: Vec<String> = (0..30)
+        .map(|n| if n == 15 { "broken".to_owned() } else { row(&format!("r{n}"), f64::from(n)) })
+        .collect();
+    setup.file(file, lines.join("\n"));
+    let stopped = setup.run(&["import", namespace, file, "--strict", "--batch", "10"]);
+    assert_eq!(code(&stopped), 1, "{}", errors(&stopped));
+    assert!(setup.folder.path().join(format!("{file}.hvs-import")).exists());
+}
+
+#[test]
+fn an_import_goes_on_only_in_the_namespace_that_has_its_rows() {
+    let setup = Setup::new();
+    setup.create("target", "2");
+    stop_half_way(&setup, "target", "rows.jsonl");
+    setup.json(&["ns", "delete", "target", "--yes"]);
+    setup.create("target", "2");
+    let again = ["import", "target", "rows.jsonl", "--skip-bad"];
+    let refused = setup.run(&again);
+    assert_eq!(code(&refused), 5, "{}", errors(&refused));
+    for told in ["\"target\"", "created again", "--restart"] {
+        assert!(errors(&refused).contains(told), "{told} in {}", errors(&refused));
+    }
+    assert_eq!(setup.count("target"), 0);
+    setup.json(&[&again[..], &["--restart"]].concat());
+    assert_eq!(setup.count("target"), 29);
+}
+
+#[test]
+fn an_import_into_an_alias_goes_on_where_the_alias_led() {
+    let setup = Setup::new();
+    setup.create("blue", "2");
+    setup.create("green", "2");
+    setup.json(&["ns", "alias", "set", "live", "blue"]);
+    stop_half_way(&setup, "live", "rows.jsonl");
+    setup.json(&["ns", "alias", "set", "live", "green"]);
+    let refused = setup.run(&["import", "live", "rows.jsonl", "--skip-bad"]);
+    assert_eq!(code(&refused), 5, "{}", errors(&refused));
+    assert!(errors(&refused).contains("alias leads elsewhere"), "{}", errors(&refused));
+    assert_eq!(setup.count("green"), 0);
+    let summary = setup.json(&["import", "blue", "rows.jsonl", "--skip-bad"]);
+    assert!(summary["resumed_at_row"].as_u64() >= Some(10), "{summary}");
+    assert_eq!(setup.count("blue"), 29);
+}
+
+/// A process of root writes where it has no permission to, so the places here cannot exist.
+#[test]
+fn an_import_stores_nothing_that_it_cannot_take_note_of() {
+    let setup = Setup::new();
+    setup.create("noted", "2");
+    setup.file("rows.jsonl", rows(10));
+    fs::create_dir(setup.folder.path().join("rows.jsonl.hvs-import.tmp")).unwrap();
+    for state in [&[][..], &["--state", "/nonexistent/x"]] {
+        let refused = setup.run(&[&["import", "noted", "rows.jsonl"], state].concat());
+        assert_eq!(code(&refused), 5, "{}", errors(&refused));
+        assert!(errors(&refused).contains("--state FILE"), "{}", errors(&refused));
+        assert!(!errors(&refused).contains("same command"), "{}", errors(&refused));
+        assert_eq!(setup.count("noted"), 0);
+    }
+    let state = setup.folder.path().join("elsewhere");
+    setup.json(&["import", "noted", "rows.jsonl", "--state", state.to_str().unwrap()]);
+    assert_eq!(setup.count("noted"), 10);
+    assert!(!state.exists());
+}
+
+/// An import that stopped before its first row counts does not stand in the way of another.
+#[test]
+fn what_was_never_begun_is_not_in_the_way() {
+    let setup = Setup::new();
+    setup.create("fresh", "2");
+    setup.file("rows.jsonl", "broken\n".to_owned() + &rows(3));
+    let strict = setup.run(&["import", "fresh", "rows.jsonl", "--strict"]);
+    assert_eq!(code(&strict), 1, "{}", errors(&strict));
+    setup.file("rows.jsonl", rows(3));
+    setup.json(&["import", "fresh", "rows.jsonl"]);
+    assert_eq!(setup.count("fresh"), 3);
+}
+
 #[test]
 fn an_export_imports_to_the_same_namespace() {
     let setup = Setup::new();
@@ -290,6 +577,78 @@ fn an_export_imports_to_the_same_namespace() {
     setup.json(&["export", "to", "--output", "second.jsonl"]);
     let read = |name: &str| fs::read_to_string(setup.folder.path().join(name)).unwrap();
     assert_eq!(read("first.jsonl"), read("second.jsonl"));
+}
+
+#[test]
+fn an_export_keeps_what_its_target_is() {
+    let setup = Setup::new();
+    setup.create("from", "2");
+    setup.file("rows.jsonl", rows(30));
+    setup.json(&["import", "from", "rows.jsonl"]);
+    let at = |name: &str| setup.folder.path().join(name);
+    let rows = setup.run(&["export", "from"]).stdout;
+    assert_eq!(rows.lines().count(), 30);
+    let written = |name: &str| fs::read(at(name)).unwrap() == rows;
+    for standard_output in ["-", "/dev/stdout"] {
+        assert_eq!(setup.run(&["export", "from", "-o", standard_output]).stdout, rows);
+    }
+    assert!(!at("-").exists());
+
+    // Links, to a file that is there, and to one that is not.
+    fs::create_dir(at("elsewhere")).unwrap();
+    setup.file("elsewhere/old", "old");
+    for (link, target) in [("link", "elsewhere/old"), ("new", "elsewhere/new")] {
+        symlink(target, at(link)).unwrap();
+        setup.json(&["export", "from", "-o", link]);
+        assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink());
+        assert!(written(target), "{target}");
+    }
+
+    let secret = setup.file("secret", "old");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o604)).unwrap();
+    setup.json(&["export", "from", "-o", "secret"]);
+    assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o604);
+    assert!(written("secret"));
+
+    // A folder is refused before anything is asked of the node.
+    let folder = setup.run(&["export", "from", "-o", "elsewhere", "--url", "http://127.0.0.1:1"]);
+    assert_eq!(code(&folder), 5, "{}", errors(&folder));
+    assert!(!at("elsewhere.part").exists());
+
+    assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = at("pipe");
+        move || fs::read(pipe).unwrap()
+    });
+    setup.json(&["export", "from", "-o", "pipe"]);
+    assert_eq!(reader.join().unwrap(), rows);
+    assert!(fs::metadata(at("pipe")).unwrap().file_type().is_fifo());
+    assert!(!at("pipe.part").exists());
+}
+
+#[test]
+fn an_export_that_fails_leaves_nothing() {
+    let setup = Setup::new();
+    let failed = setup.run(&["export", "nowhere", "-o", "out.jsonl"]);
+    assert_eq!(code(&failed), 3, "{}", errors(&failed));
+    assert!(!setup.folder.path().join("out.jsonl.part").exists());
+
+    // A node that takes the request and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let mut export = setup.command(&["export", "n", "-o", "out.jsonl", "--url", &url]);
+    let export = export.stderr(Stdio::piped()).spawn().unwrap();
+    let (_connection, _) = silent.accept().unwrap();
+    interrupt(&export);
+    let output = export.wait_with_output().unwrap();
+    assert_eq!(code(&output), 130, "{}", errors(&output));
+    assert!(!setup.folder.path().join("out.jsonl.part").exists());
+}
+
+/// What Ctrl-C sends.
+fn interrupt(process: &Child) {
+    let pid = process.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
 }
 
 #[test]
@@ -337,6 +696,29 @@ fn geometry_is_computed_without_a_node() {
 }
 
 #[test]
+fn coordinates_are_read_from_the_standard_input() {
+    let setup = Setup::new();
+    setup.file("point", "[0.1, 0]\n");
+    setup.file("nothing", "\n");
+    let distance = |arguments: &[&str], input: &str| {
+        let start = ["geometry", "distance", "-g", "euclidean", "--json"];
+        let mut command = setup.command(&[&start[..], arguments].concat());
+        command.stdin(fs::File::open(setup.folder.path().join(input)).unwrap()).output().unwrap()
+    };
+    for arguments in [["-", "0.5,0"], ["0.5,0", "-"]] {
+        let output = distance(&arguments, "point");
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", errors(&output));
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!((answer["distance"].as_f64().unwrap() - 0.4).abs() < 1e-15, "{answer}");
+    }
+    for (arguments, input) in [(["-", "-"], "point"), (["-", "0.5,0"], "nothing")] {
+        let output = distance(&arguments, input);
+        assert_eq!(code(&output), 2, "{arguments:?}: {}", errors(&output));
+        assert!(errors(&output).contains("standard input"), "{}", errors(&output));
+    }
+}
+
+#[test]
 fn a_hierarchy_is_embedded_imported_and_searched() {
     let setup = Setup::new();
     let edges = "animal\nmammal\tanimal\nbird\tanimal\ndog\tmammal\ncat\tmammal\nowl\tbird\n";
@@ -377,6 +759,49 @@ fn a_running_node_is_measured_and_left_as_it_was() {
     assert_eq!(kinds, ["batch of 1,000 puts", "put", "get", "search"]);
     let left = setup.json(&["ns", "list"]);
     assert_eq!(left["namespaces"].as_array().map(Vec::len), Some(0), "{left}");
+}
+
+#[test]
+fn a_measurement_that_is_interrupted_leaves_nothing() {
+    let setup = Setup::new();
+    let namespaces = || setup.json(&["ns", "list"])["namespaces"].as_array().unwrap().clone();
+    let mut bench = setup.command(&["bench", "--records", "1000", "--seconds", "3600"]);
+    let bench = bench.stderr(Stdio::piped()).spawn().unwrap();
+    wait_until(|| namespaces().first().is_some_and(|one| one["records"].as_u64() > Some(1_000)));
+    interrupt(&bench);
+    let output = bench.wait_with_output().unwrap();
+    assert_eq!(code(&output), 130, "{}", errors(&output));
+    assert_eq!(namespaces(), Vec::<Value>::new());
+}
+
+/// The commands of a page that are to be run.
+fn commands(page: &str) -> String {
+    let text = fs::read_to_string(workspace().join(page)).unwrap();
+    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.collect()
+}
+
+/// Whoever reads one page after the other on one node meets no namespace of another page.
+#[test]
+fn the_pages_can_be_followed_one_after_the_other() {
+    let setup = Setup::new();
+    let readme = commands("README.md");
+    let tour: Vec<&str> = readme.lines().filter(|line| line.starts_with("hvs ns create")).collect();
+    assert!(!tour.is_empty());
+    let pages = [tour.join("\n"), commands("docs/cli.md"), commands("docs/hierarchy.md")];
+    let hvs = current_program("hvs").unwrap();
+    let folder = hvs.parent().unwrap().to_path_buf();
+    let others = env::var_os("PATH").unwrap();
+    let path = [folder].into_iter().chain(env::split_paths(&others));
+    let output = Command::new("sh")
+        .args(["-euc", &pages.join("\n")])
+        .current_dir(setup.folder.path())
+        .env("HVS_URL", format!("http://{}", setup.node.external()))
+        .env("PATH", env::join_paths(path).unwrap())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 0, "{}", errors(&output));
 }
 
 fn wait_until(condition: impl Fn() -> bool) {

@@ -26,6 +26,8 @@ pub enum Code {
     NotAcceptable,
     /// The body is larger than this node takes.
     BodyTooLarge,
+    /// The answer would be larger than this node gives.
+    AnswerTooLarge,
     /// There is no such route.
     RouteNotFound,
     /// The route does not have this method.
@@ -184,6 +186,7 @@ impl Code {
         Self::UnsupportedMediaType,
         Self::NotAcceptable,
         Self::BodyTooLarge,
+        Self::AnswerTooLarge,
         Self::RouteNotFound,
         Self::MethodNotAllowed,
         Self::InvalidName,
@@ -317,6 +320,12 @@ impl Code {
                 413,
                 "The body is larger than this node takes",
                 "Split the request, or raise limits.body_bytes in the node's configuration.",
+            ),
+            Self::AnswerTooLarge => entry(
+                "answer_too_large",
+                400,
+                "The answer would be larger than this node gives",
+                "Ask for fewer hits, leave out vectors and metadata, or split the request; or raise limits.answer_bytes in the node's configuration.",
             ),
             Self::RouteNotFound => entry(
                 "route_not_found",
@@ -580,7 +589,7 @@ impl Code {
                 "invalid_filter",
                 400,
                 "The filter cannot be used",
-                "A filter maps metadata fields (nested ones with dots) to the values they must equal.",
+                "A filter maps metadata fields (nested ones with dots) to a value, or to an object of operators such as {\"$gte\": 3}; see docs/filters.md.",
             ),
             Self::InvalidLimit => entry(
                 "invalid_limit",
@@ -664,7 +673,7 @@ impl Code {
                 "storage_failed",
                 500,
                 "The storage failed",
-                "The node's log tells more under the request id; check its disk.",
+                "The node's log tells more under the request id. Check its disk, then restart the node: a shard that has stopped writing stays so until then, and is read as before.",
             ),
             Self::Internal => entry(
                 "internal",

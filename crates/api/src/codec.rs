@@ -1,6 +1,9 @@
 //! The two encodings of a body, JSON and MessagePack, over the same types.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 /// How deep a body may nest. Metadata is the only place that nests at all; a decoder without a
 /// bound lets a kilobyte of brackets use up a thread's stack.
@@ -92,11 +95,22 @@ pub fn decode<T: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<T
 
 fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     check_json_depth(bytes)?;
-    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => DecodeError::Shape(error.to_string()),
-        _ => DecodeError::Json(error.to_string()),
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        serde_json::from_slice::<IgnoredAny>(bytes)
+            .map_err(|error| DecodeError::Json(error.to_string()))?;
+        return Err(DecodeError::Shape(NOT_AN_OBJECT.to_owned()));
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        // The parser's own classes are no help: a value of the wrong type may count as syntax.
+        match serde_json::from_slice::<IgnoredAny>(bytes) {
+            Ok(IgnoredAny) => DecodeError::Shape(error.to_string()),
+            Err(_) => DecodeError::Json(error.to_string()),
+        }
     })
 }
+
+/// Structures also decode from arrays of their fields, in an order that no document tells.
+const NOT_AN_OBJECT: &str = "the body is an array, not an object";
 
 /// The JSON parser has its own, deeper bound; this one makes both encodings refuse the same.
 fn check_json_depth(bytes: &[u8]) -> Result<(), DecodeError> {
@@ -132,7 +146,23 @@ fn decode_message_pack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeErr
     // Over a plain reader, because only that one tells where it stopped.
     let mut deserializer = rmp_serde::Deserializer::new(bytes);
     deserializer.set_max_depth(MAX_DEPTH + 1);
-    let value = T::deserialize(&mut deserializer).map_err(|error| message_pack_error(&error))?;
+    if bytes.first().is_some_and(|marker| matches!(marker, 0x90..=0x9f | 0xdc | 0xdd)) {
+        IgnoredAny::deserialize(&mut deserializer).map_err(|error| message_pack_error(&error))?;
+        return Err(DecodeError::Shape(NOT_AN_OBJECT.to_owned()));
+    }
+    let value = T::deserialize(&mut deserializer).map_err(|error| {
+        let known = message_pack_error(&error);
+        if !matches!(known, DecodeError::Shape(_)) {
+            return known;
+        }
+        // A byte that begins no value is reported as a value of the wrong type.
+        let mut again = rmp_serde::Deserializer::new(bytes);
+        again.set_max_depth(MAX_DEPTH + 1);
+        match IgnoredAny::deserialize(&mut again) {
+            Ok(IgnoredAny) => known,
+            Err(error) => DecodeError::MessagePack(error.to_string()),
+        }
+    })?;
     let trailing = deserializer.get_ref().len();
     if trailing > 0 {
         let at = bytes.len() - trailing;
@@ -207,7 +237,14 @@ mod tests {
                 };
                 assert!(told, "{encoding:?} {broken:?} {error:?}");
             }
-            for shape in [json!({"x": "1"}), json!({"x": 1.0, "y": 2}), json!({}), json!(7)] {
+            // Arrays of fields are no objects, although structures could be read from them.
+            for shape in [
+                json!([1.0, "p"]),
+                json!({"x": "1"}),
+                json!({"x": 1.0, "y": 2}),
+                json!({}),
+                json!(7),
+            ] {
                 let bytes = encode(encoding, &shape).unwrap();
                 let error = decode::<Point>(encoding, &bytes).unwrap_err();
                 assert!(matches!(error, DecodeError::Shape(_)), "{encoding:?} {shape} {error:?}");
@@ -216,8 +253,17 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_that_begins_no_value_is_not_a_wrong_shape() {
+        let bytes = [0x81, 0xa1, b'x', 0xc1];
+        let error = decode::<Point>(Encoding::MessagePack, &bytes).unwrap_err();
+        assert!(matches!(error, DecodeError::MessagePack(_)), "{error:?}");
+        let error = decode::<Point>(Encoding::Json, b"[1.0,").unwrap_err();
+        assert!(matches!(error, DecodeError::Json(_)), "{error:?}");
+    }
+
+    #[test]
     fn nesting_is_bounded_alike() {
-        let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| Value::Array(vec![inner]));
+        let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!({ "a": inner }));
         for encoding in BOTH {
             let deepest = encode(encoding, &nested(MAX_DEPTH)).unwrap();
             assert!(decode::<Value>(encoding, &deepest).is_ok(), "{encoding:?}");

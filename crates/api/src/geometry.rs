@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Precision, Problem, SpaceInfo, SpaceSpec, Vector};
+use crate::{Precision, Problem, SpaceInfo, SpaceSpec, Vector, object};
 
 /// Two points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -262,7 +262,11 @@ pub struct CostIntervalRequest {
 #[serde(deny_unknown_fields)]
 pub struct ChooseRequest {
     /// Declared traits, each from 0 to 1: `hierarchy`, `temporal`, `cyclic`, `flat`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object::optional_unique",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub traits: Option<BTreeMap<String, f64>>,
     /// A symmetric matrix of distances between a sample of the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]

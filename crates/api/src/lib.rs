@@ -31,6 +31,7 @@ pub use namespace::{
     NamespaceInfo, NamespaceList, Precision, Quantisation, SetAlias, SwitchAliases, VectorInfo,
     VectorSpec,
 };
+pub use object::{StrictObject, StrictValue, UniqueMap};
 pub use openapi::{Endpoint, endpoints, openapi, openapi_json};
 pub use problem::{ItemProblem, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, Problem};
 pub use record::{

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ComponentSpec, SpaceInfo};
+use crate::{ComponentSpec, SpaceInfo, object};
 
 /// How many bits a stored coordinate has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -102,7 +102,11 @@ pub struct CreateNamespace {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<IndexSpec>,
     /// Named vectors beside the default one.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "object::unique",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub vectors: BTreeMap<String, VectorSpec>,
     /// How many shards; 1 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -207,6 +211,7 @@ pub struct SetAlias {
 #[serde(deny_unknown_fields)]
 pub struct SwitchAliases {
     /// Alias to namespace; `null` removes the alias.
+    #[serde(deserialize_with = "object::unique")]
     pub aliases: BTreeMap<String, Option<String>>,
 }
 

@@ -1,10 +1,10 @@
-//! JSON objects within requests: metadata and filters.
+//! Objects within requests: metadata, filters, and maps of other types.
 //!
 //! The usual reader of JSON values turns a number that is not finite, which MessagePack can hold,
 //! into null, and of a key that occurs twice keeps the last value. Here both are errors, so that
 //! what is stored is what was sent.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
@@ -22,7 +22,54 @@ pub(crate) fn optional<'de, D: Deserializer<'de>>(
     Ok(Option::<StrictObject>::deserialize(deserializer)?.map(|object| object.0))
 }
 
-struct StrictObject(Map<String, Value>);
+/// For `#[serde(deserialize_with)]` on a map: refuses a key that occurs twice.
+pub(crate) fn unique<'de, D: Deserializer<'de>, V: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, V>, D::Error> {
+    deserializer.deserialize_map(UniqueVisitor(PhantomData))
+}
+
+/// The same for an optional map.
+pub(crate) fn optional_unique<'de, D: Deserializer<'de>, V: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, V>>, D::Error> {
+    Ok(Option::<UniqueMap<V>>::deserialize(deserializer)?.map(|map| map.0))
+}
+
+/// A map that is read only if no key occurs twice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UniqueMap<V>(pub BTreeMap<String, V>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        unique(deserializer).map(Self)
+    }
+}
+
+struct UniqueVisitor<V>(PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueVisitor<V> {
+    type Value = BTreeMap<String, V>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut map = BTreeMap::new();
+        while let Some((key, value)) = entries.next_entry::<String, V>()? {
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format_args!("the key {key:?} occurs twice")));
+            }
+            map.insert(key, value);
+        }
+        Ok(map)
+    }
+}
+
+/// A JSON object that is read only if no key in it occurs twice and every number is finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StrictObject(pub Map<String, Value>);
 
 impl<'de> Deserialize<'de> for StrictObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -41,7 +88,7 @@ impl<'de> Visitor<'de> for ObjectVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         let mut object = Map::new();
-        while let Some((key, Strict(value))) = entries.next_entry::<String, Strict>()? {
+        while let Some((key, StrictValue(value))) = entries.next_entry::<String, StrictValue>()? {
             if object.contains_key(&key) {
                 return Err(A::Error::custom(format_args!("the key {key:?} occurs twice")));
             }
@@ -51,9 +98,11 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 }
 
-struct Strict(Value);
+/// A JSON value, read as strictly as a [`StrictObject`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct StrictValue(pub Value);
 
-impl<'de> Deserialize<'de> for Strict {
+impl<'de> Deserialize<'de> for StrictValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ValueVisitor).map(Self)
     }
@@ -102,7 +151,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
         let capacity = elements.size_hint().unwrap_or_default().min(TRUSTED_LENGTH);
         let mut array = Vec::with_capacity(capacity);
-        while let Some(Strict(element)) = elements.next_element()? {
+        while let Some(StrictValue(element)) = elements.next_element()? {
             array.push(element);
         }
         Ok(Value::Array(array))

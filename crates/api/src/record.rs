@@ -52,7 +52,11 @@ pub struct PutRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vector>,
     /// Vectors by name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "object::optional_unique",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub vectors: Option<BTreeMap<String, Vector>>,
     /// Anything that JSON can say, as an object.
     #[serde(
@@ -95,12 +99,32 @@ pub struct DeleteRecord {
 
 /// One operation of a batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "EitherOperation")]
 pub enum BatchOperation {
     /// Store a record.
     Put(PutRecord),
     /// Delete a record.
     Delete(DeleteRecord),
+}
+
+/// What a [`BatchOperation`] is read from, because it can say what is wrong.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EitherOperation {
+    put: Option<PutRecord>,
+    delete: Option<DeleteRecord>,
+}
+
+impl TryFrom<EitherOperation> for BatchOperation {
+    type Error = &'static str;
+
+    fn try_from(operation: EitherOperation) -> Result<Self, Self::Error> {
+        match (operation.put, operation.delete) {
+            (Some(put), None) => Ok(Self::Put(put)),
+            (None, Some(delete)) => Ok(Self::Delete(delete)),
+            _ => Err("an operation is an object with either put or delete"),
+        }
+    }
 }
 
 /// Several operations in one request. An operation that is bad in itself refuses the batch as a
@@ -219,8 +243,9 @@ pub struct FetchResponse {
     pub missing: Vec<String>,
 }
 
-/// Metadata fields (nested ones with dots) and the values that they must equal; a record matches
-/// when all do. An array matches a value that it contains.
+/// Metadata fields (nested ones with dots), each with a value that it must equal or an object of
+/// operators (`$eq $ne $in $nin $gt $gte $lt $lte $exists $contains $not`); `$and`, `$or` and
+/// `$not` of filters; `$kind` and `$region`. All members must hold.
 pub type Filter = Map<String, Value>;
 
 /// One page of all records, or of those that match.
@@ -278,4 +303,49 @@ pub struct CountRequest {
 pub struct CountResponse {
     /// Exact.
     pub count: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DecodeError, Encoding, decode, encode};
+
+    #[test]
+    fn a_key_that_occurs_twice_is_refused_in_every_map() {
+        let json = r#"{"vectors": {"a": [1], "a": [2]}}"#;
+        let error = decode::<PutRecord>(Encoding::Json, json.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("occurs twice"), "{error}");
+        let packed = b"\x81\xa7vectors\x82\xa1a\x91\x01\xa1a\x91\x02";
+        let error = decode::<PutRecord>(Encoding::MessagePack, packed).unwrap_err();
+        assert!(error.to_string().contains("occurs twice"), "{error}");
+        let json = r#"{"aliases": {"a": "x", "a": "y"}}"#;
+        assert!(decode::<crate::SwitchAliases>(Encoding::Json, json.as_bytes()).is_err());
+        let json = r#"{"traits": {"a": 0.1, "a": 0.2}}"#;
+        assert!(decode::<crate::ChooseRequest>(Encoding::Json, json.as_bytes()).is_err());
+        let json = r#"{"geometry": "euclidean", "dimension": 2, "vectors": {"a": {}, "a": {}}}"#;
+        assert!(decode::<crate::CreateNamespace>(Encoding::Json, json.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn an_operation_is_either_a_put_or_a_delete() {
+        let put = serde_json::json!({"put": {"id": "a", "vector": [1.0]}});
+        for encoding in [Encoding::Json, Encoding::MessagePack] {
+            let operation: BatchOperation =
+                decode(encoding, &encode(encoding, &put).unwrap()).unwrap();
+            assert!(
+                matches!(&operation, BatchOperation::Put(put) if put.id.as_deref() == Some("a"))
+            );
+            let again = decode(encoding, &encode(encoding, &operation).unwrap()).unwrap();
+            assert_eq!(operation, again);
+            for wrong in [
+                serde_json::json!({}),
+                serde_json::json!({"put": {"id": "a"}, "delete": {"id": "a"}}),
+            ] {
+                let bytes = encode(encoding, &wrong).unwrap();
+                let error = decode::<BatchOperation>(encoding, &bytes).unwrap_err();
+                assert!(matches!(error, DecodeError::Shape(_)), "{error:?}");
+                assert!(error.to_string().contains("either put or delete"), "{error}");
+            }
+        }
+    }
 }

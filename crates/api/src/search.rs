@@ -86,7 +86,7 @@ pub struct Hit {
     pub metadata: Option<Map<String, Value>>,
 }
 
-/// The hits, nearest first; equal distances in the order of the ids.
+/// The hits, nearest first; equal distances from several shards in the order of the ids.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SearchResponse {
     /// Nearest first.
@@ -123,6 +123,10 @@ pub struct ShardExplain {
     pub scanned: u64,
     /// Whether this shard missed nothing.
     pub exact: bool,
+    /// At most so many records match the filter; absent without one, or while the shard still
+    /// indexes its metadata after a start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matching: Option<u64>,
     /// The time within the index, in microseconds.
     pub index_us: f64,
 }

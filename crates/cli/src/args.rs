@@ -22,7 +22,7 @@ struct Global {
     /// The node.
     #[arg(long, global = true, env = "HVS_URL", default_value = "http://127.0.0.1:9001")]
     url: String,
-    /// Seconds that one request may take.
+    /// Seconds that a request may take, with its repetitions where it is safe to repeat.
     #[arg(
         long,
         global = true,
@@ -68,6 +68,9 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
+/// Import and export go on trying for so many times the timeout of one request.
+const LONG_WORK: u32 = 4;
+
 /// What a command works with.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -85,12 +88,13 @@ impl Context {
         Ok(Client::new(self.config.clone())?)
     }
 
-    /// A client that bears with a node that restarts.
+    /// A client for work that takes long, which should not end because the node restarts.
     ///
     /// # Errors
     /// When the address is none.
     pub(crate) fn patient_client(&self) -> Result<Client, CliError> {
-        Ok(Client::new(ClientConfig { attempts: 8, ..self.config.clone() })?)
+        let patience = self.config.timeout.saturating_mul(LONG_WORK);
+        Ok(Client::new(ClientConfig { patience, ..self.config.clone() })?)
     }
 }
 
@@ -112,7 +116,8 @@ impl Cli {
                 let seconds = self.global.timeout;
                 CliError::Usage(format!("--timeout {seconds} is no number of seconds above 0"))
             })?;
-        let config = ClientConfig { timeout, ..ClientConfig::new(self.global.url) };
+        let config =
+            ClientConfig { timeout, patience: timeout, ..ClientConfig::new(self.global.url) };
         let context = Context { config, output: Output { json: self.global.json } };
         match self.command {
             Command::Ns { command } => block_on(command::ns::run(&context, command)),
@@ -125,21 +130,31 @@ impl Cli {
             Command::Export(args) => block_on(export::run(&context, args)),
             Command::EmbedHierarchy(args) => hierarchy::run(&context, &args),
             Command::Geometry { command } => geometry::run(&context, command),
+            // It has to clean up when it is interrupted.
+            Command::Bench(args) if args.makes_a_namespace() => {
+                runtime()?.block_on(bench::run(&context, args))
+            }
             Command::Bench(args) => block_on(bench::run(&context, args)),
         }
     }
 }
 
-/// Runs a command that talks to a node, until it ends or the keyboard interrupts it.
-fn block_on(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::System(format!("cannot start: {error}")))?;
+        .map_err(|error| CliError::System(format!("cannot start: {error}")))
+}
+
+/// Runs a command that talks to a node, until it ends or the keyboard interrupts it.
+fn block_on(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = runtime()?;
     let result = runtime.block_on(async {
         tokio::select! {
-            result = command => result,
+            // First, so that the keyboard is listened to before the command does anything.
+            biased;
             Ok(()) = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
+            result = command => result,
         }
     });
     // A thread that still reads a file, or waits for the standard input, is not waited for.

@@ -1,10 +1,14 @@
 //! `hvs bench`: a few seconds of load on a running node.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use hvs_api::{
-    BatchOperation, BatchRequest, CreateNamespace, PutRecord, ScrollRequest, SearchRequest, Vector,
+    BatchOperation, BatchRequest, Code, CreateNamespace, PutRecord, ScrollRequest, SearchRequest,
+    Vector,
 };
 use hvs_client::{Client, ClientError};
 use hvs_geometry::{Geometry, Space};
@@ -42,6 +46,12 @@ pub(crate) struct BenchArgs {
     seconds: f64,
 }
 
+impl BenchArgs {
+    pub(crate) fn makes_a_namespace(&self) -> bool {
+        self.namespace.is_none()
+    }
+}
+
 /// The latencies of one kind of request.
 #[derive(Debug, Serialize)]
 struct Row {
@@ -61,13 +71,7 @@ pub(crate) async fn run(context: &Context, args: BenchArgs) -> Result<(), CliErr
     let rows = if let Some(name) = &args.namespace {
         reads(&client, name, &args).await?
     } else {
-        let name = format!("hvs-bench-{}", hvs_client::idempotency_key());
-        let result = with_own_namespace(&client, &name, &args).await;
-        // The namespace goes whatever the measurement came to; the first failure is told.
-        let deleted = client.delete_namespace(&name).await;
-        let rows = result?;
-        deleted?;
-        rows
+        in_own_namespace(&client, &args).await?
     };
     let mut table =
         TextTable::new(&["request", "#count", "#per second", "#p50 ms", "#p99 ms", "#max ms"]);
@@ -84,17 +88,65 @@ pub(crate) async fn run(context: &Context, args: BenchArgs) -> Result<(), CliErr
     context.output.table_or_json(&table, &rows)
 }
 
-async fn with_own_namespace(
-    client: &Client,
-    name: &str,
-    args: &BenchArgs,
-) -> Result<Vec<Row>, CliError> {
+/// Makes a namespace, measures with it, and deletes it, whatever the measurement came to and also
+/// when the keyboard interrupts it; a second interruption gives that up.
+async fn in_own_namespace(client: &Client, args: &BenchArgs) -> Result<Vec<Row>, CliError> {
+    let name = format!("hvs-bench-{}", hvs_client::idempotency_key());
     let request = CreateNamespace {
         geometry: Some("hyperboloid".to_owned()),
         dimension: Some(args.dimension),
         ..CreateNamespace::default()
     };
-    client.create_namespace(name, &request).await?;
+    let mut interrupted = pin!(interruption());
+    let mut creation = pin!(client.create_namespace(&name, &request));
+    let created = tokio::select! {
+        biased;
+        () = &mut interrupted => {
+            // Were it left alone, it might be carried out after the deletion.
+            let _ = creation.await;
+            Err(CliError::Interrupted)
+        }
+        created = &mut creation => created.map(|_| ()).map_err(CliError::from),
+    };
+    let measured = async {
+        created?;
+        measure(client, &name, args).await
+    };
+    let result = tokio::select! {
+        // First, for after an interruption it ends at once, and nothing else may be asked.
+        biased;
+        result = measured => result,
+        () = &mut interrupted => Err(CliError::Interrupted),
+    };
+    let deleted = tokio::select! {
+        deleted = client.delete_namespace(&name) => deleted.map_err(CliError::from),
+        () = interruption() => Err(CliError::Interrupted),
+    };
+    match (result, deleted) {
+        (result, Ok(_)) => result,
+        // It was never made.
+        (Err(error), Err(CliError::Client(gone)))
+            if gone.code() == Some(Code::NamespaceNotFound) =>
+        {
+            Err(error)
+        }
+        (result, Err(reason)) => Err(CliError::LeftBehind {
+            cause: result.err().map(Box::new),
+            namespace: name.clone(),
+            reason: Box::new(reason),
+        }),
+    }
+}
+
+/// Ends at the next Ctrl-C.
+async fn interruption() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // There is no such thing here.
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn measure(client: &Client, name: &str, args: &BenchArgs) -> Result<Vec<Row>, CliError> {
     let dimension = usize::try_from(args.dimension).unwrap_or(usize::MAX);
     let space = Space::new(Geometry::Hyperboloid, dimension, -1.0)
         .map_err(|error| CliError::Geometry(error.to_string()))?;
@@ -184,7 +236,7 @@ async fn reads(client: &Client, name: &str, args: &BenchArgs) -> Result<Vec<Row>
 }
 
 fn is_gone(error: &ClientError) -> bool {
-    error.code() == Some(hvs_api::Code::VectorNotFound)
+    error.code() == Some(Code::VectorNotFound)
 }
 
 fn row(request: &'static str, mut latencies: Vec<Duration>) -> Row {

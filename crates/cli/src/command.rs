@@ -6,5 +6,6 @@ pub(crate) mod search;
 mod values;
 
 pub(crate) use values::{
-    CoordinatesArg, DurabilityArg, coordinates_kind, durability_kind, filter, metadata, vector,
+    CoordinatesArg, DurabilityArg, coordinates, coordinates_kind, durability_kind, filter,
+    metadata, vector,
 };

@@ -76,9 +76,26 @@ pub enum CliError {
         /// How to go on.
         resume: String,
     },
+    /// A namespace that was made for a measurement and could not be deleted after it.
+    #[error(
+        "{}the namespace {namespace} is left behind ({reason}); \
+         `hvs ns delete {namespace} --yes` deletes it",
+        cause.as_ref().map(|cause| format!("{cause}; ")).unwrap_or_default()
+    )]
+    LeftBehind {
+        /// Why the measurement failed, where it did.
+        cause: Option<Box<CliError>>,
+        /// The namespace.
+        namespace: String,
+        /// Why it is still there.
+        reason: Box<CliError>,
+    },
     /// Interrupted from the keyboard.
     #[error("interrupted")]
     Interrupted,
+    /// The node refused, and its answer has been shown.
+    #[error("{0}")]
+    Refused(String),
     /// Something was found wrong, and has been said.
     #[error("{0}")]
     Wrong(String),
@@ -93,7 +110,7 @@ impl CliError {
             }
             Self::Client(error) if error.code() == Some(Code::VectorNotFound) => exit::WRONG,
             Self::Client(error) if error.is_transient() => exit::UNREACHABLE,
-            Self::Client(_) | Self::Geometry(_) => exit::REFUSED,
+            Self::Client(_) | Self::Geometry(_) | Self::Refused(_) => exit::REFUSED,
             Self::Usage(_)
             | Self::Read(ReadError::Mapping { .. } | ReadError::NeedsFile { .. }) => exit::USAGE,
             Self::Read(_)
@@ -102,28 +119,36 @@ impl CliError {
             | Self::Output(_)
             | Self::System(_) => exit::FILE,
             Self::Stopped { cause, .. } => cause.exit_code(),
+            Self::LeftBehind { cause, reason, .. } => cause.as_ref().unwrap_or(reason).exit_code(),
             Self::Interrupted => exit::INTERRUPTED,
             Self::Wrong(_) => exit::WRONG,
         }
     }
 
-    /// What to do about it, where the node said so.
+    /// What to do about it, where that is known.
     pub fn help(&self) -> Option<&str> {
-        match self {
+        match self.cause() {
+            Self::Client(ClientError::Connect { .. }) => {
+                Some("Is the node running, and is this its address? --url or HVS_URL says another.")
+            }
             Self::Client(error) => error.problem().map(|problem| problem.help.as_str()),
-            Self::Stopped { cause, .. } => cause.help(),
             _ => None,
+        }
+    }
+
+    /// What happened, without what followed from it.
+    fn cause(&self) -> &Self {
+        match self {
+            Self::Stopped { cause, .. } => cause.cause(),
+            Self::LeftBehind { cause, reason, .. } => cause.as_ref().unwrap_or(reason).cause(),
+            other => other,
         }
     }
 
     /// For scripts: the node's problem as it came, or the message alone.
     pub fn to_json(&self) -> Value {
-        let client = match self {
+        let client = match self.cause() {
             Self::Client(error) => Some(error),
-            Self::Stopped { cause, .. } => match cause.as_ref() {
-                Self::Client(error) => Some(error),
-                _ => None,
-            },
             _ => None,
         };
         let problem = client

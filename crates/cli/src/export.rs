@@ -1,9 +1,11 @@
 //! `hvs export`: all records of a namespace as JSON Lines.
 
+mod target;
+
 use std::{
-    fs::{self, File},
-    io::{self, BufWriter, Write},
-    path::PathBuf,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -11,13 +13,14 @@ use clap::Args;
 use hvs_api::{PutRecord, RecordInfo, ScrollRequest};
 use serde_json::json;
 
+use self::target::Target;
 use crate::{args::Context, command::filter, error::CliError, output::grouped};
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The namespace or an alias.
     namespace: String,
-    /// The file; standard output when left out.
+    /// The file; standard output when left out, or for `-`.
     #[arg(long, short)]
     output: Option<PathBuf>,
     /// Only records whose metadata field equals the value; may be repeated.
@@ -28,18 +31,16 @@ pub(crate) struct ExportArgs {
     page: u64,
 }
 
-/// Where the lines go. A file appears under its name only when it is whole.
-struct Target {
-    out: Box<dyn Write>,
-    /// The file as it is being written, and its name in the end.
-    file: Option<(PathBuf, PathBuf)>,
-}
-
 pub(crate) async fn run(context: &Context, args: ExportArgs) -> Result<(), CliError> {
     let client = context.patient_client()?;
     let filter = filter(&args.filter)?;
-    let mut target = Target::open(args.output)?;
+    let target = Target::of(args.output.as_deref())?;
+    let output: Option<Arc<Path>> =
+        args.output.filter(|_| target != Target::StandardOutput).map(Into::into);
     let started = Instant::now();
+    // Opening and writing may wait for whoever reads a pipe, and is done aside, so that the
+    // keyboard can still interrupt it.
+    let (mut out, part) = aside(move || target.open()).await?;
     let mut records = 0_u64;
     let mut token = None;
     loop {
@@ -50,18 +51,50 @@ pub(crate) async fn run(context: &Context, args: ExportArgs) -> Result<(), CliEr
             ..ScrollRequest::default()
         };
         let page = client.scroll(&args.namespace, &request).await?;
-        for record in page.records {
-            target.write(record)?;
-            records += 1;
-        }
+        records += page.records.len() as u64;
         token = page.next;
+        let name = output.clone();
+        out = aside(move || {
+            for record in page.records {
+                let line = serde_json::to_string(&as_put(record))
+                    .map_err(|error| CliError::System(format!("cannot write a record: {error}")))?;
+                writeln!(out, "{line}").map_err(|source| failed(name.as_deref(), source))?;
+            }
+            // So that dropping it writes nothing, which might wait.
+            out.flush().map_err(|source| failed(name.as_deref(), source))?;
+            Ok(out)
+        })
+        .await?;
         if token.is_none() {
             break;
         }
     }
-    let file = target.finish()?;
-    let Some(file) = file else { return Ok(()) };
-    let seconds = started.elapsed().as_secs_f64();
+    drop(out);
+    if let Some(part) = part {
+        part.finish()?;
+    }
+    match output {
+        Some(file) => tell(context, &file, records, started.elapsed().as_secs_f64()),
+        None => Ok(()),
+    }
+}
+
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CliError> + Send + 'static,
+) -> Result<T, CliError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| CliError::System(format!("writing failed: {error}")))?
+}
+
+fn failed(output: Option<&Path>, source: io::Error) -> CliError {
+    match output {
+        Some(path) => CliError::File { path: path.to_owned(), source },
+        None => CliError::Output(source),
+    }
+}
+
+fn tell(context: &Context, file: &Path, records: u64, seconds: f64) -> Result<(), CliError> {
     if context.output.json {
         return context
             .output
@@ -73,43 +106,6 @@ pub(crate) async fn run(context: &Context, args: ExportArgs) -> Result<(), CliEr
         grouped(records),
         file.display()
     ))
-}
-
-impl Target {
-    fn open(path: Option<PathBuf>) -> Result<Self, CliError> {
-        let Some(path) = path else {
-            return Ok(Self { out: Box::new(BufWriter::new(io::stdout())), file: None });
-        };
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        let out =
-            File::create(&part).map_err(|source| CliError::File { path: part.clone(), source })?;
-        Ok(Self { out: Box::new(BufWriter::new(out)), file: Some((part, path)) })
-    }
-
-    fn write(&mut self, record: RecordInfo) -> Result<(), CliError> {
-        let line = serde_json::to_string(&as_put(record))
-            .map_err(|error| CliError::System(format!("cannot write a record: {error}")))?;
-        writeln!(self.out, "{line}").map_err(|source| self.failed(source))
-    }
-
-    /// The file, if it is one.
-    fn finish(mut self) -> Result<Option<PathBuf>, CliError> {
-        let flushed = self.out.flush();
-        flushed.map_err(|source| self.failed(source))?;
-        drop(self.out);
-        let Some((part, path)) = self.file else { return Ok(None) };
-        fs::rename(&part, &path).map_err(|source| CliError::File { path: path.clone(), source })?;
-        Ok(Some(path))
-    }
-
-    fn failed(&self, source: io::Error) -> CliError {
-        match &self.file {
-            Some((part, _)) => CliError::File { path: part.clone(), source },
-            None => CliError::Output(source),
-        }
-    }
 }
 
 /// What `import` and the API take. Version, etag and time belong to the namespace that a record

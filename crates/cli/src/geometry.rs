@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub(crate) use self::space::precision;
-use self::space::{SpaceArgs, another_space, number_list, points};
+use self::space::{Numbers, SpaceArgs, another_space};
 use crate::{args::Context, error::CliError};
 
 #[derive(Debug, Subcommand)]
@@ -47,7 +47,7 @@ pub(crate) enum GeometryCommand {
 pub(crate) struct PairArgs {
     #[command(flatten)]
     space: SpaceArgs,
-    /// The first point: `0.1,0.2` or `[0.1, 0.2]`.
+    /// The first point: `0.1,0.2` or `[0.1, 0.2]`, or `-` to read it from the standard input.
     #[arg(allow_hyphen_values = true)]
     x: String,
     /// The second point.
@@ -149,6 +149,7 @@ pub(crate) struct TransformArgs {
 }
 
 pub(crate) fn run(context: &Context, command: GeometryCommand) -> Result<(), CliError> {
+    let mut numbers = Numbers::default();
     match command {
         GeometryCommand::Distance(args) => {
             let (x, y) = pair(&args)?;
@@ -156,7 +157,7 @@ pub(crate) fn run(context: &Context, command: GeometryCommand) -> Result<(), Cli
             print(context, "distance", space.distance(&x, &y).map_err(failed)?)
         }
         GeometryCommand::Exp(args) => {
-            let (x, v) = (number_list("X", &args.x)?, number_list("V", &args.v)?);
+            let (x, v) = (numbers.read("X", &args.x)?, numbers.read("V", &args.v)?);
             print(context, "point", args.space.of(x.len())?.exp(&x, &v).map_err(failed)?)
         }
         GeometryCommand::Log(args) => {
@@ -164,13 +165,13 @@ pub(crate) fn run(context: &Context, command: GeometryCommand) -> Result<(), Cli
             print(context, "vector", args.space.of(x.len())?.log(&x, &y).map_err(failed)?)
         }
         GeometryCommand::Transport(args) => {
-            let (x, y) = (number_list("X", &args.x)?, number_list("Y", &args.y)?);
-            let v = number_list("V", &args.v)?;
+            let (x, y) = (numbers.read("X", &args.x)?, numbers.read("Y", &args.y)?);
+            let v = numbers.read("V", &args.v)?;
             let space = args.space.of(x.len())?;
             print(context, "vector", space.transport(&x, &y, &v).map_err(failed)?)
         }
         GeometryCommand::Geodesic(args) => {
-            let (x, y) = (number_list("X", &args.x)?, number_list("Y", &args.y)?);
+            let (x, y) = (numbers.read("X", &args.x)?, numbers.read("Y", &args.y)?);
             let space = args.space.of(x.len())?;
             print(context, "point", space.geodesic(&x, &y, args.t).map_err(failed)?)
         }
@@ -180,20 +181,26 @@ pub(crate) fn run(context: &Context, command: GeometryCommand) -> Result<(), Cli
         }
         GeometryCommand::Mean(args) => mean(context, &args),
         GeometryCommand::Validate(args) => {
-            let x = number_list("X", &args.x)?;
+            let x = numbers.read("X", &args.x)?;
             let space = args.space.of(x.len())?;
             match space.validate(&x, args.precision) {
                 Ok(()) => print(context, "valid", true),
-                Err(error) => Err(CliError::Wrong(error.to_string())),
+                Err(error) => {
+                    let reason = error.to_string();
+                    if context.output.json {
+                        context.output.json(&json!({ "valid": false, "reason": reason }))?;
+                    }
+                    Err(CliError::Wrong(reason))
+                }
             }
         }
         GeometryCommand::Project(args) => {
-            let x = number_list("X", &args.x)?;
+            let x = numbers.read("X", &args.x)?;
             let space = args.space.of(x.len())?;
             print(context, "point", space.project(&x, args.precision).map_err(failed)?)
         }
         GeometryCommand::Transform(args) => {
-            let x = number_list("X", &args.x)?;
+            let x = numbers.read("X", &args.x)?;
             let from = args.space.of(x.len())?;
             let to = another_space(&from, &args.to, args.to_curvature)?;
             print(context, "point", transform(&from, &to, &x).map_err(failed)?)
@@ -205,12 +212,15 @@ pub(crate) fn run(context: &Context, command: GeometryCommand) -> Result<(), Cli
 }
 
 fn pair(args: &PairArgs) -> Result<(Vec<f64>, Vec<f64>), CliError> {
-    Ok((number_list("X", &args.x)?, number_list("Y", &args.y)?))
+    let mut numbers = Numbers::default();
+    Ok((numbers.read("X", &args.x)?, numbers.read("Y", &args.y)?))
 }
 
 fn mean(context: &Context, args: &MeanArgs) -> Result<(), CliError> {
-    let points = points(&args.file)?;
-    let weights = args.weights.as_deref().map(|text| number_list("--weights", text)).transpose()?;
+    let mut numbers = Numbers::default();
+    let points = numbers.points("FILE", &args.file)?;
+    let weights =
+        args.weights.as_deref().map(|text| numbers.read("--weights", text)).transpose()?;
     let weights = weights.as_deref();
     let space = args.space.of(points.first().map_or(0, Vec::len))?;
     match args.kind {

@@ -216,8 +216,13 @@ fn tell(
             "ancestors": scores.map(|scores| score(&scores.ancestors)),
             "neighbours": scores.map(|scores| score(&scores.neighbours)),
         });
-        serde_json::to_string_pretty(&value)
-            .map_err(|error| CliError::System(format!("cannot write the result: {error}")))?
+        // On standard error each line is one value.
+        let written = if args.output.is_some() {
+            serde_json::to_string_pretty(&value)
+        } else {
+            serde_json::to_string(&value)
+        };
+        written.map_err(|error| CliError::System(format!("cannot write the result: {error}")))?
     } else {
         let mut table = TextTable::new(&["", "#value"]);
         let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);

@@ -11,6 +11,8 @@ mod state;
 use std::{collections::VecDeque, path::PathBuf, time::Instant};
 
 use clap::Args;
+use hvs_api::NamespaceInfo;
+use hvs_client::Client;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
@@ -18,7 +20,7 @@ use self::{
     batch::{Batch, Former, Sender, Sent},
     progress::Progress,
     rejects::Rejects,
-    state::{Journal, Tally},
+    state::{Identity, Journal, Tally},
 };
 use crate::{
     args::Context,
@@ -80,7 +82,7 @@ pub(crate) struct ImportArgs {
     /// Bad rows that are shown; all are counted.
     #[arg(long, default_value_t = 20, value_name = "ROWS")]
     show_bad: u64,
-    /// Stop at the first bad row.
+    /// Stop at the first bad row; nothing behind it is stored.
     #[arg(long, conflicts_with = "skip_bad")]
     strict: bool,
     /// Succeed although rows are bad.
@@ -125,16 +127,34 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), CliEr
         max_row_bytes: args.max_row_bytes,
     };
     let settings = format!("{format} {mapping:?} {:?} {}", args.coordinates, args.project);
-    let mut journal =
-        Journal::open(&source, args.state.clone(), &args.namespace, &settings, args.restart)?;
+    let fingerprint = match &source {
+        Source::File(file) => state::fingerprint(file)?,
+        Source::StandardInput => String::new(),
+    };
+    let ids = match &args.ids {
+        Some(ids) if format == Format::Npy => Some(state::fingerprint(ids)?),
+        _ => None,
+    };
+    let client = context.patient_client()?;
+    // Rows go to the namespace that the name leads to now, wherever an alias leads meanwhile.
+    let NamespaceInfo { name, uid, .. } = client.get_namespace(&args.namespace).await?;
+    let namespace = args.namespace.clone();
+    let identity = Identity { namespace, uid: uid.clone(), settings, fingerprint, ids };
+    let mut journal = Journal::open(&source, args.state.clone(), identity, args.restart)?;
     let begun_at = journal.tally();
     let reader = read::open(&source, format, &mapping, begun_at.position)?;
     let mut progress = Progress::new(reader.extent(), begun_at.position, context.output.json);
-    let mut rejects =
-        Rejects::open(&source, args.rejects.as_deref(), args.show_bad, begun_at.position.row > 0)?;
+    let mut rejects = Rejects::open(
+        &source,
+        args.rejects.as_deref(),
+        args.show_bad,
+        begun_at.position.row > 0,
+        context.output.json,
+    )?;
+    journal.begin()?;
     let sender = Sender {
-        client: context.patient_client()?,
-        namespace: args.namespace.clone(),
+        client: client.clone(),
+        namespace: name.clone(),
         import: journal.import().to_owned(),
         durability: durability_kind(args.durability),
         coordinates: coordinates_kind(args.coordinates),
@@ -144,27 +164,37 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), CliEr
     let in_flight = usize::try_from(args.in_flight).unwrap_or(1);
     let size = usize::try_from(args.batch).unwrap_or(1);
     let mut line = Line {
-        former: Some(Former::new(reader, size, in_flight)),
+        former: Some(Former::new(reader, size, in_flight, args.strict)),
         sender,
         waiting: VecDeque::new(),
         most: in_flight,
         strict: args.strict,
     };
     let mut done = Done { journal: &mut journal, rejects: &mut rejects, progress: &mut progress };
-    let result = line.run(&mut done).await;
+    let mut result = line.run(&mut done).await;
+    if result.is_ok() {
+        result = is_the_same(&client, &name, &uid).await;
+    }
     line.abandon();
     progress.finish();
     let tally = journal.tally();
     if let Err(cause) = result {
-        return Err(CliError::Stopped {
-            cause: Box::new(cause),
-            rows: tally.position.row,
-            resume: journal.how_to_resume(),
-        });
+        let resume = journal.how_to_resume(&cause);
+        return Err(CliError::Stopped { cause: Box::new(cause), rows: tally.position.row, resume });
     }
     journal.finish()?;
     rejects.finish()?;
     report(context, &args, &source, begun_at, tally, started)
+}
+
+/// A namespace that was deleted and created again while rows were sent has only the later ones.
+async fn is_the_same(client: &Client, name: &str, uid: &str) -> Result<(), CliError> {
+    if client.get_namespace(name).await?.uid == uid {
+        return Ok(());
+    }
+    Err(CliError::Wrong(format!(
+        "the namespace {name:?} was deleted and created again meanwhile, and lacks rows"
+    )))
 }
 
 fn report(
@@ -216,6 +246,7 @@ struct Done<'a> {
 impl Done<'_> {
     fn take(&mut self, sent: &Sent, strict: bool) -> Result<(), CliError> {
         if strict && let Some(first) = sent.rejected.first() {
+            self.journal.advance(sent.end, sent.imported, 0)?;
             return Err(CliError::Wrong(self.rejects.describe(first)));
         }
         for reject in &sent.rejected {

@@ -1,6 +1,7 @@
 //! The `hvs` command line.
 
 use std::{
+    env,
     io::{self, Write as _},
     process::ExitCode,
 };
@@ -9,7 +10,18 @@ use clap::Parser as _;
 use hvs_cli::{Cli, CliError};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and the version are no errors.
+        Err(error) if error.use_stderr() && asks_for_json() => {
+            let message = error.render().to_string();
+            let message = message.trim().trim_start_matches("error: ").to_owned();
+            let error = CliError::Usage(message);
+            let _ = writeln!(io::stderr(), "{}", error.to_json());
+            return ExitCode::from(error.exit_code());
+        }
+        Err(error) => error.exit(),
+    };
     let json = cli.json();
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -29,4 +41,9 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Whether a command line that could not be read asks for JSON.
+fn asks_for_json() -> bool {
+    env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json")
 }

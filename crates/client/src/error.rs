@@ -39,7 +39,7 @@ pub enum ClientError {
         reason: String,
     },
     /// No answer in time.
-    #[error("{url} did not answer within {after:?}")]
+    #[error("{url} did not answer within {:.1} s", after.as_secs_f64())]
     TimedOut {
         /// The node's address.
         url: String,

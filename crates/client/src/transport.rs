@@ -1,6 +1,13 @@
 //! One request and its repetitions.
 
-use std::{error::Error as _, time::Duration};
+use std::{
+    error::Error as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use hvs_api::{DEADLINE_MS, Encoding, IDEMPOTENCY_KEY, Problem, decode, encode};
@@ -12,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     ClientConfig, ClientError,
-    retry::{self, Repeat},
+    retry::{self, Progress, Repeat},
 };
 
 const ENCODING: Encoding = Encoding::MessagePack;
@@ -25,6 +32,8 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     config: ClientConfig,
+    /// Whether anybody has ever answered.
+    reached: Arc<AtomicBool>,
 }
 
 /// A request before it is sent.
@@ -89,7 +98,7 @@ impl Client {
             .user_agent(concat!("hvs-client/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| ClientError::Setup(causes(&error)))?;
-        Ok(Self { http, base, config })
+        Ok(Self { http, base, config, reached: Arc::default() })
     }
 
     /// How this client was set up.
@@ -132,29 +141,43 @@ impl Client {
         &self,
         request: &Request,
     ) -> Result<(Encoding, Bytes), ClientError> {
-        let mut attempt = 1;
+        let begun = Instant::now();
+        let mut attempts = 0;
         loop {
-            let limited = tokio::time::timeout(self.config.timeout, self.attempt(request)).await;
+            let left = self.config.patience.saturating_sub(begun.elapsed());
+            // The first attempt has all its time, even where nothing is repeated.
+            let limit =
+                if attempts == 0 { self.config.timeout } else { self.config.timeout.min(left) };
+            let limited = tokio::time::timeout(limit, self.attempt(request, limit)).await;
+            attempts += 1;
             let failure = match limited {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(failure)) => failure,
-                Err(_) => Failure { error: self.timed_out(), retry_after: None },
+                Err(_) => Failure { error: self.timed_out(begun.elapsed()), retry_after: None },
+            };
+            let progress = Progress {
+                attempts,
+                elapsed: begun.elapsed(),
+                reached: self.reached.load(Ordering::Relaxed),
             };
             let pause = retry::pause(
                 &self.config,
                 request.repeat,
-                attempt,
+                progress,
                 &failure.error,
                 failure.retry_after,
             );
             let Some(pause) = pause else { return Err(failure.error) };
             tokio::time::sleep(pause).await;
-            attempt += 1;
         }
     }
 
-    async fn attempt(&self, request: &Request) -> Result<(Encoding, Bytes), Failure> {
-        let milliseconds = self.config.timeout.as_millis();
+    async fn attempt(
+        &self,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<(Encoding, Bytes), Failure> {
+        let milliseconds = limit.as_millis().max(1);
         let mut builder = self
             .http
             .request(request.method.clone(), request.url.clone())
@@ -167,6 +190,7 @@ impl Client {
             builder = builder.header(CONTENT_TYPE, ENCODING.content_type()).body(body.clone());
         }
         let response = builder.send().await.map_err(|error| self.transport_failure(&error))?;
+        self.reached.store(true, Ordering::Relaxed);
         let status = response.status();
         let encoding = encoding_of(response.headers());
         let retry_after = retry_after(response.headers());
@@ -209,7 +233,7 @@ impl Client {
         let url = self.config.url.clone();
         let reason = causes(error);
         let error = if error.is_timeout() && !error.is_connect() {
-            self.timed_out()
+            self.timed_out(self.config.timeout)
         } else if error.is_connect() {
             ClientError::Connect { url, reason }
         } else {
@@ -218,8 +242,8 @@ impl Client {
         Failure { error, retry_after: None }
     }
 
-    fn timed_out(&self) -> ClientError {
-        ClientError::TimedOut { url: self.config.url.clone(), after: self.config.timeout }
+    fn timed_out(&self, after: Duration) -> ClientError {
+        ClientError::TimedOut { url: self.config.url.clone(), after }
     }
 }
 

@@ -158,12 +158,60 @@ async fn refusals_are_not_repeated_and_carry_their_code_in_both_encodings() {
 }
 
 #[tokio::test]
-async fn the_attempts_are_counted() {
-    let (server, config) = Server::start((0..9).map(|_| refused(Code::Overloaded))).await;
-    let client = Client::new(ClientConfig { attempts: 3, ..config }).unwrap();
+async fn a_node_that_is_not_ready_is_asked_until_the_patience_ends() {
+    let codes = [Code::NotReady, Code::ShuttingDown, Code::Overloaded];
+    let refusals = || codes.into_iter().cycle().take(40).map(refused);
+    let answer = ok(&hvs_api::NamespaceList { namespaces: Vec::new() });
+    let (server, config) = Server::start(refusals().chain([answer])).await;
+    Client::new(config).unwrap().list_namespaces().await.unwrap();
+    assert_eq!(server.seen().len(), 41);
+
+    let (server, config) = Server::start(refusals()).await;
+    let client = Client::new(ClientConfig { patience: Duration::ZERO, ..config }).unwrap();
     let error = client.list_namespaces().await.unwrap_err();
     assert!(error.is_transient());
-    assert_eq!(server.seen().len(), 3);
+    assert_eq!(server.seen().len(), 1);
+}
+
+/// The port of a node that was there is tried until the patience ends, that of one that never was
+/// only for a moment.
+#[tokio::test]
+async fn a_node_that_answered_once_may_restart() {
+    let list = || ok(&hvs_api::NamespaceList { namespaces: Vec::new() });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = |listener| {
+        let server = Server { answers: Arc::new(Mutex::new([list()].into())), ..Server::default() };
+        let router = Router::new().fallback(answer).with_state(server);
+        // Without keep-alive nothing of the first server outlives it.
+        let router = router.layer(axum::middleware::map_response(closed));
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() })
+    };
+    let first = serve(listener);
+    let config = ClientConfig {
+        first_pause: Duration::from_millis(1),
+        longest_pause: Duration::from_millis(20),
+        connect_patience: Duration::ZERO,
+        ..ClientConfig::new(format!("http://{address}"))
+    };
+    let client = Client::new(config.clone()).unwrap();
+    client.list_namespaces().await.unwrap();
+    first.abort();
+    first.await.unwrap_err();
+
+    let stranger = Client::new(config).unwrap().list_namespaces().await.unwrap_err();
+    assert!(matches!(stranger, ClientError::Connect { .. }), "{stranger}");
+    let waiting = tokio::spawn(async move { client.list_namespaces().await });
+    // Long enough for several attempts; however long it is, the client waits.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!waiting.is_finished());
+    serve(tokio::net::TcpListener::bind(address).await.unwrap());
+    waiting.await.unwrap().unwrap();
+}
+
+async fn closed(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert("connection", "close".parse().unwrap());
+    response
 }
 
 #[tokio::test]
@@ -210,7 +258,7 @@ async fn an_answer_that_does_not_come_is_a_time_out_and_asked_for_again() {
     let client = Client::new(config.clone()).unwrap();
     client.search("n", &SearchRequest::default()).await.unwrap();
     assert_eq!(server.seen().len(), 2);
-    let client = Client::new(ClientConfig { attempts: 1, ..config }).unwrap();
+    let client = Client::new(ClientConfig { patience: Duration::ZERO, ..config }).unwrap();
     let error = client.search("n", &SearchRequest::default()).await.unwrap_err();
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
 }
@@ -234,7 +282,7 @@ async fn what_does_not_come_from_a_node_is_said() {
     let text = Response::builder().header("content-type", "application/json").body("{".into());
     let (_server, config) =
         Server::start([Answer::Respond(html.unwrap()), Answer::Respond(text.unwrap())]).await;
-    let client = Client::new(ClientConfig { attempts: 1, ..config }).unwrap();
+    let client = Client::new(ClientConfig { patience: Duration::ZERO, ..config }).unwrap();
     let error = client.list_namespaces().await.unwrap_err().to_string();
     assert!(error.ends_with("answered 502 without saying why: <h1>no</h1>"), "{error}");
     let error = client.list_namespaces().await.unwrap_err();
@@ -246,7 +294,8 @@ async fn nobody_there_is_said() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let client = Client::new(ClientConfig { attempts: 1, ..ClientConfig::new(&url) }).unwrap();
+    let client =
+        Client::new(ClientConfig { patience: Duration::ZERO, ..ClientConfig::new(&url) }).unwrap();
     let error = client.batch("n", &BatchRequest::default(), None).await.unwrap_err();
     assert!(matches!(error, ClientError::Connect { .. }), "{error}");
     assert!(error.to_string().contains(&url), "{error}");

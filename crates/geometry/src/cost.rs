@@ -13,7 +13,15 @@
 
 use std::cmp::Ordering;
 
-use crate::{CausalRelation, IntervalKind};
+use crate::CausalRelation;
+use crate::numeric::{Shown, exponent, exponent_of, ldexp};
+
+mod interval;
+#[cfg(test)]
+mod tests;
+
+use interval::interval_unchecked;
+pub use interval::{CostInterval, interval};
 
 /// The names of the four costs, in order.
 pub const COST_NAMES: [&str; 4] = ["time", "memory", "energy", "money"];
@@ -63,19 +71,6 @@ impl Default for Units {
     }
 }
 
-/// The interval between two costs.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CostInterval {
-    /// −Δτ² + Δμ² + Δε² + Δ$², in units.
-    pub squared: f64,
-    /// √|squared|: proper time if timelike, proper length if spacelike, 0 if lightlike.
-    pub length: f64,
-    /// Timelike if more time lies between the costs than anything else, spacelike if less.
-    pub kind: IntervalKind,
-    /// How the second lies to the first in the causal order.
-    pub relation: CausalRelation,
-}
-
 /// Why costs cannot be compared.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -112,6 +107,12 @@ pub enum CostError {
         /// Which of the four.
         name: &'static str,
     },
+    /// A result is larger than the largest number of f64.
+    #[error("{what} overflows: it is beyond the largest number of f64")]
+    Overflow {
+        /// What overflows.
+        what: String,
+    },
     /// There is nothing to choose from.
     #[error("there are no options to choose from")]
     NoOptions,
@@ -127,47 +128,6 @@ pub enum CostError {
 
 /// How many options [`optimise`] takes: it compares all pairs.
 pub const MAX_OPTIONS: usize = 10_000;
-
-/// Relative tolerance of lightlike: a difference this close to the light cone lies on it.
-const ON_THE_CONE: f64 = 16.0 * f64::EPSILON;
-
-/// The interval from `a` to `b`, in `units`, and its kind.
-///
-/// # Errors
-/// Costs that are not finite, and units that are not positive.
-pub fn interval(a: Cost, b: Cost, units: Units) -> Result<CostInterval, CostError> {
-    check_units(units)?;
-    check_cost(a, || "the first cost".to_owned())?;
-    check_cost(b, || "the second cost".to_owned())?;
-    Ok(interval_unchecked(a, b, units))
-}
-
-fn interval_unchecked(a: Cost, b: Cost, units: Units) -> CostInterval {
-    let time = (b.time - a.time) / units.0.time;
-    let rest = ((b.memory - a.memory) / units.0.memory)
-        .hypot((b.energy - a.energy) / units.0.energy)
-        .hypot((b.money - a.money) / units.0.money);
-    // Factored, so that differences close to the light cone do not cancel.
-    let squared = (rest - time.abs()) * (rest + time.abs());
-    let kind = if (rest - time.abs()).abs() <= ON_THE_CONE * rest.max(time.abs()) {
-        IntervalKind::Lightlike
-    } else if squared < 0.0 {
-        IntervalKind::Timelike
-    } else {
-        IntervalKind::Spacelike
-    };
-    let relation = match (kind, time.partial_cmp(&0.0)) {
-        (IntervalKind::Spacelike, _) => CausalRelation::Unrelated,
-        (_, Some(Ordering::Greater)) => CausalRelation::Future,
-        (_, Some(Ordering::Less)) => CausalRelation::Past,
-        _ => CausalRelation::Same,
-    };
-    let (squared, length) = match kind {
-        IntervalKind::Lightlike => (0.0, 0.0),
-        _ => (squared, (rest - time.abs()).abs().sqrt() * (rest + time.abs()).sqrt()),
-    };
-    CostInterval { squared, length, kind, relation }
-}
 
 /// The most that may be spent of each.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -281,7 +241,10 @@ impl std::fmt::Display for Excess {
         write!(
             f,
             "{} {} is over the budget of {} by {}",
-            self.name, self.cost, self.limit, self.over
+            self.name,
+            Shown(&self.cost),
+            Shown(&self.limit),
+            Shown(&self.over)
         )
     }
 }
@@ -290,7 +253,7 @@ impl Outcome {
     /// Why the option lost, or that it won, in a sentence. `name` gives the name of an option.
     pub fn explain<N: std::fmt::Display>(&self, name: impl Fn(usize) -> N) -> String {
         match self {
-            Self::Best { score } => format!("the best, with a score of {score}"),
+            Self::Best { score } => format!("the best, with a score of {}", Shown(score)),
             Self::OverBudget { excesses } => {
                 excesses.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
             }
@@ -298,10 +261,11 @@ impl Outcome {
                 format!("dominated by {}: no better in anything, worse in something", name(*by))
             }
             Self::WorseScore { score, by, .. } if *by <= 0.0 => {
+                let score = Shown(score);
                 format!("the score of {score} only equals that of the best, which came first")
             }
             Self::WorseScore { score, by, .. } => {
-                format!("the score of {score} is worse than the best by {by}")
+                format!("the score of {} is worse than the best by {}", Shown(score), Shown(by))
             }
         }
     }
@@ -320,7 +284,8 @@ impl Outcome {
 ///
 /// # Errors
 /// No or too many options, costs or weights that are not finite, negative weights, limits that are
-/// not numbers, units that are not positive.
+/// not numbers, units that are not positive; scores of admissible options, and differences of
+/// scores or to limits, that overflow.
 pub fn optimise(options: &[Cost], request: &CostRequest) -> Result<Optimum, CostError> {
     check(options, request)?;
     let scores: Vec<f64> = options.iter().map(|cost| score(*cost, request)).collect();
@@ -335,6 +300,9 @@ pub fn optimise(options: &[Cost], request: &CostRequest) -> Result<Optimum, Cost
         .filter(|(_, excesses)| excesses.is_empty())
         .map(|(option, _)| option)
         .collect();
+    for &option in &admissible {
+        check_overflow(score_of(option), || format!("the score of option {option}"))?;
+    }
     let dominated_by = |option: usize| {
         admissible
             .iter()
@@ -369,7 +337,9 @@ pub fn optimise(options: &[Cost], request: &CostRequest) -> Result<Optimum, Cost
             _ => Outcome::Best { score },
         }
     };
-    let outcomes = excesses.into_iter().zip(dominators).enumerate().map(outcome).collect();
+    let outcomes: Vec<Outcome> =
+        excesses.into_iter().zip(dominators).enumerate().map(outcome).collect();
+    check_outcomes(&outcomes)?;
     Ok(Optimum { best, admissible, front, outcomes })
 }
 
@@ -378,13 +348,22 @@ fn past_to_future(a: Cost, b: Cost) -> Ordering {
     pairs.map(|(a, b)| a.total_cmp(&b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
+/// Infinite if it overflows, however large the terms that cancel on the way.
 fn score(cost: Cost, request: &CostRequest) -> f64 {
-    cost.to_array()
-        .into_iter()
-        .zip(request.weights.0.to_array())
-        .zip(request.units.0.to_array())
-        .map(|((cost, weight), unit)| weight * cost / unit)
-        .sum()
+    let mut terms = [0.0; 4];
+    let factors = cost.to_array().into_iter().zip(request.weights.0.to_array());
+    for (term, ((cost, weight), unit)) in
+        terms.iter_mut().zip(factors.zip(request.units.0.to_array()))
+    {
+        let [c, w, u] = [cost, weight, unit].map(exponent);
+        *term = ldexp(ldexp(weight, -w) * ldexp(cost, -c) / ldexp(unit, -u), w + c - u);
+    }
+    let sum: f64 = terms.iter().sum();
+    if sum.is_finite() {
+        return sum;
+    }
+    let power = exponent_of(&terms);
+    ldexp(terms.iter().map(|term| ldexp(*term, -power)).sum(), power)
 }
 
 fn excesses(cost: Cost, budget: Budget) -> Vec<Excess> {
@@ -421,6 +400,34 @@ fn check(options: &[Cost], request: &CostRequest) -> Result<(), CostError> {
     Ok(())
 }
 
+/// That no number in an explanation is without bounds, unless the caller's limit was.
+fn check_outcomes(outcomes: &[Outcome]) -> Result<(), CostError> {
+    for (option, outcome) in outcomes.iter().enumerate() {
+        match outcome {
+            Outcome::OverBudget { excesses } => {
+                for Excess { name, limit, over, .. } in excesses {
+                    if limit.is_finite() {
+                        let what = || format!("the excess of option {option} in {name}");
+                        check_overflow(*over, what)?;
+                    }
+                }
+            }
+            Outcome::WorseScore { by, .. } => {
+                check_overflow(*by, || format!("the difference of option {option} to the best"))?;
+            }
+            Outcome::Best { .. } | Outcome::Dominated { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_overflow(value: f64, what: impl Fn() -> String) -> Result<(), CostError> {
+    if value.is_finite() {
+        return Ok(());
+    }
+    Err(CostError::Overflow { what: what() })
+}
+
 fn check_units(units: Units) -> Result<(), CostError> {
     for (name, value) in COST_NAMES.into_iter().zip(units.0.to_array()) {
         if !value.is_finite() || value <= 0.0 {
@@ -438,6 +445,3 @@ fn check_cost(cost: Cost, which: impl Fn() -> String) -> Result<(), CostError> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::hyperboloid;
 use crate::klein;
-use crate::numeric::{distance_squared, sum_over};
+use crate::numeric::{distance, distance_squared, is_plain, norm, norm_of_sum, sum_over};
 use crate::poincare;
 use crate::point::PointError;
 use crate::space::{Geometry, Model, Space};
@@ -21,8 +21,8 @@ pub enum DistanceError {
     /// The second argument is not a point.
     #[error("second point: {0}")]
     Second(#[source] PointError),
-    /// Squares of the coordinates overflow, so nothing can be said about their difference.
-    #[error("the coordinates are too large: their squares are no finite numbers")]
+    /// The distance, or what leads to it, is larger than the largest number of f64.
+    #[error("the distance overflows: the coordinates are too large for f64")]
     Overflow,
     /// The space has intervals, which are no distance.
     #[error(
@@ -39,19 +39,29 @@ impl Space {
     ///
     /// The points count as given: nothing but their length, finiteness and domain is checked (see
     /// [`Space::validate`]), and a hyperboloid's `x0` is taken from the spatial coordinates.
+    /// Distances keep their digits down to the smallest numbers of f64, where the squares of the
+    /// coordinates have none.
     ///
     /// # Errors
-    /// [`DistanceError`]: a point of wrong length, not finite or outside its ball, or a space with a
-    /// Lorentzian part.
+    /// [`DistanceError`]: a point of wrong length, not finite or outside its ball, a space with a
+    /// Lorentzian part, or a distance that overflows.
     pub fn distance(&self, x: &[f64], y: &[f64]) -> Result<f64, DistanceError> {
-        let key = self.rank_key(x, y)?;
-        Ok(self.distance_from_key(key))
+        self.check_length(x).map_err(DistanceError::First)?;
+        self.check_length(y).map_err(DistanceError::Second)?;
+        let distance = self.distance_of_parts(|| {
+            let pairs = self.split(x).zip(self.split(y));
+            pairs.map(|((model, x), (_, y))| (model, model.stored(x), model.stored(y)))
+        })?;
+        if distance.is_finite() { Ok(distance) } else { Err(self.no_distance(x, y)) }
     }
 
     /// A number that orders pairs as their distance does, without transcendental functions (except
     /// in a product, where the distances themselves have to be added): `sinh²(√c·d/2)` in
     /// hyperbolic space, `d²` in Euclidean space and products, `tan²(√c·d/2)` on the sphere
     /// (infinite for antipodes).
+    ///
+    /// Keys are squares: below a distance of about 1e-162 they are all zero, and nearby they have
+    /// fewer digits than the distance.
     ///
     /// # Errors
     /// As [`Space::distance`].
@@ -71,8 +81,16 @@ impl Space {
     /// # Errors
     /// As [`Space::distance`].
     pub fn stored_distance(&self, x: &[f64], y: &[f64]) -> Result<f64, DistanceError> {
-        let key = self.stored_rank_key(x, y)?;
-        Ok(self.distance_from_key(key))
+        self.check_length_of(x, self.storage_len()).map_err(DistanceError::First)?;
+        self.check_length_of(y, self.storage_len()).map_err(DistanceError::Second)?;
+        let distance = self.distance_of_parts(|| {
+            let pairs = self.split_storage(x).zip(self.split_storage(y));
+            pairs.map(|((model, x), (_, y))| (model, x, y))
+        })?;
+        if distance.is_finite() {
+            return Ok(distance);
+        }
+        Err(self.no_distance(&self.from_storage(x), &self.from_storage(y)))
     }
 
     /// [`Space::rank_key`] of two points in storage form.
@@ -124,6 +142,32 @@ impl Space {
         Ok(sum)
     }
 
+    /// Every distance is that of its key where the key has all its digits, and otherwise computed
+    /// without squaring anything. The check is of the key alone, so the usual case pays nothing.
+    fn distance_of_parts<'a, I>(&self, parts: impl Fn() -> I) -> Result<f64, DistanceError>
+    where
+        I: Iterator<Item = (Model, &'a [f64], &'a [f64])>,
+    {
+        let not_metric = || DistanceError::NotMetric { space: self.to_string() };
+        if self.single().is_some() {
+            let (model, x, y) = parts().next().ok_or_else(not_metric)?;
+            return model.distance(x, y).ok_or_else(not_metric);
+        }
+        let mut sum = 0.0;
+        for ((model, x, y), part) in parts().zip(self.parts()) {
+            let distance = model.distance(x, y).ok_or_else(not_metric)?;
+            sum += part.weight * distance * distance;
+        }
+        if is_plain(sum) {
+            return Ok(sum.sqrt());
+        }
+        let weighted = parts().zip(self.parts()).map(|((model, x, y), part)| {
+            model.distance(x, y).map(|distance| part.weight.sqrt() * distance)
+        });
+        let distances: Option<Vec<f64>> = weighted.collect();
+        distances.map(|distances| norm(&distances)).ok_or_else(not_metric)
+    }
+
     /// A key that is not finite is either that of antipodes or the fault of the points: says which.
     fn explain(&self, key: f64, x: &[f64], y: &[f64]) -> Result<f64, DistanceError> {
         if key.is_finite() {
@@ -135,6 +179,13 @@ impl Space {
             return Err(DistanceError::Overflow);
         }
         Ok(key)
+    }
+
+    /// Why the distance of `x` and `y` is no finite number.
+    fn no_distance(&self, x: &[f64], y: &[f64]) -> DistanceError {
+        let first = self.check_domain(x).map_err(DistanceError::First);
+        let both = first.and_then(|()| self.check_domain(y).map_err(DistanceError::Second));
+        both.err().unwrap_or(DistanceError::Overflow)
     }
 }
 
@@ -158,8 +209,36 @@ impl Model {
         }
     }
 
+    /// See [`Space::distance`]; of points in storage form. Nothing for a Lorentzian space, NaN for
+    /// points outside their ball.
+    fn distance(&self, x: &[f64], y: &[f64]) -> Option<f64> {
+        let key = self.key(x, y)?;
+        if is_plain(key) {
+            return Some(self.distance_from_key(key));
+        }
+        Some(self.distance_from_root(self.key_root(x, y)?))
+    }
+
+    /// The root of [`Model::key`], without squaring anything.
+    fn key_root(&self, x: &[f64], y: &[f64]) -> Option<f64> {
+        match self.geometry {
+            Geometry::Euclidean => Some(distance(x, y)),
+            Geometry::Poincare => Some(poincare::half_sinh(self, x, y)),
+            Geometry::Hyperboloid => Some(hyperboloid::half_sinh(self, x, y)),
+            Geometry::Klein => {
+                let (x, y) = (klein::to_hyperboloid(self, x), klein::to_hyperboloid(self, y));
+                Some(hyperboloid::half_sinh(self, &x, &y))
+            }
+            Geometry::Spherical => Some(distance(x, y) / norm_of_sum(x, y)),
+            Geometry::Lorentzian => None,
+        }
+    }
+
     pub(crate) fn distance_from_key(&self, key: f64) -> f64 {
-        let root = key.sqrt();
+        self.distance_from_root(key.sqrt())
+    }
+
+    fn distance_from_root(&self, root: f64) -> f64 {
         match self.geometry {
             Geometry::Poincare | Geometry::Hyperboloid | Geometry::Klein => {
                 2.0 * root.asinh() / self.scale

@@ -7,7 +7,8 @@
 //! Mishne et al. 2023, arXiv 2211.00181).
 
 use crate::numeric::{
-    add_scaled, combined, difference, dot, norm, norm_squared, scaled, sinhc, sum_over,
+    add_scaled, asinh_of_product, combined, difference, distance, dot, finite, norm, norm_squared,
+    scaled, sinhc, sum_over,
 };
 use crate::space::Model;
 
@@ -18,7 +19,7 @@ pub(crate) fn time(model: &Model, spatial: &[f64]) -> f64 {
 
 /// Distance from the apex: `asinh(√c·|x|)/√c`.
 pub(crate) fn radius(model: &Model, spatial: &[f64]) -> f64 {
-    (model.scale * norm(spatial)).asinh() / model.scale
+    asinh_of_product(model.scale, finite(norm(spatial))) / model.scale
 }
 
 /// Ambient coordinates from spatial ones.
@@ -79,11 +80,51 @@ fn ordered_half_sinh_squared(k: f64, near: (&[f64], f64), far: (&[f64], f64)) ->
     radial + angular
 }
 
+/// Norm, in units of curvature 1, below which the space is flat to every digit of f64.
+const FLAT_BELOW: f64 = 1e-100;
+
+/// The root of [`half_sinh_squared`], which keeps its digits where squares have none. NaN where
+/// even the norms are too large.
+///
+/// The terms are the roots of those of `half_sinh_squared`, with all norms divided by the larger.
+pub(crate) fn half_sinh(model: &Model, x: &[f64], y: &[f64]) -> f64 {
+    const LARGEST: f64 = 1e300;
+    let k = model.scale;
+    let (x_norm, y_norm) = (norm(x), norm(y));
+    let ((x, a), (y, b)) =
+        if x_norm > y_norm { ((y, y_norm), (x, x_norm)) } else { ((x, x_norm), (y, y_norm)) };
+    if k * b < FLAT_BELOW {
+        return k * distance(x, y) / 2.0;
+    }
+    if !(b <= LARGEST && k * b <= LARGEST) {
+        return f64::NAN;
+    }
+    let share = a / b;
+    let are_alike = share >= 0.5;
+    let gap = if are_alike {
+        sum_over(y, x, |q, p| (q - p) * (q / b + p / b)) / (1.0 + share)
+    } else {
+        b - a
+    };
+    let sinh_gap = k * gap * (1.0 + share) / (share * (k * b).hypot(1.0) + (k * a).hypot(1.0));
+    let radial = sinh_gap.abs() / (2.0 * (1.0 + sinh_gap.hypot(1.0))).sqrt();
+    let angular = if are_alike {
+        let turn: Vec<f64> = y.iter().zip(x).map(|(q, p)| (p - q) + q * (gap / b)).collect();
+        k * norm(&turn) / share.sqrt() / 2.0
+    } else if a == 0.0 {
+        0.0
+    } else {
+        let turn: Vec<f64> = y.iter().zip(x).map(|(q, p)| p / a - q / b).collect();
+        k * a.sqrt() * b.sqrt() * norm(&turn) / 2.0
+    };
+    radial.hypot(angular)
+}
+
 /// Splits a spatial vector at `x` into its radial length and its tangential rest, which the metric
-/// treats differently: radial lengths shrink by `cosh r`.
-fn split_radially(x: &[f64], v: &[f64]) -> (f64, Vec<f64>) {
+/// treats differently: radial lengths shrink by `cosh r`. At the apex everything is tangential.
+fn split_radially(model: &Model, x: &[f64], v: &[f64]) -> (f64, Vec<f64>) {
     let x_norm = norm(x);
-    if x_norm == 0.0 {
+    if model.scale * x_norm < FLAT_BELOW {
         return (0.0, v.to_vec());
     }
     let radial = dot(x, v) / x_norm;
@@ -106,8 +147,8 @@ pub(crate) fn lift_tangent(model: &Model, x: &[f64], mut v: Vec<f64>) -> Vec<f64
 /// `⟨u,v⟩` of tangent vectors at `x`: the tangential parts as they are, the radial ones over
 /// `cosh² r`, so that no large terms cancel.
 pub(crate) fn inner(model: &Model, x: &[f64], u: &[f64], v: &[f64]) -> f64 {
-    let (u_radial, u_rest) = split_radially(x, u);
-    let (v_radial, v_rest) = split_radially(x, v);
+    let (u_radial, u_rest) = split_radially(model, x, u);
+    let (v_radial, v_rest) = split_radially(model, x, v);
     let cosh = (model.scale * norm(x)).hypot(1.0);
     dot(&u_rest, &v_rest) + (u_radial / cosh) * (v_radial / cosh)
 }
@@ -145,11 +186,11 @@ pub(crate) fn transport(model: &Model, x: &[f64], y: &[f64], v: &[f64]) -> Vec<f
 /// `y·v - y0·v0` as it stands is the difference of two terms of size `e^2r`.
 fn inner_with_point(model: &Model, x: &[f64], y: &[f64], v: &[f64]) -> f64 {
     let (a, b) = (norm(x), norm(y));
-    if a == 0.0 || b == 0.0 {
+    if model.scale * a.min(b) < FLAT_BELOW {
         return dot(y, v) - time(model, y) * tangent_time(model, x, v);
     }
     let (x_time, y_time) = (time(model, x), time(model, y));
-    let (v_radial, v_rest) = split_radially(x, v);
+    let (v_radial, v_rest) = split_radially(model, x, v);
     let are_alike = a <= 2.0 * b && b <= 2.0 * a;
     // As in `ordered_half_sinh_squared`: differences of coordinates are exact for near points.
     let gap = if are_alike { sum_over(y, x, |q, p| (q - p) * (q + p)) / (a + b) } else { b - a };

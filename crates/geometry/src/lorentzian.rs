@@ -9,7 +9,9 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::hyperboloid;
-use crate::numeric::{add_scaled, combined, difference, dot, norm, scaled, sinc, sinhc, sum_over};
+use crate::numeric::{
+    add_scaled, asinh_of_product, combined, difference, dot, norm, scaled, sinc, sinhc, sum_over,
+};
 use crate::point::{PointError, Precision};
 use crate::space::{Geometry, Model, Space};
 use crate::spherical;
@@ -17,7 +19,7 @@ use crate::spherical;
 /// `asinh(√c·|x0|)/√c`: how far in time a point is from the waist of the space.
 pub(crate) fn rapidity(model: &Model, x: &[f64]) -> f64 {
     let time = x.first().copied().unwrap_or(0.0);
-    (model.scale * time.abs()).asinh() / model.scale
+    asinh_of_product(model.scale, time.abs()) / model.scale
 }
 
 /// `√(1/c + x0²)`: what the norm of the spatial coordinates must be.
@@ -127,6 +129,9 @@ pub enum IntervalError {
     /// The second argument is not a point.
     #[error("second point: {0}")]
     Second(#[source] PointError),
+    /// The interval, or what leads to it, is larger than the largest number of f64.
+    #[error("the interval overflows: the coordinates are too large for f64")]
+    Overflow,
     /// Only Lorentzian spaces have intervals.
     #[error("{space} has no causal structure: intervals exist in lorentzian spaces only")]
     NotLorentzian {
@@ -172,6 +177,11 @@ impl Pair {
         Self { kind, gap: model.c() * gap, sum, is_same, is_antipodal }
     }
 
+    /// Whether a square is no number, so that the kind means nothing.
+    pub(crate) fn overflows(&self) -> bool {
+        !(self.gap.is_finite() && self.sum.is_finite())
+    }
+
     /// The geodesic's length in units of curvature 1: `2·asinh(√-gap/2)` or, from `4 - gap = c·sum`,
     /// `2·atan2(√gap, √(c·sum))`.
     fn unit_length(&self, model: &Model) -> Option<f64> {
@@ -203,9 +213,11 @@ fn interval_squared(x: &[f64], y: &[f64], f: impl Fn(f64, f64) -> f64) -> (f64, 
 /// `cos(t)·x + sin(t)/t·v` for a spacelike `v`, `cosh` and `sinh` for a timelike one, `x + v` for a
 /// lightlike one; `t = √|c⟨v,v⟩|`.
 pub(crate) fn exp(model: &Model, x: &[f64], v: &[f64]) -> Vec<f64> {
-    let squared = model.c() * minkowski(v, v);
-    let t = squared.abs().sqrt();
-    let (along, across) = if squared < 0.0 { (t.cosh(), sinhc(t)) } else { (t.cos(), sinc(t)) };
+    let time = v.first().copied().unwrap_or(0.0).abs();
+    let length = norm(v.get(1..).unwrap_or(&[]));
+    // The root of each factor of `(length - time)(length + time)`, which does not overflow.
+    let t = model.scale * (length - time).abs().sqrt() * (length + time).sqrt();
+    let (along, across) = if length < time { (t.cosh(), sinhc(t)) } else { (t.cos(), sinc(t)) };
     combined(along, x, across, v)
 }
 
@@ -241,7 +253,8 @@ impl Space {
     /// `precision`.
     ///
     /// # Errors
-    /// [`IntervalError`]: a bad point, or a space that is not Lorentzian.
+    /// [`IntervalError`]: a bad point, a space that is not Lorentzian, or an interval that
+    /// overflows.
     pub fn interval(
         &self,
         x: &[f64],
@@ -289,6 +302,9 @@ impl Space {
         self.check_finite(x).map_err(IntervalError::First)?;
         self.check_finite(y).map_err(IntervalError::Second)?;
         let pair = Pair::new(&model, x, y, precision.epsilon());
+        if pair.overflows() {
+            return Err(IntervalError::Overflow);
+        }
         Ok((model, pair))
     }
 }

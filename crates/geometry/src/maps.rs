@@ -5,11 +5,13 @@
 //! ball (its length is measured by [`Space::inner`]); on the hyperboloid, the sphere and in
 //! Lorentzian space it is a vector of the surrounding space, orthogonal to its point.
 
+use std::convert::Infallible;
+
 use thiserror::Error;
 
 use crate::lorentzian::Pair;
-use crate::numeric::{dot, norm};
-use crate::point::{PointError, Precision};
+use crate::numeric::{dot, exponent_of, finite, is_plain, ldexp, norm, scaled_by_power};
+use crate::point::{PointError, Precision, check_no_overflow};
 use crate::space::{Geometry, Model, Space};
 use crate::{euclidean, hyperboloid, klein, lorentzian, poincare, spherical};
 
@@ -40,7 +42,7 @@ pub enum TangentError {
     NotTangent {
         /// The geometry.
         geometry: Geometry,
-        /// Size of the part that is not tangent.
+        /// Size of the part that is not tangent; at most the largest number of f64.
         normal: f64,
         /// How large it may be.
         tolerance: f64,
@@ -82,7 +84,7 @@ pub enum MapError {
         /// The share given.
         t: f64,
     },
-    /// The result lies too far out to be held.
+    /// The result lies too far out to be held, or overflows.
     #[error("the result cannot be held: {0}")]
     Result(#[source] PointError),
     /// The operation is defined on the Poincaré ball only.
@@ -115,14 +117,15 @@ impl Space {
     /// [`Space::exp`].
     ///
     /// # Errors
-    /// [`MapError`]: a bad point; antipodes; points of a Lorentzian space without a geodesic.
+    /// [`MapError`]: a bad point; antipodes; points of a Lorentzian space without a geodesic; a
+    /// vector that overflows.
     pub fn log(&self, x: &[f64], y: &[f64]) -> Result<Vec<f64>, MapError> {
         self.check_pair(x, y)?;
         let mut result = Vec::with_capacity(x.len());
         for ((model, x), (_, y)) in self.split(x).zip(self.split(y)) {
             result.extend(model.log(x, y)?);
         }
-        Ok(result)
+        finite_tangent(result)
     }
 
     /// Carries the tangent vector `v` at `x` along the geodesic to `y`, keeping lengths and angles.
@@ -135,9 +138,9 @@ impl Space {
         let mut result = Vec::with_capacity(x.len());
         let parts = self.split(x).zip(self.split(y)).zip(self.split(v));
         for (((model, x), (_, y)), (_, v)) in parts {
-            result.extend(model.transport(x, y, v)?);
+            result.extend(linear(v, |v| model.transport(x, y, v))?);
         }
-        Ok(result)
+        finite_tangent(result)
     }
 
     /// The point at share `t` of the geodesic from `x` (0) to `y` (1). Values outside 0..1 continue
@@ -170,15 +173,19 @@ impl Space {
     /// components' by weight. In Lorentzian space it may be negative.
     ///
     /// # Errors
-    /// [`MapError`]: `x`, `u` or `v` is not what it should be.
+    /// [`MapError`]: `x`, `u` or `v` is not what it should be, or the product overflows.
     pub fn inner(&self, x: &[f64], u: &[f64], v: &[f64]) -> Result<f64, MapError> {
         self.check_domain(x).map_err(MapError::First)?;
         self.check_tangent(x, u)?;
         self.check_tangent(x, v)?;
         let parts = self.split(x).zip(self.split(u)).zip(self.split(v)).zip(self.parts());
-        let terms =
-            parts.map(|((((model, x), (_, u)), (_, v)), part)| part.weight * model.inner(x, u, v));
-        Ok(terms.sum())
+        let terms = parts
+            .map(|((((model, x), (_, u)), (_, v)), part)| part.weight * model.wide_inner(x, u, v));
+        let inner: f64 = terms.sum();
+        if inner.is_finite() {
+            return Ok(inner);
+        }
+        Err(MapError::Result(PointError::Overflow { what: "the inner product".to_owned() }))
     }
 
     /// The tangent vector at `x` nearest to `v`. The hyperboloid keeps the spatial coordinates and
@@ -186,7 +193,8 @@ impl Space {
     /// remove the normal part; elsewhere every vector is tangent.
     ///
     /// # Errors
-    /// [`MapError`]: a bad point, or a vector of wrong length or not finite.
+    /// [`MapError`]: a bad point, a vector of wrong length or not finite, or a result that
+    /// overflows.
     pub fn project_tangent(&self, x: &[f64], v: &[f64]) -> Result<Vec<f64>, MapError> {
         self.check_domain(x).map_err(MapError::First)?;
         self.check_tangent_finite(v)?;
@@ -194,7 +202,7 @@ impl Space {
         for ((model, x), (_, v)) in self.split(x).zip(self.split(v)) {
             result.extend(model.project_tangent(x, v));
         }
-        Ok(result)
+        finite_tangent(result)
     }
 
     /// Möbius addition `x ⊕ y` in the Poincaré ball: for small vectors their sum, otherwise the
@@ -264,10 +272,49 @@ impl Space {
     }
 }
 
+/// A tangent vector whose coordinates are all numbers.
+fn finite_tangent(v: Vec<f64>) -> Result<Vec<f64>, MapError> {
+    check_no_overflow(&v).map_err(MapError::Result)?;
+    Ok(v)
+}
+
+/// Exponents within which a few products of coordinates neither over- nor underflow.
+const TAME: i32 = 300;
+
+/// What a map that is linear in `v` makes of it. Where `v` is so small that products in between
+/// would underflow, or so large that they do overflow, the map is applied to `v` scaled by a power
+/// of two.
+fn linear<E>(v: &[f64], map: impl Fn(&[f64]) -> Result<Vec<f64>, E>) -> Result<Vec<f64>, E> {
+    let power = exponent_of(v);
+    if power >= -TAME {
+        let result = map(v)?;
+        if result.iter().all(|value| value.is_finite()) {
+            return Ok(result);
+        }
+    }
+    Ok(scaled_by_power(&map(&scaled_by_power(v, -power))?, power))
+}
+
 impl Model {
     /// Tangency up to what a client that computes in f32 can achieve; what remains is removed by
     /// [`Model::project_tangent`] before use.
     fn check_tangent(&self, x: &[f64], v: &[f64]) -> Result<(), TangentError> {
+        let power = exponent_of(v);
+        if power.abs() <= TAME {
+            return self.check_tame_tangent(x, v);
+        }
+        let checked = self.check_tame_tangent(x, &scaled_by_power(v, -power));
+        checked.map_err(|error| match error {
+            TangentError::NotTangent { geometry, normal, tolerance } => TangentError::NotTangent {
+                geometry,
+                normal: finite(ldexp(normal, power)),
+                tolerance: finite(ldexp(tolerance, power)),
+            },
+            other => other,
+        })
+    }
+
+    fn check_tame_tangent(&self, x: &[f64], v: &[f64]) -> Result<(), TangentError> {
         let (normal, size) = match self.geometry {
             Geometry::Poincare | Geometry::Klein | Geometry::Euclidean => return Ok(()),
             Geometry::Hyperboloid => {
@@ -285,18 +332,21 @@ impl Model {
         if normal <= tolerance {
             return Ok(());
         }
+        let (normal, tolerance) = (finite(normal), finite(tolerance));
         Err(TangentError::NotTangent { geometry: self.geometry, normal, tolerance })
     }
 
     pub(crate) fn project_tangent(&self, x: &[f64], v: &[f64]) -> Vec<f64> {
-        match self.geometry {
+        let project = |v: &[f64]| match self.geometry {
             Geometry::Poincare | Geometry::Klein | Geometry::Euclidean => v.to_vec(),
             Geometry::Hyperboloid => {
                 hyperboloid::lift_tangent(self, self.stored(x), self.stored(v).to_vec())
             }
             Geometry::Spherical => spherical::project_tangent(self, x, v),
             Geometry::Lorentzian => lorentzian::project_tangent(self, x, v),
-        }
+        };
+        let Ok(result) = linear(v, |v| Ok::<_, Infallible>(project(v)));
+        result
     }
 
     pub(crate) fn exp(&self, x: &[f64], v: &[f64]) -> Vec<f64> {
@@ -311,10 +361,8 @@ impl Model {
                 let end = hyperboloid::exp(self, &klein::to_hyperboloid(self, x), &lifted);
                 hyperboloid::to_klein(self, &end)
             }
-            Geometry::Spherical => spherical::exp(self, x, &spherical::project_tangent(self, x, v)),
-            Geometry::Lorentzian => {
-                lorentzian::exp(self, x, &lorentzian::project_tangent(self, x, v))
-            }
+            Geometry::Spherical => spherical::exp(self, x, &self.project_tangent(x, v)),
+            Geometry::Lorentzian => lorentzian::exp(self, x, &self.project_tangent(x, v)),
         }
     }
 
@@ -400,6 +448,22 @@ impl Model {
         }
     }
 
+    /// [`Model::inner`] of vectors of any size: where products under- or overflow, of both scaled
+    /// by powers of two.
+    fn wide_inner(&self, x: &[f64], u: &[f64], v: &[f64]) -> f64 {
+        let plain = self.inner(x, u, v);
+        if is_plain(plain.abs()) {
+            return plain;
+        }
+        let (u_power, v_power) = (exponent_of(u), exponent_of(v));
+        if plain.is_finite() && u_power + v_power >= 0 {
+            // Small by cancellation: scaling down could only take digits away.
+            return plain;
+        }
+        let scaled = self.inner(x, &scaled_by_power(u, -u_power), &scaled_by_power(v, -v_power));
+        ldexp(scaled, u_power + v_power)
+    }
+
     pub(crate) fn check_not_antipodal(&self, x: &[f64], y: &[f64]) -> Result<(), MapError> {
         if spherical::are_antipodal(self, x, y) {
             return Err(MapError::Antipodal { geometry: self.geometry });
@@ -410,6 +474,10 @@ impl Model {
     /// The pair of Lorentzian points, if exactly one geodesic joins them.
     fn joined_pair(&self, x: &[f64], y: &[f64]) -> Result<Pair, MapError> {
         let pair = Pair::new(self, x, y, Precision::F64.epsilon());
+        if pair.overflows() {
+            let what = "the interval between the points".to_owned();
+            return Err(MapError::Result(PointError::Overflow { what }));
+        }
         if pair.is_antipodal {
             return Err(MapError::Antipodal { geometry: self.geometry });
         }

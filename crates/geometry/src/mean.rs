@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use crate::numeric::{add_scaled, dot, norm, scaled, sinhc};
+use crate::numeric::{add_scaled, dot, exponent_of, norm, scaled, scaled_by_power, sinhc};
 use crate::point::PointError;
 use crate::space::{Geometry, Model, Space};
 use crate::{hyperboloid, klein, mean_step, poincare, spherical};
@@ -49,8 +49,8 @@ pub enum MeanError {
         /// Its value.
         weight: f64,
     },
-    /// The weights add up to zero, or to more than f64 can hold.
-    #[error("the weights add up to {sum}: the sum must be positive and finite")]
+    /// The weights add up to zero.
+    #[error("the weights add up to {sum}: the sum must be positive")]
     WeightSum {
         /// The sum.
         sum: f64,
@@ -90,7 +90,7 @@ pub enum MeanError {
         /// Length of the last step.
         residual: f64,
     },
-    /// The mean lies farther out than f64 can hold.
+    /// The mean lies farther out than f64 can hold, or overflows.
     #[error("the mean cannot be held: {0}")]
     Result(#[source] PointError),
 }
@@ -197,11 +197,14 @@ impl Space {
                 return Err(MeanError::Weight { index, weight });
             }
         }
-        let sum: f64 = weights.iter().sum();
-        if !(sum.is_finite() && sum > 0.0) {
+        // The power of two of the largest is taken out first, so that the sum cannot overflow.
+        let power = exponent_of(weights);
+        let shares = scaled_by_power(weights, -power);
+        let sum: f64 = shares.iter().sum();
+        if sum <= 0.0 {
             return Err(MeanError::WeightSum { sum });
         }
-        Ok(weights.iter().map(|weight| weight / sum).collect())
+        Ok(shares.iter().map(|share| share / sum).collect())
     }
 
     fn check_mean(&self, point: &[f64]) -> Result<(), MeanError> {

@@ -127,11 +127,13 @@ fn from_frame(model: &Model, mean: &[f64], v: &[f64]) -> Vec<f64> {
 
 fn stretch_radially(mean: &[f64], v: &[f64], factor: f64) -> Vec<f64> {
     let length = norm(mean);
-    if length == 0.0 {
+    // Next to the apex the factor is 1, and the quotients below have no digits.
+    let excess = factor - 1.0;
+    if excess == 0.0 || length == 0.0 {
         return v.to_vec();
     }
     let radial = dot(mean, v) / length;
     let mut stretched = v.to_vec();
-    add_scaled(&mut stretched, (factor - 1.0) * radial / length, mean);
+    add_scaled(&mut stretched, excess * radial / length, mean);
     stretched
 }

@@ -1,5 +1,7 @@
 //! Vector arithmetic that the geometries share: sums that keep their accuracy, and functions with
-//! removable singularities.
+//! removable singularities, and numbers as messages show them.
+
+use std::fmt;
 
 /// Number of partial sums in [`dot`]; it shortens the error from `n·eps` to `n/LANES·eps` and lets
 /// the compiler use vector registers.
@@ -40,14 +42,98 @@ pub(crate) fn norm_squared(x: &[f64]) -> f64 {
     dot(x, x)
 }
 
-/// Euclidean norm.
+/// Euclidean norm, right for coordinates of any size. Infinite only where it is larger than the
+/// largest number of f64.
 pub(crate) fn norm(x: &[f64]) -> f64 {
-    norm_squared(x).sqrt()
+    let squared = norm_squared(x);
+    if is_plain(squared) {
+        return squared.sqrt();
+    }
+    wide_norm(x.iter().copied())
 }
 
 /// Squared Euclidean distance.
 pub(crate) fn distance_squared(x: &[f64], y: &[f64]) -> f64 {
     sum_over(x, y, |a, b| (a - b) * (a - b))
+}
+
+/// Euclidean distance, as [`norm`] right for coordinates of any size.
+pub(crate) fn distance(x: &[f64], y: &[f64]) -> f64 {
+    let squared = distance_squared(x, y);
+    if is_plain(squared) {
+        return squared.sqrt();
+    }
+    let gaps = wide_norm(x.iter().zip(y).map(|(a, b)| a - b));
+    if gaps.is_finite() {
+        return gaps;
+    }
+    2.0 * wide_norm(x.iter().zip(y).map(|(a, b)| a / 2.0 - b / 2.0))
+}
+
+/// Norm of `x + y`, as [`norm`] right for coordinates of any size.
+pub(crate) fn norm_of_sum(x: &[f64], y: &[f64]) -> f64 {
+    let squared = sum_over(x, y, |a, b| (a + b) * (a + b));
+    if is_plain(squared) {
+        return squared.sqrt();
+    }
+    let sums = wide_norm(x.iter().zip(y).map(|(a, b)| a + b));
+    if sums.is_finite() {
+        return sums;
+    }
+    2.0 * wide_norm(x.iter().zip(y).map(|(a, b)| a / 2.0 + b / 2.0))
+}
+
+/// Whether a sum of squares (or a quotient of such) is so far from the ends of f64 that neither
+/// over- nor underflow of its terms can have spoilt it.
+pub(crate) fn is_plain(squared: f64) -> bool {
+    (1e-240..=1e240).contains(&squared)
+}
+
+/// Norm of numbers of any size: scaled by a power of two, which rounds nothing.
+fn wide_norm(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let largest = values.clone().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+    if largest == 0.0 || largest.is_infinite() {
+        // Zero or infinite, or NaN if one of them is.
+        return values.map(f64::abs).sum();
+    }
+    let power = exponent(largest);
+    let squared: f64 = values.map(|value| ldexp(value, -power).powi(2)).sum();
+    ldexp(squared.sqrt(), power)
+}
+
+/// The `e` for which `2^e <= |x| < 2^(e+1)`; 0 for zero, above 1023 for what is not finite.
+pub(crate) fn exponent(x: f64) -> i32 {
+    const SUBNORMAL_SHIFT: i32 = 64;
+    if x == 0.0 {
+        return 0;
+    }
+    let biased = |x: f64| i32::try_from((x.to_bits() >> 52) & 0x7ff).unwrap_or(0) - 1023;
+    if x.is_subnormal() {
+        return biased(ldexp(x, SUBNORMAL_SHIFT)) - SUBNORMAL_SHIFT;
+    }
+    biased(x)
+}
+
+/// The exponent of the largest coordinate.
+pub(crate) fn exponent_of(x: &[f64]) -> i32 {
+    exponent(x.iter().fold(0.0, |largest, value| value.abs().max(largest)))
+}
+
+/// `x·2^e`, rounded only where the result is subnormal.
+pub(crate) fn ldexp(x: f64, e: i32) -> f64 {
+    const STEP: i32 = 1000;
+    let (mut result, mut rest) = (x, e.clamp(-5 * STEP, 5 * STEP));
+    while rest != 0 {
+        let step = rest.clamp(-STEP, STEP);
+        result *= 2.0_f64.powi(step);
+        rest -= step;
+    }
+    result
+}
+
+/// `x·2^e` of each coordinate.
+pub(crate) fn scaled_by_power(x: &[f64], e: i32) -> Vec<f64> {
+    x.iter().map(|value| ldexp(*value, e)).collect()
 }
 
 /// `a·x`.
@@ -114,6 +200,36 @@ pub(crate) fn one_minus_norm_squared(c: f64, x: &[f64]) -> f64 {
     rest + (rest_error - (low + c * error))
 }
 
+/// `asinh(a·b)` for a scale and a length of any size: the product may overflow.
+pub(crate) fn asinh_of_product(a: f64, b: f64) -> f64 {
+    /// From here `asinh(t)` is `ln(2t)` to every digit.
+    const LARGE: f64 = 1e100;
+    if b > LARGE {
+        return a.ln() + b.ln() + std::f64::consts::LN_2;
+    }
+    (a * b).asinh()
+}
+
+/// `x`, or the nearest finite number: what a message says of a size that no f64 holds. NaN is the
+/// difference of two such sizes, and becomes the largest number.
+pub(crate) fn finite(x: f64) -> f64 {
+    if x.is_nan() { f64::MAX } else { x.clamp(f64::MIN, f64::MAX) }
+}
+
+/// A number in a message: in scientific form where its digits would not fit.
+#[derive(Debug)]
+pub(crate) struct Shown<'a>(pub(crate) &'a f64);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.0.abs();
+        if size.is_finite() && size != 0.0 && !(1e-9..1e16).contains(&size) {
+            return fmt::LowerExp::fmt(self.0, f);
+        }
+        fmt::Display::fmt(self.0, f)
+    }
+}
+
 /// `sinh(t)/t`, 1 at zero.
 pub(crate) fn sinhc(t: f64) -> f64 {
     if t.abs() < SERIES_BELOW {
@@ -155,6 +271,48 @@ mod tests {
             let sum = sum_over(&x, &x, |a, b| a * b);
             assert_eq!(sum.to_bits(), expected.to_bits(), "length {length}");
         }
+    }
+
+    #[test]
+    fn norms_are_right_at_every_size() {
+        let (x, y) = ([3.0, 0.0, -1.0, 2.0, 7.0], [0.5, 4.0, 1.0, -2.0, 1.0]);
+        let norms = |x: &[f64], y: &[f64]| [norm(x), distance(x, y), norm_of_sum(x, y)];
+        let truth = norms(&x, &y);
+        for power in [-1060, -1000, -540, -500, 0, 500, 540, 1000, 1020] {
+            let at = |x: &[f64]| scaled_by_power(x, power);
+            for (found, truth) in norms(&at(&x), &at(&y)).into_iter().zip(truth) {
+                let truth = ldexp(truth, power);
+                // Subnormal numbers have fewer digits.
+                let allowed = 2.0 * f64::EPSILON * truth + f64::from_bits(4);
+                assert!((found - truth).abs() <= allowed, "2^{power}: {found:e} {truth:e}");
+            }
+        }
+        let far = distance(&[1e308, 0.0], &[-0.5e308, 0.0]);
+        assert!((far - 1.5e308).abs() <= 1e293, "{far:e}");
+        let across = distance(&[1.2e308, 0.0], &[0.3e308, 0.0]);
+        assert!((across - 0.9e308).abs() <= 1e293, "{across:e}");
+        assert!(norm(&[f64::NAN, 0.0]).is_nan());
+        assert!(distance(&[f64::MAX], &[f64::MIN]).is_infinite());
+    }
+
+    #[test]
+    fn powers_of_two_are_taken_out_and_put_back() {
+        for x in [1.0, -1.5, 0.1, 1e308, f64::MAX, f64::MIN_POSITIVE, 5e-324, 3e-310] {
+            let power = exponent(x);
+            let mantissa = ldexp(x, -power);
+            assert!((1.0..2.0).contains(&mantissa.abs()), "{x:e}: {mantissa}");
+            assert_eq!(ldexp(mantissa, power).to_bits(), x.to_bits());
+        }
+        assert_eq!(exponent(0.0), 0);
+    }
+
+    #[test]
+    fn messages_show_short_numbers() {
+        let shown = |x: f64| format!("{} {:.4}", Shown(&x), Shown(&x));
+        assert_eq!(shown(0.0), "0 0.0000");
+        assert_eq!(shown(1.25), "1.25 1.2500");
+        assert_eq!(shown(-1e200), "-1e200 -1.0000e200");
+        assert_eq!(shown(2.5e-300), "2.5e-300 2.5000e-300");
     }
 
     #[test]

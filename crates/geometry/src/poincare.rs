@@ -7,7 +7,7 @@
 
 use crate::hyperboloid;
 use crate::numeric::{
-    add_scaled, combined, difference, distance_squared, dot, norm, norm_squared,
+    add_scaled, combined, difference, distance, distance_squared, dot, norm, norm_squared,
     one_minus_norm_squared, scaled, tanhc,
 };
 use crate::space::Model;
@@ -24,6 +24,15 @@ pub(crate) fn half_sinh_squared(model: &Model, x: &[f64], y: &[f64]) -> f64 {
         return f64::NAN;
     }
     model.c() * distance_squared(x, y) / (x_alpha * y_alpha)
+}
+
+/// The root of [`half_sinh_squared`], which keeps its digits where squares have none.
+pub(crate) fn half_sinh(model: &Model, x: &[f64], y: &[f64]) -> f64 {
+    let (x_alpha, y_alpha) = (alpha(model, x), alpha(model, y));
+    if !(x_alpha > 0.0 && y_alpha > 0.0) {
+        return f64::NAN;
+    }
+    model.scale * distance(x, y) / (x_alpha * y_alpha).sqrt()
 }
 
 /// Möbius addition `x ⊕ y`, given `α` of both.
@@ -48,7 +57,7 @@ pub(crate) fn mobius_add(
 pub(crate) fn mobius_scalar(model: &Model, t: f64, x: &[f64]) -> Vec<f64> {
     let length = model.scale * norm(x);
     if length == 0.0 {
-        return x.to_vec();
+        return scaled(t, x);
     }
     scaled((t * half_radius(length, alpha(model, x))).tanh() / length, x)
 }
@@ -69,12 +78,18 @@ pub(crate) fn inner(model: &Model, x: &[f64], u: &[f64], v: &[f64]) -> f64 {
     lambda * lambda * dot(u, v)
 }
 
+/// From here `tanh` is 1 to every digit.
+const LONG: f64 = 50.0;
+
 /// `exp_x(v) = x ⊕ tanh(√c·λ_x|v|/2)·v/(√c|v|)`. The factor `1 - tanh²` of the second summand is
 /// known as `1/cosh²`.
 pub(crate) fn exp(model: &Model, x: &[f64], v: &[f64]) -> Vec<f64> {
     let x_alpha = alpha(model, x);
-    let t = model.scale * norm(v) / x_alpha;
-    let step = scaled(tanhc(t) / x_alpha, v);
+    let length = norm(v);
+    let t = model.scale * length / x_alpha;
+    // Steps this long end on the boundary, and the quotient of the general form has no digits.
+    let factor = if t > LONG { 1.0 / (model.scale * length) } else { tanhc(t) / x_alpha };
+    let step = scaled(factor, v);
     let cosh = t.cosh();
     mobius_add(model, x, x_alpha, &step, 1.0 / (cosh * cosh))
 }
@@ -84,13 +99,14 @@ pub(crate) fn exp(model: &Model, x: &[f64], v: &[f64]) -> Vec<f64> {
 pub(crate) fn log(model: &Model, x: &[f64], y: &[f64]) -> Vec<f64> {
     let (x_alpha, y_alpha) = (alpha(model, x), alpha(model, y));
     let gap = difference(y, x);
-    let gap_squared = norm_squared(&gap);
-    if gap_squared == 0.0 {
+    let gap_norm = norm(&gap);
+    if gap_norm == 0.0 {
         return vec![0.0; x.len()];
     }
-    let scaled_gap = model.c() * gap_squared;
-    let distance = 2.0 * (scaled_gap / (x_alpha * y_alpha)).sqrt().asinh() / model.scale;
-    let direction_norm = (gap_squared * (x_alpha * y_alpha + scaled_gap)).sqrt();
+    let alphas = x_alpha * y_alpha;
+    let scaled_gap = model.c() * gap_norm * gap_norm;
+    let distance = 2.0 * (model.scale * gap_norm / alphas.sqrt()).asinh() / model.scale;
+    let direction_norm = gap_norm * (alphas + scaled_gap).sqrt();
     let factor = x_alpha * distance / (2.0 * direction_norm);
     combined(factor * x_alpha, &gap, -factor * scaled_gap, x)
 }

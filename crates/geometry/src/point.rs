@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::hyperboloid;
 use crate::lorentzian;
-use crate::numeric::{norm, one_minus_norm_squared, scaled};
+use crate::numeric::{Shown, finite, norm, one_minus_norm_squared, scaled};
 use crate::space::{Geometry, Model, Space};
 
 /// The floating-point format in which points are kept.
@@ -98,14 +98,15 @@ pub enum PointError {
     },
     /// The coordinates do not satisfy the equation of the space.
     #[error(
-        "not a point of the {geometry} space: {quantity} is {found}, {expected} would be right (off by {off:.3e}, {tolerance:.3e} is tolerated)"
+        "not a point of the {geometry} space: {quantity} is {}, {} would be right (off by {off:.3e}, {tolerance:.3e} is tolerated)",
+        Shown(.found), Shown(.expected)
     )]
     OffManifold {
         /// The geometry.
         geometry: Geometry,
         /// What was measured.
         quantity: &'static str,
-        /// Its value.
+        /// Its value; as the other numbers, at most the largest of f64.
         found: f64,
         /// The value that would satisfy the equation.
         expected: f64,
@@ -115,25 +116,27 @@ pub enum PointError {
         tolerance: f64,
     },
     /// The point lies on or outside the boundary of its ball.
-    #[error("outside the {geometry} ball: the norm is {norm}, it must be below {bound}")]
+    #[error("outside the {geometry} ball: the norm is {}, it must be below {bound}", Shown(.norm))]
     OutsideBall {
         /// The geometry.
         geometry: Geometry,
-        /// Euclidean norm of the coordinates.
+        /// Euclidean norm of the coordinates; at most the largest number of f64.
         norm: f64,
         /// Radius of the ball, `1/√c`.
         bound: f64,
     },
     /// The point is so far from the base point that the precision cannot tell it from others.
     #[error(
-        "too far out for {precision}: radius {radius:.4}, at most {limit:.4} can be held in the {geometry} space"
+        "too far out for {precision}: radius {:.4}, at most {:.4} can be held in the {geometry} space",
+        Shown(.radius), Shown(.limit)
     )]
     BeyondPrecision {
         /// The geometry.
         geometry: Geometry,
         /// The precision.
         precision: Precision,
-        /// Distance from the base point; in Lorentzian space the rapidity over `√c`.
+        /// Distance from the base point; in Lorentzian space the rapidity over `√c`. At most the
+        /// largest number of f64.
         radius: f64,
         /// The largest one that the precision holds.
         limit: f64,
@@ -145,6 +148,12 @@ pub enum PointError {
         geometry: Geometry,
         /// The reason.
         why: &'static str,
+    },
+    /// A result is no number, since it or a step to it is beyond the largest of f64.
+    #[error("{what} overflows: it is beyond the largest number of f64")]
+    Overflow {
+        /// What overflows.
+        what: String,
     },
     /// One component of a product is at fault.
     #[error("component {component} (from coordinate {offset}): {source}")]
@@ -175,12 +184,15 @@ impl Space {
 
     /// The point of the space nearest to `x` in the sense natural to each geometry, such that it
     /// passes [`Space::validate`] at `precision`: the hyperboloid recomputes `x0` from the spatial
-    /// coordinates, a ball pulls in what lies too close to its boundary or beyond, the sphere
-    /// normalises, Lorentzian space keeps the time coordinate and rescales the spatial ones.
+    /// coordinates, a ball pulls in what lies on its boundary or beyond, the sphere normalises,
+    /// Lorentzian space keeps the time coordinate and rescales the spatial ones.
+    ///
+    /// Only what is off the space is moved. A point of it that lies farther out than `precision`
+    /// can hold is refused as [`Space::validate`] refuses it: moved, it would be another point.
     ///
     /// # Errors
     /// A wrong length, a coordinate that is not finite, a vector without a nearest point (zero on
-    /// the sphere), or a point too far out for `precision` where nothing nearer is meant.
+    /// the sphere), or a point too far out for `precision`.
     pub fn project(&self, x: &[f64], precision: Precision) -> Result<Vec<f64>, PointError> {
         self.check_finite(x)?;
         let mut result = Vec::with_capacity(x.len());
@@ -281,7 +293,8 @@ impl Space {
     /// That a result is a point at all: finite, inside its ball, and not so far out that its squared
     /// norm overflows. It may lie beyond what [`Space::validate`] admits for storage.
     pub(crate) fn check_representable(&self, x: &[f64]) -> Result<(), PointError> {
-        self.check_finite(x)?;
+        self.check_length(x)?;
+        check_no_overflow(x)?;
         self.for_each_part(x, Model::check_representable)
     }
 
@@ -364,7 +377,8 @@ impl Model {
         if radius <= limit {
             return Ok(());
         }
-        Err(PointError::BeyondPrecision { geometry: self.geometry, precision, radius, limit })
+        let (geometry, radius) = (self.geometry, finite(radius));
+        Err(PointError::BeyondPrecision { geometry, precision, radius, limit })
     }
 
     fn check_equation(
@@ -374,11 +388,12 @@ impl Model {
         expected: f64,
         precision: Precision,
     ) -> Result<(), PointError> {
-        let off = (found - expected).abs();
-        let tolerance = self.tolerance(precision) * expected.abs();
+        let off = finite((found - expected).abs());
+        let tolerance = self.tolerance(precision) * finite(expected.abs());
         if off <= tolerance {
             return Ok(());
         }
+        let (found, expected) = (finite(found), finite(expected));
         let geometry = self.geometry;
         Err(PointError::OffManifold { geometry, quantity, found, expected, off, tolerance })
     }
@@ -432,9 +447,14 @@ impl Model {
         }
     }
 
-    /// `1 - √c·|x|` of a ball, without cancellation.
+    /// `1 - √c·|x|` of a ball, without cancellation and for coordinates of any size.
     fn boundary_gap(&self, x: &[f64]) -> f64 {
-        one_minus_norm_squared(self.c(), x) / (1.0 + self.scale * norm(x))
+        let length = self.scale * norm(x);
+        if length >= 2.0 {
+            // Far outside nothing cancels, and the squares may overflow.
+            return 1.0 - length;
+        }
+        one_minus_norm_squared(self.c(), x) / (1.0 + length)
     }
 
     fn check_representable(&self, x: &[f64]) -> Result<(), PointError> {
@@ -456,8 +476,8 @@ impl Model {
     fn check_domain(&self, x: &[f64]) -> Result<(), PointError> {
         match self.geometry {
             Geometry::Poincare | Geometry::Klein if self.boundary_gap(x) <= 0.0 => {
-                let bound = 1.0 / self.scale;
-                Err(PointError::OutsideBall { geometry: self.geometry, norm: norm(x), bound })
+                let (norm, bound) = (finite(norm(x)), 1.0 / self.scale);
+                Err(PointError::OutsideBall { geometry: self.geometry, norm, bound })
             }
             _ => Ok(()),
         }
@@ -471,7 +491,8 @@ impl Model {
                 Ok(x.to_vec())
             }
             Geometry::Poincare | Geometry::Klein => {
-                if self.boundary_gap(x) >= BOUNDARY_STEPS * precision.epsilon() {
+                if self.boundary_gap(x) > 0.0 {
+                    self.check_reach(x, precision)?;
                     return Ok(x.to_vec());
                 }
                 let unit = unit_vector(x).unwrap_or_else(|| x.to_vec());
@@ -501,6 +522,14 @@ impl Model {
                 Ok(result)
             }
         }
+    }
+}
+
+/// That every coordinate of a result is a number.
+pub(crate) fn check_no_overflow(x: &[f64]) -> Result<(), PointError> {
+    match x.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(PointError::Overflow { what: format!("coordinate {index}") }),
+        None => Ok(()),
     }
 }
 

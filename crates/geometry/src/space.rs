@@ -115,8 +115,10 @@ impl FromStr for Geometry {
 #[non_exhaustive]
 pub enum SpaceError {
     /// The intrinsic dimension is too small or too large.
+    // Only the bound that does not hold: a caller may allow less than `most`.
     #[error(
-        "dimension {dimension} is not possible for {geometry}: it must be between {least} and {most}"
+        "dimension {dimension} is not possible for {geometry}: it must be at {}",
+        if .dimension < .least { format!("least {least}") } else { format!("most {most}") }
     )]
     Dimension {
         /// The geometry asked for.
@@ -447,8 +449,14 @@ mod tests {
             assert!(Space::new(geometry, least, curvature).is_ok());
             assert!(Space::new(geometry, MAX_DIMENSION, curvature).is_ok());
             for bad in [0, least - 1, MAX_DIMENSION + 1] {
-                let error = Space::new(geometry, bad, curvature);
-                assert!(matches!(error, Err(SpaceError::Dimension { .. })), "{geometry} {bad}");
+                let error = Space::new(geometry, bad, curvature).unwrap_err();
+                assert!(matches!(error, SpaceError::Dimension { .. }), "{geometry} {bad}");
+                let bound = if bad < least {
+                    format!("it must be at least {least}")
+                } else {
+                    format!("it must be at most {MAX_DIMENSION}")
+                };
+                assert!(error.to_string().ends_with(&bound), "{error}");
             }
         }
     }

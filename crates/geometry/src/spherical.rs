@@ -5,8 +5,8 @@
 //! infinitely many shortest ways, so `log`, `transport` and `geodesic` do not exist there.
 
 use crate::numeric::{
-    add_scaled, combined, difference, distance_squared, dot, norm, norm_squared, scaled, sinc,
-    sum_over,
+    add_scaled, combined, difference, distance, distance_squared, dot, norm, norm_of_sum,
+    norm_squared, scaled, sinc,
 };
 use crate::space::Model;
 
@@ -16,14 +16,12 @@ const ANTIPODAL: f64 = 8.0 * f64::EPSILON;
 
 /// Angle between two points: `2·atan2(|x-y|, |x+y|)`.
 pub(crate) fn angle(x: &[f64], y: &[f64]) -> f64 {
-    let sum_squared = sum_over(x, y, |p, q| (p + q) * (p + q));
-    2.0 * distance_squared(x, y).sqrt().atan2(sum_squared.sqrt())
+    2.0 * distance(x, y).atan2(norm_of_sum(x, y))
 }
 
 /// Whether no single direction leads from `x` to `y`.
 pub(crate) fn are_antipodal(model: &Model, x: &[f64], y: &[f64]) -> bool {
-    let sum_squared = sum_over(x, y, |p, q| (p + q) * (p + q));
-    model.scale * sum_squared.sqrt() <= ANTIPODAL
+    model.scale * norm_of_sum(x, y) <= ANTIPODAL
 }
 
 /// `v - c(x·v)x`.

@@ -15,7 +15,7 @@ use std::f64::consts::PI;
 use thiserror::Error;
 
 use crate::maps::MapError;
-use crate::numeric::{norm, norm_squared, scaled, sinc, sinhc, tanhc};
+use crate::numeric::{Shown, finite, norm, scaled, sinc, sinhc, tanhc};
 use crate::point::PointError;
 use crate::space::{Geometry, Model, Space};
 use crate::{hyperboloid, klein, lorentzian, poincare};
@@ -41,7 +41,8 @@ pub enum TransformError {
     /// The image would lie beyond half a turn from the base point of the target, where other points
     /// have the same image: there would be no way back.
     #[error(
-        "the point lies {radius:.4} from the base point; beyond {limit:.4} the {geometry} space wraps around and the transform has no inverse"
+        "the point lies {:.4} from the base point; beyond {limit:.4} the {geometry} space wraps around and the transform has no inverse",
+        Shown(.radius)
     )]
     BeyondInjectivity {
         /// The target's geometry.
@@ -180,7 +181,9 @@ impl Model {
             }
             Geometry::Lorentzian => {
                 let (time, rest) = normal.split_first().unwrap_or((&0.0, &[]));
-                self.check_injective((norm_squared(rest) - time * time).max(0.0).sqrt())?;
+                let length = norm(rest);
+                let (over, sum) = ((length - time.abs()).max(0.0), length + time.abs());
+                self.check_injective(over.sqrt() * sum.sqrt())?;
                 let mut velocity = vec![*time, 0.0];
                 velocity.extend_from_slice(rest);
                 lorentzian::exp(&self, &self.base(), &velocity)
@@ -193,6 +196,7 @@ impl Model {
         if radius < limit * (1.0 - INJECTIVITY_MARGIN) {
             return Ok(());
         }
+        let radius = finite(radius);
         Err(TransformError::BeyondInjectivity { geometry: self.geometry, radius, limit })
     }
 

@@ -33,6 +33,6 @@ pub use self::{
     config::{IndexConfig, IndexKind, MAX_EF, MAX_LISTS, MAX_M, Quantisation, RestartState, Row},
     error::{FlushError, InsertError, OpenError, SearchError},
     index::VectorIndex,
-    request::{Hit, SearchAnswer, SearchRequest, Strategy},
+    request::{Hit, KnownKeys, SearchAnswer, SearchRequest, Strategy},
     stats::IndexStats,
 };

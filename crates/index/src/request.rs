@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Instant};
 
+use roaring::RoaringTreemap;
+
 /// One search. `k`, `radius` or both limit the answer; with neither nothing is returned.
 #[derive(Clone, Copy)]
 pub struct SearchRequest<'a> {
@@ -19,13 +21,42 @@ pub struct SearchRequest<'a> {
     pub exact: bool,
     /// Only hits whose id passes.
     pub accept: Option<&'a dyn Fn(&str) -> bool>,
+    /// What is known of `accept` without asking it. Of no effect where there is none.
+    pub known: Option<KnownKeys<'a>>,
     /// When to give up.
     pub deadline: Option<Instant>,
     /// Whether hits carry their vectors.
     pub with_vectors: bool,
 }
 
+/// The keys of which it is known whether their ids pass.
+#[derive(Clone, Copy)]
+pub struct KnownKeys<'a> {
+    /// These pass.
+    pub sure: &'a RoaringTreemap,
+    /// Of these it is not known; none of `sure`.
+    pub maybe: &'a RoaringTreemap,
+    /// Of this key and all above it nothing is known. Other keys below it do not pass.
+    pub below: u64,
+}
+
 impl<'a> SearchRequest<'a> {
+    /// Whether a row may be returned.
+    pub(crate) fn passes<'i>(&self, key: u64, id: impl FnOnce() -> Option<&'i str>) -> bool {
+        let Some(accept) = self.accept else { return true };
+        if let Some(known) = &self.known
+            && key < known.below
+        {
+            if known.sure.contains(key) {
+                return true;
+            }
+            if !known.maybe.contains(key) {
+                return false;
+            }
+        }
+        id().is_some_and(accept)
+    }
+
     /// The `k` nearest to `query`.
     #[must_use]
     pub fn nearest(query: &'a [f64], k: usize) -> Self {
@@ -37,6 +68,7 @@ impl<'a> SearchRequest<'a> {
             nprobe: None,
             exact: false,
             accept: None,
+            known: None,
             deadline: None,
             with_vectors: false,
         }
@@ -81,6 +113,8 @@ pub struct Hit {
 pub enum Strategy {
     /// Every vector was compared.
     Scan,
+    /// Every vector that may pass the filter was compared, others only in the tail.
+    Matching,
     /// Graphs were walked, and the tail was scanned.
     Graph,
     /// Graphs were walked first, and too few of what they offered could be returned.
@@ -97,6 +131,7 @@ impl Strategy {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Scan => "scan",
+            Self::Matching => "matching",
             Self::Graph => "graph",
             Self::GraphThenScan => "graph_then_scan",
             Self::Bounds => "bounds",

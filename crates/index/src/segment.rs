@@ -497,6 +497,11 @@ impl<T: Lane> Segment<T> {
         view_lists(file, meta.inverted?, self.lanes).ok()
     }
 
+    /// Whether a search can do without looking at every row.
+    pub(crate) fn is_organised(&self) -> bool {
+        self.has_graph() || self.tree().is_some() || self.lists().is_some()
+    }
+
     /// A walk of the graph for a query row, when there is a graph.
     pub(crate) fn walk<'a>(&'a self, ranker: &'a Ranker<T>, query: &'a [T]) -> Option<Walk<'a, T>> {
         Some(Walk {
@@ -538,10 +543,14 @@ impl<T: Lane> Segment<T> {
         self.all_stored().get(start..start + self.stored_len)
     }
 
+    /// Rows in the order of their keys.
+    pub(crate) fn by_key(&self) -> &[u32] {
+        self.rows_file.numbers("bykey", self.rows).unwrap_or_default()
+    }
+
     /// The row of a key.
     pub(crate) fn find(&self, key: u64) -> Option<usize> {
-        let order: &[u32] = self.rows_file.numbers("bykey", self.rows).ok()?;
-        let keys = self.keys();
+        let (order, keys) = (self.by_key(), self.keys());
         let position = order
             .binary_search_by(|&row| keys.get(row as usize).copied().unwrap_or(0).cmp(&key))
             .ok()?;

@@ -88,14 +88,12 @@ fn main() {
         assert_eq!(shard.search(&request).unwrap().hits.len(), 10);
     });
     let mut filtered = SearchRequest::nearest(point(&mut rng), 10);
-    filtered.filter = Some(hvs_shard::Filter {
-        metadata: vec![hvs_shard::MetadataEquals {
-            path: vec!["bucket".to_owned()],
-            value: 7.into(),
-        }],
-        ..hvs_shard::Filter::default()
-    });
-    measure("search, k = 10, 1 in 100 match", 20, || {
+    let test = hvs_filter::Test {
+        subject: hvs_filter::Subject::Metadata(vec!["bucket".to_owned()]),
+        operator: hvs_filter::Operator::Equal(7.into()),
+    };
+    filtered.filter = Some(hvs_filter::Filter::Test(test).into());
+    measure("search, k = 10, 1 in 100 match", 2_000, || {
         assert_eq!(shard.search(&filtered).unwrap().hits.len(), 10);
     });
     println!("{:?}", shard.stats());

@@ -7,7 +7,7 @@ use fjall::OwnedWriteBatch;
 use crate::command::{LoggedChange, LoggedKey, LoggedOperation, LoggedRequest};
 use crate::config::IdempotencyLimits;
 use crate::content::Content;
-use crate::indexes::{IndexChanges, IndexInsert};
+use crate::indexes::{IndexChanges, IndexInsert, NamedVectors};
 use crate::machine::ApplyError;
 use crate::meta::Meta;
 use crate::operation::{Condition, WriteOutcome};
@@ -387,11 +387,11 @@ fn write_slot<'a>(
             meta.records = meta.records.saturating_add(1);
             let row = encode_record(&header, &content.hash, content.bytes);
             batch.insert(&store.records, id, row);
-            let vectors = vectors(id, content.bytes)?;
+            let (content, vectors) = parts(id, content.bytes)?;
             for (name, _) in &vectors {
                 batch.insert(&store.keys, key_row(name, header.key), id);
             }
-            index.inserts.push(IndexInsert { key: header.key, id, vectors });
+            index.inserts.push(IndexInsert { key: header.key, id, content, vectors });
         }
         State::Tombstone(header) => {
             meta.tombstones = meta.tombstones.saturating_add(1);
@@ -412,10 +412,13 @@ fn write_slot<'a>(
 }
 
 /// The named vectors of a record that was put, in storage form.
-fn vectors<'a>(id: &str, content: &'a [u8]) -> Result<Vec<(&'a str, Vec<f64>)>, ApplyError> {
+/// What the indexes are told of a record.
+fn parts<'a>(id: &str, content: &'a [u8]) -> Result<(Content<'a>, NamedVectors<'a>), ApplyError> {
     let mut vectors = Vec::new();
     Content::decode(content)
-        .and_then(|content| content.for_each_vector(|name, vector| vectors.push((name, vector))))
-        .map_err(|damage| ApplyError::Stored { what: "content", id: id.to_owned(), damage })?;
-    Ok(vectors)
+        .and_then(|content| {
+            content.for_each_vector(|name, vector| vectors.push((name, vector)))?;
+            Ok((content, vectors))
+        })
+        .map_err(|damage| ApplyError::Stored { what: "content", id: id.to_owned(), damage })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hvs_filter::PayloadLimits;
 use hvs_index::IndexConfig;
 use hvs_log::{LogId, Writer};
 use uuid::Uuid;
@@ -38,6 +39,8 @@ pub struct ShardConfig {
     pub tombstone_millis: u64,
     /// Memory of the local state.
     pub store: StoreSizes,
+    /// How much memory the index of metadata may take.
+    pub payload: PayloadLimits,
     /// Most operations of one request.
     pub max_operations: usize,
     /// Payload at which a log entry is closed although more is waiting, in bytes.
@@ -67,6 +70,7 @@ impl ShardConfig {
             retention: LogRetention::default(),
             tombstone_millis: DEFAULT_TOMBSTONE_MILLIS,
             store: StoreSizes::default(),
+            payload: PayloadLimits::default(),
             max_operations: DEFAULT_MAX_OPERATIONS,
             entry_target_bytes: 1 << 20,
             max_k: 10_000,

@@ -80,6 +80,12 @@ pub enum WriteError {
         /// The key.
         key: String,
     },
+    /// The shard stopped writing before this request came; nothing was written.
+    #[error("the shard stopped writing before: {reason}")]
+    Stopped {
+        /// Why it stopped.
+        reason: String,
+    },
     /// Another leader writes this shard now; nothing of the request was written by this one.
     #[error("this replica led the shard in epoch {epoch} and no longer does: {reason}")]
     SteppedDown {
@@ -128,6 +134,12 @@ pub enum ReadError {
         name: String,
         /// Names that the namespace has.
         known: Vec<String>,
+    },
+    /// The records of the answer are larger than allowed together.
+    #[error("the records of the answer have more than {limit} bytes")]
+    AnswerTooLarge {
+        /// The most allowed.
+        limit: usize,
     },
     /// k is zero or above the limit.
     #[error("k is {k}; it must be between 1 and {limit}")]

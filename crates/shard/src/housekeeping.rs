@@ -94,6 +94,9 @@ impl Housekeeping {
             return Ok(());
         }
         self.next = now + INTERVAL;
+        if let Some(indexes) = machine.indexes() {
+            indexes.payload().compact_step();
+        }
         self.trim_rows(machine).map(drop)
     }
 

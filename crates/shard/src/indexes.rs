@@ -1,11 +1,15 @@
-//! The indexes of a shard's named vectors, kept in step with its records.
+//! The indexes of a shard's named vectors and of its metadata, kept in step with its records.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use hvs_filter::PayloadLimits;
 use hvs_index::{IndexConfig, IndexStats, RestartState, Row, VectorIndex};
 
+use crate::codec::DecodeError;
+use crate::content::Content;
 use crate::error::OpenError;
+use crate::payload::Payload;
 use crate::store::{Store, key_row};
 use crate::stored::StoredRecord;
 
@@ -22,22 +26,26 @@ pub(crate) struct IndexChanges<'a> {
 pub(crate) struct IndexInsert<'a> {
     pub(crate) key: u64,
     pub(crate) id: &'a str,
-    /// By name, in storage form.
-    pub(crate) vectors: Vec<(&'a str, Vec<f64>)>,
+    pub(crate) content: Content<'a>,
+    pub(crate) vectors: NamedVectors<'a>,
 }
+
+/// Vectors by name, in storage form.
+pub(crate) type NamedVectors<'a> = Vec<(&'a str, Vec<f64>)>;
 
 /// Why an index could not follow its records.
 #[derive(Debug, thiserror::Error)]
-#[error("the index of the vector {name:?} does not take {id:?}: {source}")]
-pub(crate) struct IndexFailure {
-    name: String,
-    id: String,
-    source: hvs_index::InsertError,
+pub(crate) enum IndexFailure {
+    #[error("the index of the vector {name:?} does not take {id:?}: {source}")]
+    Vector { name: String, id: String, source: hvs_index::InsertError },
+    #[error("the index of metadata does not take a record: {0}")]
+    Payload(#[from] DecodeError),
 }
 
-/// One index for each named vector.
+/// One index for each named vector, and one for all metadata.
 pub(crate) struct Indexes {
     by_name: BTreeMap<String, VectorIndex>,
+    payload: Payload,
 }
 
 impl Indexes {
@@ -46,6 +54,7 @@ impl Indexes {
     pub(crate) fn open(
         directory: &Path,
         configs: &BTreeMap<String, IndexConfig>,
+        payload: PayloadLimits,
         store: &Store,
         next_key: u64,
     ) -> Result<Self, OpenError> {
@@ -56,7 +65,16 @@ impl Indexes {
             let index = source.open(next_key)?;
             by_name.insert(name.clone(), index);
         }
-        Ok(Self { by_name })
+        let payload = Payload::open(store, payload, next_key).map_err(|source| OpenError::Io {
+            what: "start the thread that indexes metadata".to_owned(),
+            source,
+        })?;
+        Ok(Self { by_name, payload })
+    }
+
+    /// The index of metadata.
+    pub(crate) fn payload(&self) -> &Payload {
+        &self.payload
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&VectorIndex> {
@@ -64,6 +82,8 @@ impl Indexes {
     }
 
     pub(crate) fn apply(&self, changes: &IndexChanges<'_>) -> Result<(), IndexFailure> {
+        let records = changes.inserts.iter().map(|insert| (insert.key, &insert.content));
+        self.payload.insert(records)?;
         for insert in &changes.inserts {
             self.insert(insert)?;
         }
@@ -73,14 +93,15 @@ impl Indexes {
                 index.remove(*key);
             });
         }
+        self.payload.remove(&changes.removes);
         Ok(())
     }
 
     fn insert(&self, insert: &IndexInsert<'_>) -> Result<(), IndexFailure> {
-        let IndexInsert { key, id, vectors } = insert;
+        let IndexInsert { key, id, vectors, .. } = insert;
         for (name, vector) in vectors {
             let Some(index) = self.by_name.get(*name) else { continue };
-            index.insert(*key, id, vector).map_err(|source| IndexFailure {
+            index.insert(*key, id, vector).map_err(|source| IndexFailure::Vector {
                 name: (*name).to_owned(),
                 id: (*id).to_owned(),
                 source,
@@ -104,8 +125,9 @@ impl Indexes {
         self.by_name.values().map(|index| index.stats().builds).sum()
     }
 
-    /// Waits until every vector is in durable segments.
+    /// Waits until every vector is in durable segments, and all metadata is indexed.
     pub(crate) fn flush(&self) -> Result<(), (String, hvs_index::FlushError)> {
+        self.payload.wait();
         self.by_name
             .iter()
             .try_for_each(|(name, index)| index.flush().map_err(|error| (name.clone(), error)))

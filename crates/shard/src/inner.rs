@@ -53,7 +53,13 @@ impl Inner {
         let floor = block_on(log.floor())?.seq;
 
         let next_key = machine.meta().next_key;
-        let indexes = Indexes::open(&directory.join("index"), &config.vectors, &store, next_key)?;
+        let indexes = Indexes::open(
+            &directory.join("index"),
+            &config.vectors,
+            config.payload,
+            &store,
+            next_key,
+        )?;
         let indexes = Arc::new(indexes);
         machine.attach(Arc::clone(&indexes));
         let progress = machine.progress();
@@ -137,6 +143,7 @@ impl Inner {
             overloaded: queue.overloaded,
             store_bytes: self.store.disk_bytes(),
             indexes: self.indexes.stats(),
+            payload: self.indexes.payload().stats(),
             stopped: self.stopped().map(|error| error.to_string()),
         }
     }
@@ -149,6 +156,7 @@ impl Inner {
 
     pub(crate) fn close(&self) -> Result<(), CloseError> {
         self.queue.close(WriteError::Closed);
+        self.indexes.payload().close();
         if let Some(thread) = self.writer.lock().take() {
             let ended = thread.join().unwrap_or_else(|_| {
                 Err(WriteError::Wedged { reason: "the writing thread has panicked".to_owned() })

@@ -34,6 +34,7 @@ mod inner;
 mod machine;
 mod meta;
 mod operation;
+mod payload;
 mod prepare;
 mod queue;
 mod read;
@@ -53,7 +54,8 @@ pub use config::{
     ShardConfig, StoreSizes,
 };
 pub use error::{CloseError, OpenError, ReadError, WriteError};
-pub use filter::{Filter, MetadataEquals};
+pub use filter::Filter;
+pub use hvs_filter::{FilterError, FilterLimits, PayloadLimits, PayloadStats};
 pub use operation::{Condition, Durability, Operation, WriteAnswer, WriteOutcome, WriteRequest};
 pub use prepare::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_OPERATIONS_BYTES};
 pub use read::{ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest, ShardStats};

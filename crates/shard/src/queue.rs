@@ -105,18 +105,23 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Takes nothing more in, and answers everything that waits with the reason.
+    /// Takes nothing more in, and refuses everything that waits: none of it was written, whatever
+    /// is known of what was taken out before.
     pub(crate) fn abort(&self, reason: &WriteError) {
+        let refusal = match reason {
+            WriteError::Wedged { reason } => WriteError::Stopped { reason: reason.clone() },
+            other => other.clone(),
+        };
         let waiting = {
             let mut state = self.state.lock();
-            state.closed = Some(reason.clone());
+            state.closed = Some(refusal.clone());
             state.bytes = 0;
             std::mem::take(&mut state.waiting)
         };
         self.changed.notify_all();
         for request in waiting {
             // A caller that no longer waits needs no answer.
-            let _ = request.responder.send(Err(reason.clone()));
+            let _ = request.responder.send(Err(refusal.clone()));
         }
     }
 
@@ -200,9 +205,9 @@ mod tests {
         let queue = Queue::new(limits());
         let (responder, mut answer) = oneshot::channel();
         queue.push(request(1), responder).unwrap();
-        let reason = WriteError::Wedged { reason: "disk".into() };
-        queue.abort(&reason);
-        assert_eq!(answer.try_recv(), Ok(Err(reason.clone())));
-        assert_eq!(push(&queue, 1), Err(reason));
+        queue.abort(&WriteError::Wedged { reason: "disk".into() });
+        let refusal = WriteError::Stopped { reason: "disk".into() };
+        assert_eq!(answer.try_recv(), Ok(Err(refusal.clone())));
+        assert_eq!(push(&queue, 1), Err(refusal));
     }
 }

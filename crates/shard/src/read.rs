@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use hvs_filter::PayloadStats;
 use hvs_index::{IndexStats, Strategy};
 
 use crate::filter::Filter;
@@ -66,6 +67,8 @@ pub struct SearchRequest {
     pub filter: Option<Filter>,
     /// Return the records, not only their ids.
     pub with_records: bool,
+    /// Most bytes of stored records that an answer may hold; beyond it the search is refused.
+    pub max_bytes: usize,
     /// When to give up.
     pub deadline: Option<Instant>,
 }
@@ -83,6 +86,7 @@ impl SearchRequest {
             exact: false,
             filter: None,
             with_records: false,
+            max_bytes: usize::MAX,
             deadline: None,
         }
     }
@@ -101,6 +105,10 @@ pub struct SearchAnswer {
     pub strategy: Strategy,
     /// More records lay within the radius than were returned.
     pub truncated: bool,
+    /// At most so many records match the filter, if there is one and an index knows.
+    pub matching: Option<u64>,
+    /// Stored size of the records in the hits.
+    pub record_bytes: usize,
     /// A log entry that the answer certainly shows.
     pub seq: u64,
 }
@@ -150,6 +158,8 @@ pub struct ShardStats {
     pub store_bytes: u64,
     /// By name of the vector.
     pub indexes: BTreeMap<String, IndexStats>,
+    /// The index of metadata.
+    pub payload: PayloadStats,
     /// Why the shard has stopped, if it has.
     pub stopped: Option<String>,
 }

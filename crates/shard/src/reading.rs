@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use fjall::{Readable, Slice};
 use hvs_geometry::Precision;
-use hvs_index::{SearchError, VectorIndex};
+use hvs_index::{KnownKeys, SearchError, VectorIndex};
 
 use crate::codec::DecodeError;
-use crate::content::Content;
 use crate::error::ReadError;
 use crate::filter::Filter;
 use crate::inner::Inner;
+use crate::payload::{Evaluated, Known};
 use crate::read::{ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest};
 use crate::record::Record;
 use crate::stored::StoredRecord;
@@ -24,6 +24,8 @@ const LOOKED_AT_PER_PAGE: usize = 100_000;
 const CLOCK_EVERY: usize = 256;
 /// Searches that are repeated because a record changed between index and store.
 const SEARCH_ATTEMPTS: usize = 3;
+/// Times that a filter is evaluated again because a record changed between store and index.
+const STALE_ATTEMPTS: usize = 100;
 
 impl Inner {
     pub(crate) fn get(&self, id: &str) -> Result<Option<Record>, ReadError> {
@@ -50,6 +52,8 @@ impl Inner {
         }
         // Before the snapshot: the page shows at least this entry.
         let seq = self.progress.applied.load(Ordering::Acquire);
+        // Before the snapshot as well: what is put later has a key of which nothing is known.
+        let selection = self.selection(request.filter.as_ref())?;
         let snapshot = self.store.snapshot();
         let after = request.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = ScrollPage { records: Vec::new(), next: None, seq };
@@ -66,7 +70,7 @@ impl Inner {
                 break;
             }
             let (id, value) = row.into_inner().map_err(storage("a page of records"))?;
-            if matches(request.filter.as_ref(), &id, &value)? {
+            if selection.matches(&id, &value)? {
                 page.records.push(self.record(&text(&id), &value)?);
                 bytes += value.len();
             }
@@ -83,6 +87,12 @@ impl Inner {
         let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
             return Ok(self.progress.records.load(Ordering::Relaxed));
         };
+        let selection = self.selection(Some(filter))?;
+        if let Some(known) = &selection.known
+            && known.matching.maybe.is_empty()
+        {
+            return Ok(known.matching.sure.len());
+        }
         let snapshot = self.store.snapshot();
         let mut count = 0;
         for (looked_at, row) in snapshot.iter(&self.store.records).enumerate() {
@@ -90,7 +100,7 @@ impl Inner {
                 return Err(ReadError::DeadlineExceeded { scanned: looked_at });
             }
             let (id, value) = row.into_inner().map_err(storage("records to count"))?;
-            count += u64::from(matches(Some(filter), &id, &value)?);
+            count += u64::from(selection.matches(&id, &value)?);
         }
         Ok(count)
     }
@@ -129,9 +139,9 @@ impl Inner {
         request: &SearchRequest,
     ) -> Result<Attempt, ReadError> {
         let seq = self.progress.applied.load(Ordering::Acquire);
-        let filter = request.filter.as_ref().filter(|filter| !filter.is_empty());
+        let selection = self.selection(request.filter.as_ref())?;
         let failure = OnceCell::new();
-        let accept = |id: &str| match self.accepts(filter, id) {
+        let accept = |id: &str| match self.accepts(&selection, id) {
             Ok(accepted) => accepted,
             Err(error) => {
                 let _ = failure.set(error);
@@ -139,7 +149,7 @@ impl Inner {
             }
         };
         let accept: Option<&dyn Fn(&str) -> bool> =
-            if filter.is_some() { Some(&accept) } else { None };
+            if selection.filter.is_some() { Some(&accept) } else { None };
         let found = index
             .search(&hvs_index::SearchRequest {
                 query: &request.query,
@@ -149,6 +159,11 @@ impl Inner {
                 nprobe: request.nprobe,
                 exact: request.exact,
                 accept,
+                known: selection.known.as_ref().map(|known| KnownKeys {
+                    sure: &known.matching.sure,
+                    maybe: &known.matching.maybe,
+                    below: known.below,
+                }),
                 deadline: request.deadline,
                 with_vectors: false,
             })
@@ -162,16 +177,22 @@ impl Inner {
             scanned: found.scanned,
             strategy: found.strategy,
             truncated: found.truncated,
+            matching: selection.known.as_ref().map(|known| known.matching.at_most()),
+            record_bytes: 0,
             seq,
         };
         let mut is_complete = true;
         for hit in found.hits {
             let record = if request.with_records {
-                let Some(record) = self.record_with_key(&hit.id, hit.key)? else {
+                let Some((record, bytes)) = self.record_with_key(&hit.id, hit.key)? else {
                     // Put again or deleted since the index was asked.
                     is_complete = false;
                     continue;
                 };
+                answer.record_bytes = answer.record_bytes.saturating_add(bytes);
+                if answer.record_bytes > request.max_bytes {
+                    return Err(ReadError::AnswerTooLarge { limit: request.max_bytes });
+                }
                 Some(record)
             } else {
                 None
@@ -181,7 +202,8 @@ impl Inner {
         Ok(Attempt { answer, is_complete })
     }
 
-    fn record_with_key(&self, id: &str, key: u64) -> Result<Option<Record>, ReadError> {
+    /// The record of an id if it is still the one with this key, and its stored size.
+    fn record_with_key(&self, id: &str, key: u64) -> Result<Option<(Record, usize)>, ReadError> {
         let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else {
             return Ok(None);
         };
@@ -190,14 +212,44 @@ impl Inner {
             return Ok(None);
         }
         let record = stored.into_record(id, &self.config.vectors);
-        record.map(Some).map_err(|damage| corrupt(id, &damage))
+        record.map(|record| Some((record, bytes.len()))).map_err(|damage| corrupt(id, &damage))
     }
 
-    fn accepts(&self, filter: Option<&Filter>, id: &str) -> Result<bool, ReadError> {
+    /// A filter with what is known of it.
+    fn selection<'a>(&self, filter: Option<&'a Filter>) -> Result<Selection<'a>, ReadError> {
+        let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
+            return Ok(Selection { filter: None, known: None });
+        };
+        for _ in 0..STALE_ATTEMPTS {
+            let key_of_id = match &filter.partition_key {
+                Some(id) => self.key_without_partition(id)?,
+                None => None,
+            };
+            match self.indexes.payload().evaluate(filter, key_of_id) {
+                Evaluated::Known(known) => {
+                    return Ok(Selection { filter: Some(filter), known: Some(known) });
+                }
+                Evaluated::Building => break,
+                Evaluated::Stale => std::thread::yield_now(),
+            }
+        }
+        Ok(Selection { filter: Some(filter), known: None })
+    }
+
+    /// The key of a record that was given no partition key.
+    fn key_without_partition(&self, id: &str) -> Result<Option<u64>, ReadError> {
+        let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else {
+            return Ok(None);
+        };
+        let stored = StoredRecord::decode(&bytes).map_err(|damage| corrupt(id, &damage))?;
+        Ok(stored.content.partition_key.is_none().then_some(stored.header.key))
+    }
+
+    fn accepts(&self, selection: &Selection<'_>, id: &str) -> Result<bool, ReadError> {
         let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else {
             return Ok(false);
         };
-        matches(filter, id.as_bytes(), &bytes)
+        selection.matches(id.as_bytes(), &bytes)
     }
 
     fn record(&self, id: &str, stored: &[u8]) -> Result<Record, ReadError> {
@@ -207,17 +259,22 @@ impl Inner {
     }
 }
 
-fn matches(filter: Option<&Filter>, id: &[u8], stored: &[u8]) -> Result<bool, ReadError> {
-    let Some(filter) = filter else { return Ok(true) };
-    let damaged = |damage: DecodeError| corrupt(&text(id), &damage);
-    let content: Content<'_> = StoredRecord::decode(stored).map_err(damaged)?.content;
-    if !filter.matches_labels(content.region, content.kind) {
-        return Ok(false);
+/// A filter, and which records match it as far as is known.
+struct Selection<'a> {
+    filter: Option<&'a Filter>,
+    known: Option<Known>,
+}
+
+impl Selection<'_> {
+    fn matches(&self, id: &[u8], stored: &[u8]) -> Result<bool, ReadError> {
+        let Some(filter) = self.filter else { return Ok(true) };
+        let damaged = |damage: DecodeError| corrupt(&text(id), &damage);
+        let stored = StoredRecord::decode(stored).map_err(damaged)?;
+        if let Some(known) = self.known.as_ref().and_then(|known| known.of(stored.header.key)) {
+            return Ok(known);
+        }
+        filter.matches(id, &stored).map_err(damaged)
     }
-    if filter.metadata.is_empty() {
-        return Ok(true);
-    }
-    Ok(filter.matches_metadata(&content.metadata().map_err(damaged)?))
 }
 
 struct Attempt {

@@ -12,12 +12,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use hvs_geometry::Precision;
 use hvs_shard::{
-    Condition, Durability, Etag, Filter, MetadataEquals, NewRecord, Operation, Record,
-    ScrollRequest, SearchRequest, Shard, Timestamp, WriteAnswer, WriteError, WriteOutcome,
-    WriteRequest,
+    Condition, Durability, Etag, Filter, FilterLimits, NewRecord, Operation, Record, ScrollRequest,
+    SearchRequest, Shard, Timestamp, WriteAnswer, WriteError, WriteOutcome, WriteRequest,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
 
 mod support;
 use support::{FLAT, Home, lift, write};
@@ -369,9 +369,9 @@ impl Run {
 
         let limit = self.rng.random_range(1..50);
         assert_eq!(self.scroll(limit, None), expected);
-        for filter in self.filters() {
+        for (filter, means) in self.filters() {
             let expected: Vec<Record> =
-                expected.iter().filter(|record| matches(record, &filter)).cloned().collect();
+                expected.iter().filter(|record| means(record)).cloned().collect();
             let count = self.shard().count(Some(&filter), None).unwrap();
             assert_eq!(count, expected.len() as u64);
             assert_eq!(self.scroll(limit, Some(filter)), expected);
@@ -392,17 +392,46 @@ impl Run {
         }
     }
 
-    fn filters(&mut self) -> Vec<Filter> {
-        let bucket = MetadataEquals {
-            path: vec!["bucket".into()],
-            value: self.rng.random_range(0..5).into(),
+    /// Filters, and what they mean once more in the simplest way.
+    fn filters(&mut self) -> Vec<(Filter, Means)> {
+        let bucket = self.rng.random_range(0..5_u64);
+        let region = format!("region-{}", self.rng.random_range(0..3));
+        let of = |record: &Record| record.metadata.get("bucket").and_then(Value::as_u64);
+        let is_in = {
+            let region = region.clone();
+            move |record: &Record| record.region.as_ref() == Some(&region)
         };
-        let region = Some(format!("region-{}", self.rng.random_range(0..3)));
-        vec![
-            Filter { metadata: vec![bucket.clone()], ..Filter::default() },
-            Filter { region: region.clone(), ..Filter::default() },
-            Filter { metadata: vec![bucket], region, kind: Some("message".into()) },
-        ]
+        let mut filters: Vec<(Filter, Means)> = vec![
+            (filter(&json!({"bucket": bucket})), Box::new(move |r| of(r) == Some(bucket))),
+            (filter(&json!({"$region": region})), Box::new(is_in.clone())),
+            (
+                filter(&json!({"bucket": bucket, "$region": region, "$kind": "message"})),
+                Box::new({
+                    let is_in = is_in.clone();
+                    move |r| of(r) == Some(bucket) && is_in(r) && r.kind == "message"
+                }),
+            ),
+            (
+                filter(&json!({"bucket": {"$gte": 1, "$lt": bucket}})),
+                Box::new(move |r| of(r).is_some_and(|found| (1..bucket).contains(&found))),
+            ),
+            (
+                filter(&json!({"$or": [{"$region": region}, {"bucket": {"$nin": [bucket, 0]}}]})),
+                Box::new(move |r| is_in(r) || !matches!(of(r), Some(n) if n == bucket || n == 0)),
+            ),
+            (filter(&json!({"missing": {"$exists": true}})), Box::new(|_| false)),
+        ];
+        let ids: Vec<String> = self.model.records.keys().cloned().collect();
+        if let Some(id) = ids.get(self.rng.random_range(0..ids.len().max(1))) {
+            let key = self.model.records[id].record.partition_key.clone();
+            let key = key.unwrap_or_else(|| id.clone());
+            let filter = Filter { partition_key: Some(key.clone()), ..Filter::default() };
+            let means = move |r: &Record| r.partition_key.as_ref().unwrap_or(&r.id) == &key;
+            filters.push((filter, Box::new(means)));
+        }
+        let first = self.rng.random_range(0..filters.len());
+        filters.rotate_left(first);
+        filters
     }
 
     fn compare_one_search(&mut self) {
@@ -411,13 +440,15 @@ impl Run {
         } else {
             (FLAT.to_owned(), vec![self.coordinate(), self.coordinate()])
         };
-        let filter =
-            if self.rng.random_bool(0.5) { self.filters().into_iter().next() } else { None };
+        let (filter, means) = match self.filters().into_iter().next() {
+            Some((filter, means)) if self.rng.random_bool(0.5) => (Some(filter), means),
+            _ => (None, Box::new(|_: &Record| true) as Means),
+        };
         let space = &self.home.config.vectors[&name].space;
         let mut expected: Vec<(f64, Record)> = self
             .all_expected()
             .into_iter()
-            .filter(|record| filter.as_ref().is_none_or(|filter| matches(record, filter)))
+            .filter(|record| means(record))
             .filter_map(|record| {
                 let distance = space.distance(&query, record.vectors.get(&name)?).unwrap();
                 Some((distance, record))
@@ -465,7 +496,7 @@ impl Run {
         for hit in &near.hits {
             let known = &self.model.records[&hit.id];
             let record = self.expected(known);
-            assert!(request.filter.as_ref().is_none_or(|filter| matches(&record, filter)));
+            assert!(means(&record));
         }
     }
 }
@@ -479,13 +510,9 @@ fn without_hash(record: Record) -> Record {
     Record { content_hash: [0; 32], ..record }
 }
 
-/// The filter once more, in the simplest way.
-fn matches(record: &Record, filter: &Filter) -> bool {
-    let metadata = filter
-        .metadata
-        .iter()
-        .all(|wanted| record.metadata.get(&wanted.path[0]) == Some(&wanted.value));
-    let region = filter.region.is_none() || record.region == filter.region;
-    let kind = filter.kind.as_ref().is_none_or(|kind| *kind == record.kind);
-    metadata && region && kind
+type Means = Box<dyn Fn(&Record) -> bool>;
+
+fn filter(json: &Value) -> Filter {
+    let limits = FilterLimits::default();
+    hvs_filter::Filter::parse(json.as_object().unwrap(), &limits).unwrap().into()
 }

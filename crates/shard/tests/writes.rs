@@ -446,7 +446,7 @@ fn a_store_that_stays_broken_stops_the_shard_but_not_its_readers() {
     assert!(reason.contains("a test asked for it"), "{reason}");
     kv.fail_writes(0);
     let stopped = write(&shard, WriteRequest::put(record("c", 1)));
-    assert!(matches!(stopped, Err(WriteError::Wedged { .. })), "it went on");
+    assert!(matches!(stopped, Err(WriteError::Stopped { .. })), "{stopped:?}");
     assert!(shard.stats().stopped.unwrap().contains("a test asked for it"));
     assert!(shard.get("a").unwrap().is_some());
     assert!(shard.close().is_err());
@@ -468,7 +468,7 @@ fn a_write_that_cannot_be_made_durable_is_not_acknowledged_as_such() {
     assert!(matches!(stopped, Err(WriteError::Wedged { .. })), "{stopped:?}");
     assert!(matches!(
         write(&shard, WriteRequest::put(record("b", 1))),
-        Err(WriteError::Wedged { .. })
+        Err(WriteError::Stopped { .. })
     ));
 }
 

@@ -1,12 +1,12 @@
 //! An open namespace: its spaces, and the shards that its records are spread over.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hvs_geometry::Space;
 use hvs_kv::Kv;
 use hvs_shard::{
-    Durability, Operation, Shard, ShardConfig, ShardStats, StoreSizes, WriteAnswer, WriteError,
-    WriteOutcome, WriteRequest, Writer,
+    Durability, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig, ShardStats, StoreSizes,
+    WriteAnswer, WriteError, WriteOutcome, WriteRequest, Writer,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -78,10 +78,21 @@ impl Surroundings {
         let vectors = entry.settings.index_configs(&self.config)?;
         let limits = &self.config.limits;
         let storage = &self.config.storage;
+        let writes = &self.config.writes;
         Ok(ShardConfig {
+            queue: QueueLimits {
+                requests: writes.queue_requests,
+                bytes: writes.queue_bytes,
+                oldest: Duration::from_millis(writes.queue_ms),
+            },
             store: StoreSizes {
                 cache_bytes: storage.shard_cache_bytes,
                 memtable_bytes: storage.shard_memtable_bytes,
+            },
+            payload: PayloadLimits {
+                fields: self.config.payload.fields,
+                bytes: self.config.payload.bytes,
+                text_bytes: self.config.payload.text_bytes,
             },
             max_operations: limits.batch_operations,
             max_k: limits.k,
@@ -169,8 +180,8 @@ impl Namespace {
     /// Carries out operations on the shards that they touch, each part for itself.
     ///
     /// # Errors
-    /// The error of the first shard that failed. Parts on other shards may have taken effect; a
-    /// repetition with the same idempotency key leaves those as they are.
+    /// The error of the first shard that failed, with the operations of other shards that took
+    /// effect; a repetition of the request with the same idempotency key leaves those as they are.
     pub async fn write(
         &self,
         operations: Vec<Routed>,
@@ -255,6 +266,14 @@ pub enum RoutedWriteError {
     /// A shard failed, or refused.
     #[error(transparent)]
     Shard(#[from] WriteError),
+    /// A shard failed, or refused, after others had done their part.
+    #[error("{source}; {} operations that belong to other shards took effect", .applied.len())]
+    Partial {
+        /// Positions of what took effect, in order.
+        applied: Vec<usize>,
+        /// Why the rest did not.
+        source: WriteError,
+    },
     /// One log entry belongs to one shard.
     #[error(
         "the records of an atomic batch must be of one shard, but these are of {shards}; give them one partition_key"
@@ -276,9 +295,30 @@ fn gather(
     answers: Vec<(Vec<usize>, Result<WriteAnswer, WriteError>)>,
 ) -> Result<Vec<WriteOutcome>, RoutedWriteError> {
     let mut outcomes: BTreeMap<usize, WriteOutcome> = BTreeMap::new();
+    let mut failure = None;
     for (positions, answer) in answers {
-        let answer = answer.map_err(|error| at_original_position(error, &positions))?;
-        outcomes.extend(positions.into_iter().zip(answer.outcomes));
+        match answer {
+            Ok(answer) => outcomes.extend(positions.into_iter().zip(answer.outcomes)),
+            Err(error) if failure.is_none() => {
+                failure = Some(at_original_position(error, &positions));
+            }
+            Err(_) => {}
+        }
+    }
+    if let Some(source) = failure {
+        let took_effect = |outcome: &WriteOutcome| {
+            matches!(outcome, WriteOutcome::Put { .. } | WriteOutcome::Deleted { .. })
+        };
+        let applied: Vec<usize> = outcomes
+            .iter()
+            .filter(|(_, outcome)| took_effect(outcome))
+            .map(|(&position, _)| position)
+            .collect();
+        return Err(if applied.is_empty() {
+            source.into()
+        } else {
+            RoutedWriteError::Partial { applied, source }
+        });
     }
     (0..total)
         .map(|position| outcomes.remove(&position).ok_or(RoutedWriteError::Incomplete { position }))
@@ -328,6 +368,16 @@ mod tests {
         );
         let expected = [failed, WriteOutcome::NotFound, WriteOutcome::NotApplied];
         assert_eq!(outcomes.unwrap(), expected);
+        let deleted = WriteOutcome::Deleted {
+            etag: hvs_shard::Etag { epoch: 1, seq: 1, index: 0 },
+            version: 2,
+            timestamp: hvs_shard::Timestamp::from_millis(1),
+        };
+        let refusal = || Err(WriteError::IdempotencyMismatch { key: "k".to_owned() });
+        let partly = gather(3, vec![(vec![0, 2], refusal()), (vec![1], answer(vec![deleted]))]);
+        assert!(matches!(partly, Err(RoutedWriteError::Partial { applied, .. }) if applied == [1]));
+        let nothing = vec![(vec![0], refusal()), (vec![1], answer(vec![WriteOutcome::NotFound]))];
+        assert!(matches!(gather(2, nothing), Err(RoutedWriteError::Shard(_))));
         let short = gather(1, vec![]);
         assert!(matches!(short, Err(RoutedWriteError::Incomplete { position: 0 })));
     }

@@ -58,6 +58,11 @@ pub enum SettingsError {
     /// No shards.
     #[error("shards is 0, at least 1 is needed")]
     NoShards,
+    /// A space whose points have no order by distance.
+    #[error(
+        "a product with a Lorentzian component has no distance to search by; give it a vector of its own"
+    )]
+    Unordered,
     /// A name of a vector.
     #[error("the vector name {name:?} cannot be used: {reason}")]
     VectorName {
@@ -232,7 +237,7 @@ fn resolve_vector(
     };
     let space = match default {
         Some(default) if own == SpaceSpec::default() => default.space.clone(),
-        _ => describe_space(&build_space(&own, None, &config.limits)?),
+        _ => describe_space(&searchable(build_space(&own, None, &config.limits)?)?),
     };
     let inherited = existing.or(default);
     let precision = spec.precision.or(inherited.map(|settings| settings.precision));
@@ -249,6 +254,12 @@ fn resolve_vector(
         Err(hvs_index::OpenError::Config { reason }) => Err(SettingsError::Index { reason }),
         _ => Ok(settings),
     }
+}
+
+/// Refuses what an index could not be opened for.
+fn searchable(space: Space) -> Result<Space, SettingsError> {
+    let is_product = !space.components().is_empty();
+    if is_product && !space.is_metric() { Err(SettingsError::Unordered) } else { Ok(space) }
 }
 
 fn resolve_index(

@@ -48,6 +48,11 @@ impl Config {
         found.range("limits.ef", limits.ef, 1, EF);
         found.range("limits.nprobe", limits.nprobe, 1, hvs_index::MAX_LISTS);
         found.range("limits.filter_terms", limits.filter_terms, 1, 1_024);
+        found.range("limits.filter_depth", limits.filter_depth, 1, 64);
+        found.range("limits.filter_values", limits.filter_values, 0, 1_000_000);
+        found.range("payload.fields", self.payload.fields, 0, 100_000);
+        found.range("payload.bytes", self.payload.bytes, 0, 1 << 40);
+        found.range("payload.text_bytes", self.payload.text_bytes, 0, 1 << 20);
         found.range("limits.metadata_bytes", limits.metadata_bytes, 2, METADATA_BYTES);
         found.range("limits.id_bytes", limits.id_bytes, 1, ID_BYTES);
         found.range("limits.name_bytes", limits.name_bytes, 1, NAME_BYTES);
@@ -62,7 +67,11 @@ impl Config {
         found.range("limits.namespaces", limits.namespaces, 1, 100_000);
         found.range("limits.aliases", limits.aliases, 1, 100_000);
         found.range("limits.points", limits.points, 1, 1_000_000);
+        found.range("limits.answer_bytes", limits.answer_bytes, 1 << 10, 1 << 40);
         found.range("limits.deadline_ms", limits.deadline_ms, 1, 3_600_000);
+        found.range("writes.queue_requests", self.writes.queue_requests, 1, 10_000_000);
+        found.range("writes.queue_bytes", self.writes.queue_bytes, 1, 1 << 40);
+        found.range("writes.queue_ms", self.writes.queue_ms, 1, 3_600_000);
         found.range("index.m", self.index.m, 2, M);
         found.range("index.ef_construction", self.index.ef_construction, 1, EF as u64);
         found.range("index.ef_search", self.index.ef_search, 1, EF as u64);
@@ -76,6 +85,9 @@ impl Config {
         found.range("search.heavy", self.search.heavy, 0, 1_024);
         if !(0.0..=1.0).contains(&self.otlp.ratio) {
             found.add("otlp.ratio", format!("{} is not from 0 to 1", self.otlp.ratio));
+        }
+        if let Err(reason) = crate::telemetry::check_level(&self.log.level) {
+            found.add("log.level", format!("{:?}: {reason}", self.log.level));
         }
         let endpoint = &self.otlp.endpoint;
         if !(endpoint.is_empty() || endpoint.starts_with("http://")) {

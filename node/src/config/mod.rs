@@ -21,10 +21,14 @@ pub struct Config {
     pub storage: Storage,
     /// What a request may ask for.
     pub limits: Limits,
+    /// What may wait to be written.
+    pub writes: Writes,
     /// How searches are run.
     pub search: Search,
     /// What namespaces get that do not say otherwise.
     pub index: Index,
+    /// The indexes of metadata.
+    pub payload: Payload,
     /// What is logged and how.
     pub log: Log,
     /// Where spans go.
@@ -87,8 +91,12 @@ pub struct Limits {
     pub ef: usize,
     /// Inverted lists per segment, and lists that one search looks into.
     pub nprobe: usize,
-    /// Equalities of one filter.
+    /// Operators of one filter, the implied `$eq` included.
     pub filter_terms: usize,
+    /// Filters within filters.
+    pub filter_depth: usize,
+    /// Values in the lists of one filter.
+    pub filter_values: usize,
     /// Bytes of one record's metadata, as JSON.
     pub metadata_bytes: usize,
     /// Bytes of an id or partition key; at most 512.
@@ -111,8 +119,22 @@ pub struct Limits {
     pub aliases: usize,
     /// Points of one geometry operation.
     pub points: usize,
+    /// Bytes of what the hits of one request hold, as they are stored.
+    pub answer_bytes: usize,
     /// Milliseconds that a request may take, and does unless it asks for less.
     pub deadline_ms: u64,
+}
+
+/// What may wait to be written, for each shard. Beyond any of these a write is refused with 503.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Writes {
+    /// Requests.
+    pub queue_requests: usize,
+    /// Their bytes together. A single request larger than this is let through.
+    pub queue_bytes: usize,
+    /// For how long the oldest has waited, in milliseconds.
+    pub queue_ms: u64,
 }
 
 /// How searches are run.
@@ -149,6 +171,19 @@ pub struct Index {
     pub nprobe: u64,
     /// Recent vectors that are scanned before a segment is built of them.
     pub tail: usize,
+}
+
+/// The index of metadata that each shard keeps in memory. What does not fit is looked up in the
+/// records instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Payload {
+    /// Fields, each path by itself.
+    pub fields: usize,
+    /// Bytes, estimated.
+    pub bytes: usize,
+    /// Bytes of a text that is indexed.
+    pub text_bytes: usize,
 }
 
 /// What is logged and how.
@@ -243,7 +278,9 @@ impl Default for Limits {
             k: 10_000,
             ef: 16_384,
             nprobe: 16_384,
-            filter_terms: 32,
+            filter_terms: 64,
+            filter_depth: 16,
+            filter_values: 10_000,
             metadata_bytes: 64 << 10,
             id_bytes: 512,
             name_bytes: 128,
@@ -255,8 +292,15 @@ impl Default for Limits {
             namespaces: 1_000,
             aliases: 1_000,
             points: 10_000,
+            answer_bytes: 64 << 20,
             deadline_ms: 30_000,
         }
+    }
+}
+
+impl Default for Writes {
+    fn default() -> Self {
+        Self { queue_requests: 4_096, queue_bytes: 32 << 20, queue_ms: 50 }
     }
 }
 
@@ -275,6 +319,12 @@ impl Default for Search {
 impl Default for Index {
     fn default() -> Self {
         Self { m: 16, ef_construction: 128, ef_search: 64, nlist: 0, nprobe: 0, tail: 16_384 }
+    }
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self { fields: 256, bytes: 256 << 20, text_bytes: 256 }
     }
 }
 

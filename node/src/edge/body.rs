@@ -49,14 +49,23 @@ impl Budget {
         Arc::new(Self { limit, used: AtomicUsize::new(0), gauge })
     }
 
-    fn take(self: &Arc<Self>, bytes: usize) -> Option<Share> {
-        self.used
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-                used.checked_add(bytes).filter(|&sum| sum <= self.limit)
-            })
-            .ok()?;
-        self.gauge.add(i64::try_from(bytes).unwrap_or(i64::MAX));
-        Some(Share { budget: Arc::clone(self), bytes })
+    fn empty_share(self: &Arc<Self>) -> Share {
+        Share { budget: Arc::clone(self), bytes: 0 }
+    }
+}
+
+impl Share {
+    /// Takes more; false, and nothing is taken, if that much is not left.
+    fn grow(&mut self, bytes: usize) -> bool {
+        let Budget { limit, used, gauge } = &*self.budget;
+        let taken = used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+            used.checked_add(bytes).filter(|sum| sum <= limit)
+        });
+        if taken.is_ok() {
+            gauge.add(i64::try_from(bytes).unwrap_or(i64::MAX));
+            self.bytes += bytes;
+        }
+        taken.is_ok()
     }
 }
 
@@ -146,11 +155,8 @@ async fn read_within(
         }
         return Err(too_large(limit).with("length", announced));
     }
-    let Some(share) = budget.take(announced.unwrap_or(limit)) else {
-        drain(&mut body).await;
-        let detail = format!("bodies of more than {} bytes are in flight", budget.limit);
-        return Err(Failure::new(Code::Overloaded, detail).with("limit", budget.limit));
-    };
+    // Taken as bytes arrive: who announces much and sends nothing holds up nobody.
+    let mut share = budget.empty_share();
     let mut first: Option<Bytes> = None;
     let mut rest: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -163,10 +169,18 @@ async fn read_within(
             drain(&mut body).await;
             return Err(too_large(limit));
         }
+        if !share.grow(data.len()) {
+            drop((first, rest, share));
+            drain(&mut body).await;
+            let detail =
+                format!("bodies of {} bytes, the most allowed, are in flight", budget.limit);
+            return Err(Failure::new(Code::Overloaded, detail).with("limit", budget.limit));
+        }
         match &first {
             None => first = Some(data),
             Some(begun) if rest.is_empty() => {
-                rest.reserve(announced.unwrap_or(length).min(limit));
+                // Twice what has arrived at most, whatever was announced.
+                rest.reserve(announced.unwrap_or(length).min(2 * length));
                 rest.extend_from_slice(begun);
                 rest.extend_from_slice(&data);
                 first = Some(Bytes::new());
@@ -222,6 +236,11 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for QueryParams<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        // The decoder below would put replacement characters.
+        if !decodes(parts.uri.query().unwrap_or_default()) {
+            let detail = "percent-encoded bytes of the query string must be UTF-8";
+            return Err(Failure::new(Code::InvalidQuery, detail));
+        }
         match Query::<T>::from_request_parts(parts, app).await {
             Ok(Query(value)) => Ok(Self(value)),
             Err(rejection) => Err(Failure::new(Code::InvalidQuery, rejection.body_text())),
@@ -229,23 +248,52 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for QueryParams<T> {
     }
 }
 
+fn decodes(query: &str) -> bool {
+    let bytes = query.as_bytes();
+    let digit = |at: usize| bytes.get(at).and_then(|&byte| char::from(byte).to_digit(16));
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        if let (b'%', Some(high), Some(low)) = (byte, digit(at + 1), digit(at + 2)) {
+            decoded.push(u8::try_from(16 * high + low).unwrap_or_default());
+            at += 3;
+        } else {
+            decoded.push(byte);
+            at += 1;
+        }
+    }
+    std::str::from_utf8(&decoded).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_query_string_decodes_to_utf8_or_is_refused() {
+        for fine in ["", "a=b", "a=%C3%A4", "a=%2", "a=%zz", "a=%25ff", "ä"] {
+            assert!(decodes(fine), "{fine}");
+        }
+        for broken in ["a=%ff", "a=%C3", "%c3x"] {
+            assert!(!decodes(broken), "{broken}");
+        }
+    }
+
+    #[test]
     fn a_budget_is_never_overdrawn_and_is_given_back() {
         let gauge = IntGauge::new("g", "g").unwrap();
         let budget = Budget::new(10, gauge.clone());
-        let first = budget.take(7).unwrap();
-        assert!(budget.take(4).is_none());
-        let second = budget.take(3).unwrap();
+        let mut first = budget.empty_share();
+        assert!(first.grow(5) && first.grow(2));
+        let mut second = budget.empty_share();
+        assert!(!second.grow(4));
+        assert!(second.grow(3));
         assert_eq!(gauge.get(), 10);
         drop(first);
-        assert!(budget.take(8).is_none());
+        assert!(!second.grow(8));
+        assert!(second.grow(7));
+        assert!(!second.grow(usize::MAX));
         drop(second);
-        assert!(budget.take(10).is_some());
         assert_eq!(gauge.get(), 0);
-        assert!(budget.take(usize::MAX).is_none());
     }
 }

@@ -77,6 +77,14 @@ impl Call {
         (call, acceptable.and(deadline_read))
     }
 
+    /// Refuses what would only begin after the deadline. What has begun is carried out.
+    pub(crate) fn check_deadline(&self) -> Result<(), Failure> {
+        if Instant::now() < self.deadline {
+            return Ok(());
+        }
+        Err(Failure::new(Code::DeadlineExceeded, "the deadline passed before the write began"))
+    }
+
     /// A 200 with `value` as its body.
     pub(crate) fn reply<T: Serialize + ?Sized>(&self, value: &T) -> Result<Response, Failure> {
         let bytes =
@@ -93,7 +101,8 @@ pub(crate) fn respond(status: StatusCode, content_type: &'static str, bytes: Vec
     response
 }
 
-/// The answer's encoding: what Accept names first, else that of the request's body, else JSON.
+/// The answer's encoding: what Accept gives the highest weight, the first of several; else that
+/// of the request's body, else JSON.
 fn negotiate(headers: &HeaderMap) -> (Encoding, Result<(), Failure>) {
     let sent = headers
         .get(CONTENT_TYPE)
@@ -104,18 +113,33 @@ fn negotiate(headers: &HeaderMap) -> (Encoding, Result<(), Failure>) {
     let Ok(accept) = accept.to_str() else {
         return (sent, Err(Failure::new(Code::InvalidHeader, "Accept is not ASCII text")));
     };
+    let mut best: Option<(f32, Encoding)> = None;
     for range in accept.split(',') {
-        let range = range.split(';').next().unwrap_or_default().trim();
-        if let Some(encoding) = Encoding::from_content_type(range) {
-            return (encoding, Ok(()));
+        let (range, weight) = weighted(range);
+        let encoding = match Encoding::from_content_type(range) {
+            Some(encoding) => encoding,
+            None if matches!(range, "*/*" | "application/*" | "") => sent,
+            None => continue,
+        };
+        if weight > best.map_or(0.0, |(weight, _)| weight) {
+            best = Some((weight, encoding));
         }
-        if matches!(range, "*/*" | "application/*" | "") {
-            return (sent, Ok(()));
-        }
+    }
+    if let Some((_, encoding)) = best {
+        return (encoding, Ok(()));
     }
     let shown: String = accept.chars().take(100).collect();
     let detail = format!("Accept is {shown:?}, which has neither JSON nor MessagePack");
     (sent, Err(Failure::new(Code::NotAcceptable, detail)))
+}
+
+/// A media range and its weight (RFC 9110, 12.4.2); one that is no number is 1.
+fn weighted(range: &str) -> (&str, f32) {
+    let mut parts = range.split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default();
+    let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+    let weight = weight.and_then(|weight| weight.parse::<f32>().ok()).filter(|q| q.is_finite());
+    (media, weight.unwrap_or(1.0).clamp(0.0, 1.0))
 }
 
 fn allowed_time(headers: &HeaderMap, longest: Duration) -> (Duration, Result<(), Failure>) {
@@ -164,13 +188,19 @@ mod tests {
             (vec![("content-type", json), ("accept", packed)], Encoding::MessagePack),
             (vec![("accept", "text/html, application/msgpack;q=0.9")], Encoding::MessagePack),
             (vec![("accept", "application/problem+json")], Encoding::Json),
+            (vec![("accept", "application/msgpack;q=0, application/json")], Encoding::Json),
+            (vec![("accept", "application/msgpack;q=0.5,application/json;q=0.9")], Encoding::Json),
+            (vec![("accept", "application/msgpack, application/json")], Encoding::MessagePack),
+            (vec![("accept", "*/*;q=0.1, application/msgpack;q=0.2")], Encoding::MessagePack),
         ] {
             let (call, outcome) = read(&headers);
             assert!(outcome.is_ok(), "{headers:?}");
             assert_eq!(call.answer, expected, "{headers:?}");
         }
-        let (_, outcome) = read(&[("accept", "text/html")]);
-        assert_eq!(outcome.unwrap_err().problem.code, "not_acceptable");
+        for refused in ["text/html", "application/json;q=0"] {
+            let (_, outcome) = read(&[("accept", refused)]);
+            assert_eq!(outcome.unwrap_err().problem.code, "not_acceptable", "{refused}");
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ impl From<CostError> for Failure {
             CostError::Weight { .. } => Code::InvalidWeights,
             CostError::NoOptions => Code::EmptyBatch,
             CostError::TooManyOptions { .. } => Code::BatchTooLarge,
+            CostError::Overflow { .. } => Code::OutOfDomain,
             _ => Code::InvalidArgument,
         };
         Self::new(code, error.to_string())
@@ -194,4 +195,53 @@ fn from_sample(limits: &Limits, request: &ChooseRequest) -> Result<choice::Choic
         .map(|edges| edges.iter().map(|&[from, to]| (number(from), number(to))).collect());
     let sample = Sample { distances, edges: edges.as_deref(), times: request.times.as_deref() };
     Ok(choice::from_sample(&sample, &SampleOptions::default())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::Config;
+
+    fn ask<Q: serde::de::DeserializeOwned, A: serde::Serialize>(
+        operation: fn(&Limits, &Q) -> Result<A, Failure>,
+        request: Value,
+    ) -> Result<Value, (String, String)> {
+        let request = serde_json::from_value(request).unwrap();
+        match operation(&Config::default().limits, &request) {
+            Ok(answer) => Ok(serde_json::to_value(&answer).unwrap()),
+            Err(Failure { problem, .. }) => Err((problem.code, problem.detail)),
+        }
+    }
+
+    #[test]
+    fn intervals_of_extreme_costs_are_right_or_refused() {
+        let tiny = json!({"a": [1e-163, 0, 0, 0], "b": [0, 0, 0, 0]});
+        let found = ask(cost_interval, tiny).unwrap();
+        assert_eq!((&found["kind"], &found["relation"]), (&json!("timelike"), &json!("past")));
+        let huge = json!({"a": [1e308, 0, 0, 0], "b": [-1e308, 0, 0, 0]});
+        let (code, detail) = ask(cost_interval, huge).unwrap_err();
+        assert_eq!(code, "out_of_domain");
+        assert!(detail.contains("the interval between the costs overflows"), "{detail}");
+    }
+
+    #[test]
+    fn scores_that_overflow_are_refused() {
+        let options = json!([
+            {"name": "a", "cost": [1e308, 1e308, 0, 0]},
+            {"name": "b", "cost": [0, 0, 1e308, 1e308]}
+        ]);
+        let (code, detail) = ask(optimise, json!({"options": options})).unwrap_err();
+        assert_eq!(code, "out_of_domain");
+        assert!(detail.contains("the score of option 0 overflows"), "{detail}");
+    }
+
+    #[test]
+    fn evidence_of_huge_samples_is_finite() {
+        let points = json!([[1e308, 1e308], [-1e308, 0], [0, 0], [1, 1]]);
+        let found = ask(choose, json!({"points": points})).unwrap();
+        let evidence = found["evidence"].as_object().unwrap();
+        assert!(evidence.len() > 3 && evidence.values().all(Value::is_f64), "{evidence:?}");
+    }
 }

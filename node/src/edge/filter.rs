@@ -1,32 +1,34 @@
 //! Filters on the wire to filters of a shard.
 
 use hvs_api::Code;
-use hvs_shard::{Filter, MetadataEquals};
+use hvs_shard::{Filter, FilterError, FilterLimits};
 
 use super::failure::Failure;
+use crate::config::Limits;
 
-/// Reads a filter of at most `limit` equalities; one without any is none.
+/// Reads a filter; one without any condition is none.
 pub(super) fn read_filter(
     wire: Option<hvs_api::Filter>,
-    limit: usize,
+    limits: &Limits,
 ) -> Result<Option<Filter>, Failure> {
     let Some(wire) = wire.filter(|wire| !wire.is_empty()) else { return Ok(None) };
-    if wire.len() > limit {
-        let detail =
-            format!("the filter has {} equalities, at most {limit} are allowed", wire.len());
-        return Err(Failure::new(Code::InvalidFilter, detail).with("limit", limit));
+    let limits = FilterLimits {
+        terms: limits.filter_terms,
+        depth: limits.filter_depth,
+        values: limits.filter_values,
+    };
+    let condition = hvs_filter::Filter::parse(&wire, &limits).map_err(|error| failure(&error))?;
+    Ok(Some(condition.into()))
+}
+
+fn failure(error: &FilterError) -> Failure {
+    let failure = Failure::new(Code::InvalidFilter, error.to_string());
+    match error {
+        FilterError::TooManyTerms { limit }
+        | FilterError::TooDeep { limit }
+        | FilterError::TooManyValues { limit } => failure.with("limit", *limit),
+        _ => failure,
     }
-    let mut metadata = Vec::with_capacity(wire.len());
-    for (field, value) in wire {
-        let path: Vec<String> = field.split('.').map(str::to_owned).collect();
-        if path.iter().any(String::is_empty) {
-            let shown: String = field.chars().take(100).collect();
-            let detail = format!("the field {shown:?} has an empty part");
-            return Err(Failure::new(Code::InvalidFilter, detail));
-        }
-        metadata.push(MetadataEquals { path, value });
-    }
-    Ok(Some(Filter { metadata, ..Filter::default() }))
 }
 
 #[cfg(test)]
@@ -36,14 +38,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dots_lead_into_objects_and_odd_fields_are_refused() {
-        let read = |value: serde_json::Value| read_filter(value.as_object().cloned(), 2);
+    fn odd_filters_are_refused_and_empty_ones_are_none() {
+        let limits =
+            Limits { filter_terms: 2, filter_depth: 2, filter_values: 3, ..Limits::default() };
+        let read = |value: serde_json::Value| read_filter(value.as_object().cloned(), &limits);
         assert!(read(json!({})).unwrap().is_none());
-        let filter = read(json!({"a.b": 1})).unwrap().unwrap();
-        assert_eq!(filter.metadata[0].path, ["a", "b"]);
-        for refused in [json!({"": 1}), json!({"a..b": 1}), json!({"a": 1, "b": 2, "c": 3})] {
-            let code = read(refused.clone()).unwrap_err().problem.code;
-            assert_eq!(code, "invalid_filter", "{refused}");
+        assert!(read(json!({"a.b": 1, "c": {"$in": [1, 2, 3]}})).unwrap().is_some());
+        for (refused, limit) in [
+            (json!({"": 1}), None),
+            (json!({"a..b": 1}), None),
+            (json!({"a": {"$like": 1}}), None),
+            (json!({"a": 1, "b": 2, "c": 3}), Some(2)),
+            (json!({"$not": {"$not": {"a": 1}}}), Some(2)),
+            (json!({"c": {"$in": [1, 2, 3, 4]}}), Some(3)),
+        ] {
+            let problem = read(refused.clone()).unwrap_err().problem;
+            assert_eq!(problem.code, "invalid_filter", "{refused}");
+            let told = problem.context.get("limit").and_then(serde_json::Value::as_u64);
+            assert_eq!(told, limit, "{refused}");
         }
     }
 }

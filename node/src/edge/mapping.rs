@@ -22,9 +22,9 @@ impl From<SettingsError> for Failure {
         let code = match &error {
             SettingsError::UnknownGeometry(_) | SettingsError::NoGeometry => Code::UnknownGeometry,
             SettingsError::Space(space) => space_code(space),
-            SettingsError::Both { .. } | SettingsError::Limit { what: Limited::Components, .. } => {
-                Code::InvalidComponents
-            }
+            SettingsError::Unordered
+            | SettingsError::Both { .. }
+            | SettingsError::Limit { what: Limited::Components, .. } => Code::InvalidComponents,
             SettingsError::NoDimension { .. }
             | SettingsError::Limit { what: Limited::Dimension, .. } => Code::InvalidDimension,
             SettingsError::Limit { what: Limited::NamedVectors, .. } => Code::TooManyNamedVectors,
@@ -69,6 +69,15 @@ impl From<RoutedWriteError> for Failure {
     fn from(error: RoutedWriteError) -> Self {
         match error {
             RoutedWriteError::Shard(error) => error.into(),
+            RoutedWriteError::Partial { applied, source } => {
+                let mut failure = Self::from(source);
+                let detail = &failure.problem.detail;
+                failure.problem.detail = format!(
+                    "{detail}; {} operations of the request, which belong to other shards, took effect",
+                    applied.len()
+                );
+                failure.with("applied", applied)
+            }
             RoutedWriteError::AtomicAcrossShards { .. } => {
                 Self::new(Code::AtomicTooLarge, error.to_string())
             }
@@ -96,6 +105,7 @@ impl From<WriteError> for Failure {
             WriteError::IdempotencyMismatch { .. } => Code::IdempotencyConflict,
             WriteError::Closed => Code::ShuttingDown,
             WriteError::SteppedDown { .. } => return Self::internal(Code::NotReady, error),
+            WriteError::Stopped { .. } => return Self::internal(Code::StorageFailed, error),
             WriteError::Wedged { .. } => return Self::internal(Code::OutcomeUnknown, error),
             _ => return Self::internal(Code::Internal, error),
         };
@@ -135,6 +145,7 @@ impl From<ReadError> for Failure {
             ReadError::InvalidLimit { .. } => Code::InvalidLimit,
             ReadError::InvalidQuery { source } => point_code(source),
             ReadError::DeadlineExceeded { .. } => Code::DeadlineExceeded,
+            ReadError::AnswerTooLarge { .. } => Code::AnswerTooLarge,
             _ => return Self::internal(Code::StorageFailed, error),
         };
         Self::new(code, error.to_string())

@@ -14,7 +14,8 @@ pub(super) struct Reading {
     pub(super) project: bool,
 }
 
-/// The point in ambient coordinates: checked, or projected if the request says so.
+/// The point in ambient coordinates: checked, or projected if the request says so. Either way a
+/// point that lies on its space beyond what the precision can hold is refused.
 pub(super) fn read_point(
     space: &Space,
     precision: Precision,
@@ -119,5 +120,40 @@ mod tests {
         assert_eq!(read(&hyperboloid, &off, Reading::default()).unwrap_err(), "off_manifold");
         let project = Reading { project: true, ..Reading::default() };
         assert_eq!(read(&hyperboloid, &off, project).unwrap(), [1.25, 0.75]);
+    }
+
+    #[test]
+    fn points_beyond_the_precision_are_refused_either_way() {
+        let project = Reading { project: true, ..Reading::default() };
+        for (geometry, precision, x) in [
+            (Geometry::Poincare, Precision::F64, 0.999_999_999_999_999_9),
+            (Geometry::Poincare, Precision::F32, 0.999_999_99),
+            (Geometry::Klein, Precision::F32, 0.999_999_999_9),
+            (Geometry::Euclidean, Precision::F64, 1e200),
+            (Geometry::Euclidean, Precision::F64, f64::MAX),
+        ] {
+            let curvature = geometry.default_curvature();
+            let space = space(geometry, 2, curvature);
+            for reading in [Reading::default(), project] {
+                let failure = read_point(&space, precision, vec![x, 0.0], reading);
+                let problem = failure.unwrap_err().problem;
+                assert_eq!(problem.code, "precision_exceeded", "{geometry} {x}");
+                for number in ["radius", "limit"] {
+                    assert!(problem.context[number].is_f64(), "{geometry} {x}: {problem:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn points_far_outside_a_ball_are_off_it_with_their_norm() {
+        let ball = space(Geometry::Poincare, 2, -1.0);
+        let failure = read_point(&ball, Precision::F64, vec![3e200, 4e200], Reading::default());
+        let problem = failure.unwrap_err().problem;
+        assert_eq!(problem.code, "off_manifold");
+        let norm = problem.context["norm"].as_f64().unwrap();
+        assert!((norm / 5e200 - 1.0).abs() < 1e-15, "{norm}");
+        let project = Reading { project: true, ..Reading::default() };
+        assert_eq!(read(&ball, &[3e200, 4e200], project).unwrap().len(), 2);
     }
 }

@@ -52,7 +52,8 @@ pub(super) async fn get_one(
     check_id(&id, &app.config.limits)?;
     check_partition_key(query.partition_key.as_deref(), &app.config.limits)?;
     let shard = shard_of(&namespace, query.partition_key.as_deref().unwrap_or(&id))?;
-    let Some(record) = shard.get(&id)? else {
+    let record = shard.get(&id)?.filter(|record| has_key(record, query.partition_key.as_deref()));
+    let Some(record) = record else {
         let detail = format!("there is no record {id:?}");
         return Err(Failure::new(Code::VectorNotFound, detail));
     };
@@ -104,7 +105,8 @@ fn fetch_all(
 ) -> Result<HashMap<String, Record>, Failure> {
     let mut found = HashMap::with_capacity(ids.len());
     let mut add = |records: Vec<Option<Record>>| {
-        found.extend(records.into_iter().flatten().map(|record| (record.id.clone(), record)));
+        let asked = records.into_iter().flatten().filter(|record| has_key(record, partition_key));
+        found.extend(asked.map(|record| (record.id.clone(), record)));
     };
     match (partition_key, namespace.shards()) {
         (Some(key), _) => add(shard_of(namespace, key)?.get_many(ids)?),
@@ -131,7 +133,7 @@ pub(super) async fn count(
     payload: Payload<CountRequest>,
 ) -> Result<Response, Failure> {
     let namespace = app.catalogue.get(&namespace)?;
-    let filter = read_filter(payload.value.filter, app.config.limits.filter_terms)?;
+    let filter = read_filter(payload.value.filter, &app.config.limits)?;
     let deadline = call.deadline;
     let work = move || -> Result<u64, ReadError> {
         let counts =
@@ -140,6 +142,11 @@ pub(super) async fn count(
     };
     let count = app.workers.run(call.deadline, work).await??;
     call.reply(&CountResponse { count })
+}
+
+/// Whether a record has the partition key that was asked for: shards hold those of several.
+fn has_key(record: &Record, asked: Option<&str>) -> bool {
+    asked.is_none_or(|asked| record.partition_key.as_deref().unwrap_or(&record.id) == asked)
 }
 
 pub(super) fn shard_of<'a>(namespace: &'a Namespace, key: &str) -> Result<&'a Shard, Failure> {

@@ -47,7 +47,7 @@ pub(super) async fn scroll(
     let limits = &app.config.limits;
     let limit = page_limit(request.limit, limits.page)?;
     let query = query_digest(&namespace, request.filter.as_ref());
-    let filter = read_filter(request.filter, limits.filter_terms)?;
+    let filter = read_filter(request.filter, limits)?;
     let place = match &request.token {
         Some(token) => read_token(token, query)?,
         None => Place::default(),

@@ -14,7 +14,7 @@ use hvs_api::{
     SearchResponse, ShardExplain, SpaceSpec, Vector,
 };
 use hvs_geometry::{Geometry, Precision, Space};
-use hvs_shard::{SearchAnswer, SearchHit, Shard};
+use hvs_shard::{ReadError, SearchAnswer, SearchHit, Shard};
 
 use super::{
     App,
@@ -24,7 +24,7 @@ use super::{
     filter::read_filter,
     points::read_point,
     records::{Parts, check_partition_key},
-    writes::{check_count, named_vector, reading},
+    writes::{TOLD_ITEMS, check_count, named_vector, reading, refuse_if_any},
 };
 use crate::{
     catalogue::{Namespace, VectorSpace, build_space},
@@ -38,7 +38,8 @@ pub(super) async fn search(
     payload: Payload<SearchRequest>,
 ) -> Result<Response, Failure> {
     let namespace = app.catalogue.get(&namespace)?;
-    let prepared = Prepared::new(namespace, payload.value, &app.config, call.deadline)?;
+    let room = Arc::new(Room::new(app.config.limits.answer_bytes));
+    let prepared = Prepared::new(namespace, payload.value, &app.config, call.deadline, room)?;
     let response =
         if prepared.is_light { prepared.run()? } else { prepared.run_heavy(&app).await? };
     call.reply(&response)
@@ -54,10 +55,19 @@ pub(super) async fn search_batch(
     let searches = payload.value.searches;
     check_count(searches.len(), app.config.limits.searches)?;
     let mut prepared = Vec::with_capacity(searches.len());
+    let room = Arc::new(Room::new(app.config.limits.answer_bytes));
+    let mut errors = Vec::new();
     for (index, search) in searches.into_iter().enumerate() {
-        let one = Prepared::new(Arc::clone(&namespace), search, &app.config, call.deadline);
-        prepared.push(one.map_err(|failure| in_batch(index, *failure.problem))?);
+        let namespace = Arc::clone(&namespace);
+        match Prepared::new(namespace, search, &app.config, call.deadline, Arc::clone(&room)) {
+            Ok(one) => prepared.push(one),
+            Err(failure) => errors.push(failure.problem.at(index, None)),
+        }
+        if errors.len() >= TOLD_ITEMS {
+            break;
+        }
     }
+    refuse_if_any(errors, "nothing was searched")?;
     let results = run_all(&app, prepared, call.deadline).await?;
     call.reply(&BatchSearchResponse { results })
 }
@@ -110,8 +120,36 @@ fn take<'a>(prepared: &'a [Prepared], next: &AtomicUsize) -> Option<(usize, &'a 
     prepared.get(index).map(|one| (index, one))
 }
 
+/// What an id and its numbers take in an answer, at most, beside the id.
+const HIT_BYTES: usize = 64;
+
+/// The bytes that the hits of one request may still take, all its searches together.
+struct Room {
+    limit: usize,
+    left: AtomicUsize,
+}
+
+impl Room {
+    fn new(limit: usize) -> Self {
+        Self { limit, left: AtomicUsize::new(limit) }
+    }
+
+    fn take(&self, answer: &SearchAnswer) -> Result<(), Failure> {
+        let ids = answer.hits.iter().map(|hit| hit.id.len() + HIT_BYTES).sum::<usize>();
+        let bytes = ids.saturating_add(answer.record_bytes);
+        let taken = self
+            .left
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(bytes));
+        match taken {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ReadError::AnswerTooLarge { limit: self.limit }.into()),
+        }
+    }
+}
+
 /// A search that is checked and ready to run.
 struct Prepared {
+    room: Arc<Room>,
     namespace: Arc<Namespace>,
     request: Arc<hvs_shard::SearchRequest>,
     /// The only shard to ask, if the request names a partition key.
@@ -137,6 +175,7 @@ impl Prepared {
         wire: SearchRequest,
         config: &Config,
         deadline: Instant,
+        room: Arc<Room>,
     ) -> Result<Self, Failure> {
         let started = Instant::now();
         let limits = &config.limits;
@@ -159,7 +198,11 @@ impl Prepared {
                 hvs_geometry::transform(&from, &vector.space, &point)?
             }
         };
-        let filter = read_filter(wire.filter, limits.filter_terms)?;
+        let mut filter = read_filter(wire.filter, limits)?;
+        if let Some(key) = &wire.partition_key {
+            // Its shard holds those of other keys as well.
+            filter.get_or_insert_default().partition_key = Some(key.clone());
+        }
         let parts = Parts {
             vectors: wire.include_vectors.unwrap_or_default(),
             metadata: wire.include_metadata.unwrap_or_default(),
@@ -176,10 +219,12 @@ impl Prepared {
             exact,
             filter,
             with_records: parts.vectors || parts.metadata,
+            max_bytes: limits.answer_bytes,
             deadline: Some(deadline),
         };
         let is_light = is_light(&request, &namespace, vector, config)?;
         Ok(Self {
+            room,
             request: Arc::new(request),
             shard,
             most: k.unwrap_or(limits.k),
@@ -201,7 +246,7 @@ impl Prepared {
     fn run(&self) -> Result<SearchResponse, Failure> {
         let answers: Result<Vec<_>, Failure> =
             self.shards().map(|(number, shard)| ask(number, shard, &self.request)).collect();
-        Ok(self.respond(answers?))
+        self.respond(answers?)
     }
 
     /// On workers, the shards side by side.
@@ -223,10 +268,11 @@ impl Prepared {
         for outcome in futures_util::future::join_all(asked).await {
             answers.push(outcome??);
         }
-        Ok(self.respond(answers))
+        self.respond(answers)
     }
 
-    fn respond(&self, answers: Vec<Answered>) -> SearchResponse {
+    fn respond(&self, answers: Vec<Answered>) -> Result<SearchResponse, Failure> {
+        answers.iter().try_for_each(|answered| self.room.take(&answered.answer))?;
         let explain = self.explain.then(|| self.explain(&answers));
         let exact = answers.iter().all(|answered| answered.answer.exact);
         let mut truncated = answers.iter().any(|answered| answered.answer.truncated);
@@ -243,7 +289,7 @@ impl Prepared {
             truncated |= self.request.k.is_none();
         }
         let hits = (1..).zip(hits).map(|(rank, hit)| self.hit(rank, hit)).collect();
-        SearchResponse { hits, exact, truncated, explain }
+        Ok(SearchResponse { hits, exact, truncated, explain })
     }
 
     fn hit(&self, rank: u64, hit: SearchHit) -> Hit {
@@ -275,6 +321,7 @@ impl Prepared {
                     strategy: answered.answer.strategy.as_str().to_owned(),
                     scanned: answered.answer.scanned as u64,
                     exact: answered.answer.exact,
+                    matching: answered.answer.matching,
                     index_us: answered.index_us,
                 })
                 .collect(),

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How many bad items of a batch are told at once.
-const TOLD_ITEMS: usize = 100;
+pub(super) const TOLD_ITEMS: usize = 100;
 const IDEMPOTENCY_KEY_BYTES: usize = 128;
 
 pub(super) async fn put_one(
@@ -56,6 +56,7 @@ pub(super) async fn put_one(
     };
     let limits = &app.config.limits;
     let routed = routed_put(&namespace, limits, id.clone(), put, condition, Reading::default())?;
+    call.check_deadline()?;
     let outcomes = namespace.write(vec![routed], options).await?;
     single(&call, id, outcomes)
 }
@@ -88,6 +89,7 @@ pub(super) async fn delete_one(
     let delete =
         DeleteRecord { id: id.clone(), partition_key: query.partition_key, if_match: None };
     let routed = routed_delete(&app.config.limits, delete, conditions.condition()?)?;
+    call.check_deadline()?;
     let outcomes = namespace.write(vec![routed], options).await?;
     single(&call, id, outcomes)
 }
@@ -116,9 +118,9 @@ pub(super) async fn batch(
         coordinates: request.coordinates.unwrap_or_default(),
         project: request.project.unwrap_or_default(),
     };
-    let ids = ids_of(&request.operations)?;
-    let operations = read_operations(&namespace, limits, request.operations, reading)?;
+    let (ids, operations) = read_operations(&namespace, limits, request.operations, reading)?;
     let atomic = options.atomic;
+    call.check_deadline()?;
     let outcomes = namespace.write(operations, options).await?;
     let results: Vec<_> =
         ids.into_iter().zip(outcomes).map(|(id, outcome)| result(id, &outcome)).collect();
@@ -141,53 +143,42 @@ pub(super) fn check_count(count: usize, limit: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The ids in order, each given and none twice.
-fn ids_of(operations: &[BatchOperation]) -> Result<Vec<String>, Failure> {
-    let mut seen = HashSet::with_capacity(operations.len());
-    let mut errors = Vec::new();
-    let mut ids = Vec::with_capacity(operations.len());
-    for (index, operation) in operations.iter().enumerate() {
-        let id = match operation {
-            BatchOperation::Put(put) => put.id.as_deref(),
-            BatchOperation::Delete(delete) => Some(delete.id.as_str()),
-        };
-        let Some(id) = id else {
-            errors.push(Problem::new(Code::InvalidId, "the put has no id").at(index, None));
-            continue;
-        };
-        if !seen.insert(id) {
-            let detail = "an operation before this one has the same id";
-            errors.push(Problem::new(Code::DuplicateId, detail).at(index, Some(id)));
-        }
-        ids.push(id.to_owned());
-    }
-    refuse_if_any(errors)?;
-    Ok(ids)
-}
-
+/// The operations with their ids, each given and none twice.
 fn read_operations(
     namespace: &Namespace,
     limits: &Limits,
     operations: Vec<BatchOperation>,
     reading: Reading,
-) -> Result<Vec<Routed>, Failure> {
+) -> Result<(Vec<String>, Vec<Routed>), Failure> {
+    let mut ids = Vec::with_capacity(operations.len());
+    let mut seen = HashSet::with_capacity(operations.len());
     let mut routed = Vec::with_capacity(operations.len());
     let mut errors = Vec::new();
     for (index, operation) in operations.into_iter().enumerate() {
+        if errors.len() >= TOLD_ITEMS {
+            break;
+        }
         let id = match &operation {
-            BatchOperation::Put(put) => put.id.clone().unwrap_or_default(),
-            BatchOperation::Delete(delete) => delete.id.clone(),
+            BatchOperation::Put(put) => put.id.clone(),
+            BatchOperation::Delete(delete) => Some(delete.id.clone()),
         };
+        let Some(id) = id else {
+            errors.push(Problem::new(Code::InvalidId, "the put has no id").at(index, None));
+            continue;
+        };
+        if !seen.insert(id.clone()) {
+            let detail = "an operation before this one has the same id";
+            errors.push(Problem::new(Code::DuplicateId, detail).at(index, Some(&id)));
+            continue;
+        }
         match read_operation(namespace, limits, operation, &id, reading) {
             Ok(operation) => routed.push(operation),
             Err(failure) => errors.push(failure.problem.at(index, Some(&id))),
         }
-        if errors.len() >= TOLD_ITEMS {
-            break;
-        }
+        ids.push(id);
     }
-    refuse_if_any(errors)?;
-    Ok(routed)
+    refuse_if_any(errors, "nothing was changed")?;
+    Ok((ids, routed))
 }
 
 fn read_operation(
@@ -214,11 +205,14 @@ fn read_operation(
 }
 
 /// The first bad item gives the problem its code; all are listed.
-fn refuse_if_any(errors: Vec<hvs_api::ItemProblem>) -> Result<(), Failure> {
+pub(super) fn refuse_if_any(
+    errors: Vec<hvs_api::ItemProblem>,
+    outcome: &str,
+) -> Result<(), Failure> {
     let Some(first) = errors.first() else { return Ok(()) };
     let code = first.code.parse().unwrap_or(Code::InvalidOperation);
     let detail = format!(
-        "nothing was changed, because {} of the items cannot be used; the first is item {}: {}",
+        "{outcome}, because {} of the items cannot be used; the first is item {}: {}",
         errors.len(),
         first.index,
         first.detail

@@ -64,9 +64,8 @@ impl Telemetry {
     /// # Errors
     /// [`TelemetryError`]; nothing is set up then.
     pub fn start(config: &Config) -> Result<Self, TelemetryError> {
-        let filter = EnvFilter::try_new(directives(&config.log.level)).map_err(|error| {
-            TelemetryError::Level { value: config.log.level.clone(), reason: error.to_string() }
-        })?;
+        let filter = level_filter(&config.log.level)
+            .map_err(|reason| TelemetryError::Level { value: config.log.level.clone(), reason })?;
         let provider = provider(config)?;
         // Only the spans of requests are exported: below them are the exporter's own.
         //
@@ -96,6 +95,15 @@ impl Telemetry {
             tracing::warn!(%error, "the last spans could not be exported");
         }
     }
+}
+
+/// Whether a start would take this level, and if not, why.
+pub(crate) fn check_level(level: &str) -> Result<(), String> {
+    level_filter(level).map(drop)
+}
+
+fn level_filter(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(directives(level)).map_err(|error| error.to_string())
 }
 
 /// A bare level is that of HVS; what the libraries below say is of use from warnings on.

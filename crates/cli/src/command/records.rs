@@ -179,17 +179,25 @@ fn print_results(context: &Context, results: &[WriteResult]) -> Result<(), CliEr
     } else {
         context.output.table_or_json(&table, results)?;
     }
-    let done = |result: &&WriteResult| {
-        matches!(
-            result.status,
-            WriteStatus::NotFound | WriteStatus::ConditionFailed | WriteStatus::NotApplied
-        )
-    };
-    let failed: Vec<&str> = results.iter().filter(done).map(|result| result.id.as_str()).collect();
-    if failed.is_empty() {
+    // A put that is refused for its condition comes as an error of the node; one of several
+    // deletions comes as a result, and is the same refusal.
+    let refused = ids(results, |status| {
+        matches!(status, WriteStatus::ConditionFailed | WriteStatus::NotApplied)
+    });
+    if !refused.is_empty() {
+        return Err(CliError::Refused(format!("the condition does not hold: {refused}")));
+    }
+    let missing = ids(results, |status| status == WriteStatus::NotFound);
+    if missing.is_empty() {
         return Ok(());
     }
-    Err(CliError::Wrong(format!("not done: {}", failed.join(", "))))
+    Err(CliError::Wrong(format!("not found: {missing}")))
+}
+
+/// The ids of the results with such a status.
+fn ids(results: &[WriteResult], is_such: impl Fn(WriteStatus) -> bool) -> String {
+    let such = results.iter().filter(|result| is_such(result.status));
+    such.map(|result| result.id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn status(status: WriteStatus) -> &'static str {

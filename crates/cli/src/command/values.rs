@@ -3,32 +3,38 @@
 use std::io::{self, Read as _};
 
 use clap::ValueEnum;
-use hvs_api::{Coordinates, Durability, Filter, Vector};
+use hvs_api::{Coordinates, Durability, Filter, StrictObject, StrictValue, Vector};
 use serde_json::{Map, Value};
 
 use crate::{error::CliError, read::parse_coordinates};
 
 /// Coordinates as a list with commas or blanks, as a JSON array, or `-` for the standard input.
 pub(crate) fn vector(text: &str) -> Result<Vector, CliError> {
-    let from_input;
-    let text = if text == "-" {
-        let mut input = String::new();
-        io::stdin()
-            .read_to_string(&mut input)
-            .map_err(|error| CliError::System(format!("standard input: {error}")))?;
-        from_input = input;
-        &from_input
-    } else {
-        text
-    };
-    let coordinates =
-        parse_coordinates(text).map_err(|error| CliError::Usage(format!("--vector: {error}")))?;
-    Ok(Vector(coordinates))
+    coordinates("--vector", text).map(Vector)
+}
+
+/// The same for the argument called `name`.
+pub(crate) fn coordinates(name: &str, text: &str) -> Result<Vec<f64>, CliError> {
+    let unusable = |reason: String| CliError::Usage(format!("{name}: {reason}"));
+    if text != "-" {
+        return parse_coordinates(text).map_err(|error| unusable(error.to_string()));
+    }
+    let mut input = String::new();
+    io::stdin()
+        .read_to_string(&mut input)
+        .map_err(|error| CliError::System(format!("standard input: {error}")))?;
+    let coordinates = parse_coordinates(&input).map_err(|error| unusable(error.to_string()))?;
+    if coordinates.is_empty() {
+        return Err(unusable("the standard input holds no coordinates".to_owned()));
+    }
+    Ok(coordinates)
 }
 
 pub(crate) fn metadata(text: &str) -> Result<Map<String, Value>, CliError> {
-    serde_json::from_str(text)
-        .map_err(|error| CliError::Usage(format!("--metadata is not a JSON object: {error}")))
+    match serde_json::from_str(text) {
+        Ok(StrictObject(metadata)) => Ok(metadata),
+        Err(error) => Err(CliError::Usage(format!("--metadata is not a JSON object: {error}"))),
+    }
 }
 
 /// `field=value` pairs; a value that is JSON is taken as that, everything else as text.
@@ -40,7 +46,14 @@ pub(crate) fn filter(pairs: &[String]) -> Result<Option<Filter>, CliError> {
                 "--filter {pair:?} is not of the form FIELD=VALUE, such as kind=dog or year=1999"
             )));
         };
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        let value = match serde_json::from_str(value) {
+            Ok(StrictValue(value)) => value,
+            // JSON all the same, but with a key twice.
+            Err(error) if serde_json::from_str::<Value>(value).is_ok() => {
+                return Err(CliError::Usage(format!("--filter {pair:?}: {error}")));
+            }
+            Err(_) => Value::String(value.to_owned()),
+        };
         if filter.insert(field.to_owned(), value).is_some() {
             return Err(CliError::Usage(format!("--filter names the field {field:?} twice")));
         }
@@ -98,5 +111,6 @@ mod tests {
         assert_eq!(super::filter(&[]).unwrap(), None);
         assert!(super::filter(&["kind".to_owned()]).is_err());
         assert!(super::filter(&["a=1".to_owned(), "a=2".to_owned()]).is_err());
+        assert!(super::filter(&[r#"a={"b":1,"b":2}"#.to_owned()]).is_err());
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use hvs_geometry::{Geometry, Precision, Space};
 
-use crate::{error::CliError, read::parse_coordinates};
+use crate::{command::coordinates, error::CliError, read::parse_coordinates};
 
 /// The space that points are on.
 #[derive(Debug, Args)]
@@ -61,9 +61,44 @@ pub(crate) fn precision(text: &str) -> Result<Precision, String> {
     text.parse().map_err(|error: hvs_geometry::UnknownPrecision| error.to_string())
 }
 
-/// Numbers of an argument.
-pub(crate) fn number_list(name: &str, text: &str) -> Result<Vec<f64>, CliError> {
-    parse_coordinates(text).map_err(|error| CliError::Usage(format!("{name}: {error}")))
+/// Reads the numbers of arguments, of which one may be `-`, the standard input.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    /// The argument that took the standard input.
+    taken_by: Option<String>,
+}
+
+impl Numbers {
+    /// The numbers of the argument called `name`.
+    ///
+    /// # Errors
+    /// When they are none, or another argument was read from the standard input already.
+    pub(crate) fn read(&mut self, name: &str, text: &str) -> Result<Vec<f64>, CliError> {
+        if text == "-" {
+            self.take(name)?;
+        }
+        coordinates(name, text)
+    }
+
+    /// The points of the file that is the argument called `name`.
+    ///
+    /// # Errors
+    /// As [`points`], or when another argument was read from the standard input already.
+    pub(crate) fn points(&mut self, name: &str, path: &Path) -> Result<Vec<Vec<f64>>, CliError> {
+        if path == Path::new("-") {
+            self.take(name)?;
+        }
+        points(path)
+    }
+
+    fn take(&mut self, name: &str) -> Result<(), CliError> {
+        match self.taken_by.replace(name.to_owned()) {
+            None => Ok(()),
+            Some(other) => Err(CliError::Usage(format!(
+                "{other} and {name} cannot both be read from the standard input"
+            ))),
+        }
+    }
 }
 
 /// The points of a file, one per line; blank lines are passed over.

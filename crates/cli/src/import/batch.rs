@@ -55,14 +55,33 @@ pub(super) struct Former {
     most_recent: usize,
     /// The first row of the next batch, already read, and where it begins.
     held: Option<(Position, Place, PutRecord)>,
+    /// End at the first row that cannot be read.
+    strict: bool,
+    /// Where that one begins.
+    bad: Position,
 }
 
 impl Former {
-    pub(super) fn new(reader: Box<dyn RowReader>, size: usize, in_flight: usize) -> Self {
-        Self { reader, size, recent: VecDeque::new(), most_recent: in_flight, held: None }
+    pub(super) fn new(
+        reader: Box<dyn RowReader>,
+        size: usize,
+        in_flight: usize,
+        strict: bool,
+    ) -> Self {
+        let recent = VecDeque::new();
+        Self {
+            reader,
+            size,
+            recent,
+            most_recent: in_flight,
+            held: None,
+            strict,
+            bad: Position::default(),
+        }
     }
 
-    /// The next batch. It ends before a second row of the same id, so that the later row wins.
+    /// The next batch. It ends before a second row of the same id, so that the later row wins;
+    /// in a strict import also before the first row that cannot be read, which it names.
     pub(super) fn next_batch(&mut self) -> Result<Option<Batch>, ReadError> {
         let start = self.held.as_ref().map_or_else(|| self.reader.position(), |held| held.0);
         let mut batch = Batch {
@@ -89,6 +108,10 @@ impl Former {
             ids.insert(id);
             batch.records.push((place, record));
         }
+        if self.strict && !batch.rejected.is_empty() {
+            batch.end = self.bad;
+            return Ok(Some(batch));
+        }
         if self.held.is_none() {
             batch.end = self.reader.position();
         }
@@ -102,8 +125,8 @@ impl Former {
         Ok(Some(batch))
     }
 
-    /// The next row that is a record; the bad ones before it go into the batch, as long as that
-    /// has room.
+    /// The next row that is a record; the bad ones before it go into the batch. Nothing at the end
+    /// of the file, and in a strict import at the first bad row.
     fn next_record(
         &mut self,
         batch: &mut Batch,
@@ -123,6 +146,10 @@ impl Former {
                     text: row.text,
                     record: None,
                 }),
+            }
+            if self.strict {
+                self.bad = begin;
+                return Ok(None);
             }
         }
     }
@@ -145,16 +172,16 @@ impl Sender {
     /// every bad row named; those are left out and the rest is sent again.
     pub(super) async fn send(&self, batch: Batch, strict: bool) -> Result<Sent, CliError> {
         let mut sent = Sent { end: batch.end, imported: 0, rejected: batch.rejected };
-        if strict && !sent.rejected.is_empty() {
-            return Ok(sent);
-        }
         let start = batch.start.row;
+        // In a strict import: what is refused stands before the row that could not be read.
+        let stop = |refused| Sent { end: batch.start, imported: 0, rejected: refused };
         let mut parts = vec![batch.records];
         while let Some(mut records) = parts.pop() {
             if records.is_empty() {
                 continue;
             }
             match self.send_part(start, &records).await {
+                Ok(refused) if strict && !refused.is_empty() => return Ok(stop(refused)),
                 Ok(refused) => {
                     let refused_count = refused.len() as u64;
                     sent.imported += records.len() as u64 - refused_count;
@@ -170,17 +197,21 @@ impl Sender {
                     }
                     if bad.is_empty() && is_too_large(&error) {
                         let reason = (String::from("body_too_large"), error.to_string());
-                        sent.rejected.extend(records.pop().map(|row| reject(row, reason)));
+                        let refused = records.pop().map(|row| reject(row, reason));
+                        if strict {
+                            return Ok(stop(refused.into_iter().collect()));
+                        }
+                        sent.rejected.extend(refused);
                         continue;
                     }
                     if bad.is_empty() {
                         return Err(error.into());
                     }
                     let (refused, rest) = split(records, bad);
-                    sent.rejected.extend(refused);
                     if strict {
-                        break;
+                        return Ok(stop(refused));
                     }
+                    sent.rejected.extend(refused);
                     parts.push(rest);
                 }
             }

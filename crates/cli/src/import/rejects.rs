@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{batch::Rejected, progress::Progress};
 use crate::{
@@ -21,6 +21,8 @@ pub(super) struct Rejects {
     shown: u64,
     most: u64,
     count: u64,
+    /// Each line on standard error is a JSON object.
+    json: bool,
     file: Option<(PathBuf, BufWriter<File>)>,
 }
 
@@ -31,6 +33,7 @@ impl Rejects {
         path: Option<&Path>,
         most: u64,
         goes_on: bool,
+        json: bool,
     ) -> Result<Self, CliError> {
         let file = match path {
             None => None,
@@ -45,7 +48,7 @@ impl Rejects {
                 Some((path.to_owned(), BufWriter::new(file)))
             }
         };
-        Ok(Self { source: source.to_string(), shown: 0, most, count: 0, file })
+        Ok(Self { source: source.to_string(), shown: 0, most, count: 0, json, file })
     }
 
     /// Tells about a bad row. What is in the file is there before the row counts as done.
@@ -53,8 +56,9 @@ impl Rejects {
         self.count += 1;
         if self.shown < self.most {
             self.shown += 1;
-            progress.print(&self.describe(row));
-        } else if self.count == self.most + 1 {
+            let line = if self.json { self.told(row).to_string() } else { self.describe(row) };
+            progress.print(&line);
+        } else if self.count == self.most + 1 && !self.json {
             progress.print("more bad rows are counted, but no longer shown");
         }
         let Some((path, file)) = &mut self.file else { return Ok(()) };
@@ -62,6 +66,15 @@ impl Rejects {
         writeln!(file, "{line}")
             .and_then(|()| file.flush())
             .map_err(|source| CliError::File { path: path.clone(), source })
+    }
+
+    /// For scripts: what stands in the file of rejects, without the row itself.
+    fn told(&self, row: &Rejected) -> Value {
+        let mut object = place_and_reason(&self.source, row);
+        if let Some(id) = row.record.as_ref().and_then(|record| record.id.as_deref()) {
+            object.insert("id".to_owned(), id.into());
+        }
+        json!({ "bad_row": object })
     }
 
     /// `file:line: reason (code)`.
@@ -73,7 +86,11 @@ impl Rejects {
 
     pub(super) fn finish(&mut self) -> Result<(), CliError> {
         if self.count > self.shown {
-            let line = format!("{} bad rows in all", grouped(self.count));
+            let line = if self.json {
+                json!({ "bad_rows": self.count, "shown": self.shown }).to_string()
+            } else {
+                format!("{} bad rows in all", grouped(self.count))
+            };
             // Nobody is left to tell when standard error is gone.
             let _ = writeln!(std::io::stderr(), "{line}");
         }
@@ -82,7 +99,7 @@ impl Rejects {
     }
 }
 
-fn as_json(source: &str, row: &Rejected) -> Value {
+fn place_and_reason(source: &str, row: &Rejected) -> Map<String, Value> {
     let (name, number) = match row.place {
         Place::Line(number) => ("line", number),
         Place::Row(number) => ("row", number),
@@ -92,6 +109,11 @@ fn as_json(source: &str, row: &Rejected) -> Value {
     object.insert(name.to_owned(), number.into());
     object.insert("code".to_owned(), row.code.clone().into());
     object.insert("detail".to_owned(), row.detail.clone().into());
+    object
+}
+
+fn as_json(source: &str, row: &Rejected) -> Value {
+    let mut object = place_and_reason(source, row);
     if let Some(text) = &row.text {
         object.insert("text".to_owned(), text.clone().into());
     }

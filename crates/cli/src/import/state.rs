@@ -13,8 +13,9 @@ use crate::{
     read::{Position, Source},
 };
 
-/// Version of the file.
-const VERSION: u32 = 1;
+/// Version of the file. The first one named no uid, and so cannot tell whether the rows that it
+/// counts are still where they were put.
+const VERSION: u32 = 2;
 /// Bytes at either end of the file that must be the same for an import to go on.
 const FINGERPRINT_BYTES: u64 = 1 << 20;
 
@@ -27,16 +28,42 @@ pub(super) struct Tally {
     pub(super) bad: u64,
 }
 
+/// What must be the same for an import to go on.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Identity {
+    /// As it was asked for; a name or an alias can lead elsewhere later.
+    pub(super) namespace: String,
+    /// Which namespace that was.
+    pub(super) uid: String,
+    /// Format and columns.
+    pub(super) settings: String,
+    /// Of the file; empty for the standard input.
+    pub(super) fingerprint: String,
+    /// Of the file of ids, where there is one.
+    pub(super) ids: Option<String>,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
     version: u32,
     /// Names the import in idempotency keys.
     import: String,
-    namespace: String,
-    /// Format and columns.
-    settings: String,
-    fingerprint: String,
+    #[serde(flatten)]
+    identity: Identity,
     tally: Tally,
+}
+
+impl State {
+    fn new(identity: Identity) -> Self {
+        let import = hvs_client::idempotency_key();
+        Self { version: VERSION, import, identity, tally: Tally::default() }
+    }
+}
+
+/// What every version of the file begins with.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 /// Keeps the state of one import.
@@ -52,50 +79,41 @@ impl Journal {
     pub(super) fn open(
         source: &Source,
         path: Option<PathBuf>,
-        namespace: &str,
-        settings: &str,
+        import: Identity,
         restart: bool,
     ) -> Result<Self, CliError> {
-        let fresh = |fingerprint: String| State {
-            version: VERSION,
-            import: hvs_client::idempotency_key(),
-            namespace: namespace.to_owned(),
-            settings: settings.to_owned(),
-            fingerprint,
-            tally: Tally::default(),
-        };
         let Source::File(file) = source else {
             if path.is_some() {
                 let reason = "--state needs a file: the standard input cannot be read again";
                 return Err(CliError::Usage(reason.to_owned()));
             }
-            return Ok(Self { path: None, state: fresh(String::new()) });
+            return Ok(Self { path: None, state: State::new(import) });
         };
         let path = path.unwrap_or_else(|| beside(file));
-        let fingerprint = fingerprint(file)?;
-        if restart {
-            return Ok(Self { path: Some(path), state: fresh(fingerprint) });
-        }
-        let Some(state) = read(&path)? else {
-            return Ok(Self { path: Some(path), state: fresh(fingerprint) });
+        let earlier = if restart { None } else { read(&path)? };
+        let state = match earlier {
+            None => State::new(import),
+            Some(state) => match difference(&state, &import) {
+                None => state,
+                // Of rows that nobody acknowledged none can be left out.
+                Some(_) if state.tally.position.row == 0 => State::new(import),
+                Some(detail) => return Err(CliError::Content { path, detail }),
+            },
         };
-        let same = [
-            ("file", &state.fingerprint, &fingerprint),
-            ("namespace", &state.namespace, &namespace.to_owned()),
-            ("format or columns", &state.settings, &settings.to_owned()),
-        ];
-        for (what, before, now) in same {
-            if before != now {
-                return Err(CliError::Content {
-                    path,
-                    detail: format!(
-                        "an import was begun here with another {what}; --restart begins anew, \
-                         --state FILE keeps both"
-                    ),
-                });
-            }
-        }
         Ok(Self { path: Some(path), state })
+    }
+
+    /// Writes the state before the first row is sent: where that fails, nothing has been stored
+    /// that a later run would not know of.
+    pub(super) fn begin(&self) -> Result<(), CliError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        write(path, &self.state).map_err(|source| CliError::Content {
+            path: path.clone(),
+            detail: format!(
+                "cannot note here how far the import got ({source}); nothing was imported. \
+                 --state FILE notes it elsewhere"
+            ),
+        })
     }
 
     pub(super) fn import(&self) -> &str {
@@ -132,13 +150,54 @@ impl Journal {
         }
     }
 
-    pub(super) fn how_to_resume(&self) -> String {
-        match &self.path {
-            Some(_) => "The same command goes on from there.".to_owned(),
-            None => "The standard input cannot be read again; what was acknowledged is stored."
-                .to_owned(),
-        }
+    /// How to import what is missing after `cause` ended the import.
+    pub(super) fn how_to_resume(&self, cause: &CliError) -> String {
+        let Some(path) = &self.path else {
+            return "The standard input cannot be read again; what was acknowledged is stored."
+                .to_owned();
+        };
+        let advice = match cause {
+            CliError::Client(error) if error.is_transient() => {
+                "The same command goes on from there."
+            }
+            CliError::File { path: failed, .. } if failed == path => {
+                "Once this file can be written, the same command goes on; rows that it does not \
+                 know of are written again, with the same content."
+            }
+            CliError::Wrong(_) | CliError::Read(_) => {
+                "A corrected file begins anew, with --restart."
+            }
+            _ => "Once the reason is removed, the same command goes on from there.",
+        };
+        advice.to_owned()
     }
+}
+
+/// Why an import does not go on where an earlier one stopped.
+fn difference(state: &State, now: &Identity) -> Option<String> {
+    let before = &state.identity;
+    let same = [
+        ("file", before.fingerprint == now.fingerprint),
+        ("file of ids", before.ids == now.ids),
+        // Under another name, such as an alias, it may be the same namespace all the same.
+        ("namespace", before.uid == now.uid || before.namespace == now.namespace),
+        ("format or columns", before.settings == now.settings),
+    ];
+    if let Some((what, _)) = same.iter().find(|(_, is_same)| !is_same) {
+        return Some(format!(
+            "an import was begun here with another {what}; --restart begins anew, --state FILE \
+             keeps both"
+        ));
+    }
+    (before.uid != now.uid).then(|| {
+        format!(
+            "the namespace {:?} is not the one that {} rows of this import went into: it was \
+             deleted and created again, the alias leads elsewhere, or this is another node. Going \
+             on would leave those rows out; --restart imports all rows into the namespace that is \
+             there now",
+            now.namespace, state.tally.imported
+        )
+    })
 }
 
 fn beside(file: &Path) -> PathBuf {
@@ -157,11 +216,12 @@ fn read(path: &Path) -> Result<Option<State>, CliError> {
         path: path.to_owned(),
         detail: format!("this is no state of an import ({reason}); --restart begins anew"),
     };
-    let state: State =
+    let Versioned { version } =
         serde_json::from_slice(&text).map_err(|error| unusable(error.to_string()))?;
-    if state.version != VERSION {
-        return Err(unusable(format!("its version is {}, not {VERSION}", state.version)));
+    if version != VERSION {
+        return Err(unusable(format!("its version is {version}, not {VERSION}")));
     }
+    let state = serde_json::from_slice(&text).map_err(|error| unusable(error.to_string()))?;
     Ok(Some(state))
 }
 
@@ -177,7 +237,7 @@ fn write(path: &Path, state: &State) -> io::Result<()> {
 }
 
 /// The length and both ends of a file: enough to notice that it is another one.
-fn fingerprint(file: &Path) -> Result<String, CliError> {
+pub(super) fn fingerprint(file: &Path) -> Result<String, CliError> {
     let failed = |source: io::Error| CliError::File { path: file.to_owned(), source };
     let mut opened = File::open(file).map_err(failed)?;
     let length = opened.metadata().map_err(failed)?.len();

@@ -5,12 +5,11 @@ use std::{
     io::{BufRead, BufReader, Read},
 };
 
-use hvs_api::{PutRecord, Vector};
+use hvs_api::{PutRecord, StrictObject, StrictValue, UniqueMap, Vector};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, Error as _, MapAccess, Visitor},
 };
-use serde_json::Value;
 
 use super::{
     Extent, Mapping, Place, Position, ReadError, Row, RowError, RowReader, Source, numbers::shorten,
@@ -200,22 +199,24 @@ impl<'de> Visitor<'de> for RecordSeed<'_> {
                 match key.as_str() {
                     "partition_key" => set(&mut record.partition_key, map.next_value()?, &key)?,
                     "vectors" => {
-                        let named: Option<std::collections::BTreeMap<String, Vector>> =
-                            map.next_value()?;
+                        let named: Option<UniqueMap<Vector>> = map.next_value()?;
                         let vectors = record.vectors.get_or_insert_default();
-                        for (name, vector) in named.unwrap_or_default() {
+                        for (name, vector) in named.map(|named| named.0).unwrap_or_default() {
                             if vectors.insert(name, vector).is_some() {
                                 return Err(twice(&key));
                             }
                         }
                     }
-                    "metadata" => set(&mut record.metadata, map.next_value()?, &key)?,
+                    "metadata" => {
+                        let metadata: Option<StrictObject> = map.next_value()?;
+                        set(&mut record.metadata, metadata.map(|metadata| metadata.0), &key)?;
+                    }
                     "coordinates" => set(&mut record.coordinates, map.next_value()?, &key)?,
                     "project" => set(&mut record.project, map.next_value()?, &key)?,
                     "if_match" => set(&mut record.if_match, map.next_value()?, &key)?,
                     "if_absent" => set(&mut record.if_absent, map.next_value()?, &key)?,
                     _ if self.mapping.rest => {
-                        let value: Value = map.next_value()?;
+                        let StrictValue(value) = map.next_value()?;
                         if rest.insert(key.clone(), value).is_some() {
                             return Err(twice(&key));
                         }

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use hvs_api::PutRecord;
-use hvs_api::Vector;
+use hvs_api::{PutRecord, StrictValue, Vector};
+use serde_json::Value;
+
+use super::{RowError, numbers};
 
 /// What the columns or fields of a file are used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +90,19 @@ pub(super) struct RestColumn {
     pub(super) index: usize,
     pub(super) name: String,
     pub(super) json: bool,
+}
+
+impl RestColumn {
+    /// A cell that holds JSON.
+    pub(super) fn parse(&self, text: &str) -> Result<Value, RowError> {
+        match serde_json::from_str(text) {
+            Ok(StrictValue(value)) => Ok(value),
+            Err(error) => Err(RowError::JsonCell {
+                column: self.name.clone(),
+                detail: format!("{error} in {:?}", numbers::shorten(text)),
+            }),
+        }
+    }
 }
 
 impl Mapping {

@@ -139,12 +139,7 @@ impl ParquetRows {
         for column in &self.columns.rest {
             let value = match field(column.index) {
                 Field::Null => continue,
-                Field::Str(text) if column.json => {
-                    serde_json::from_str(text).map_err(|error| RowError::JsonCell {
-                        column: column.name.clone(),
-                        detail: format!("{error} in {:?}", numbers::shorten(text)),
-                    })?
-                }
+                Field::Str(text) if column.json => column.parse(text)?,
                 other => json(&column.name, other)?,
             };
             metadata.insert(column.name.clone(), value);
@@ -251,30 +246,38 @@ fn json(column: &str, field: &Field) -> Result<Value, RowError> {
                 });
             }
         },
-        Field::Group(group) => Value::Object(
-            group
-                .get_column_iter()
-                .map(|(name, field)| Ok((name.clone(), json(column, field)?)))
-                .collect::<Result<_, RowError>>()?,
-        ),
+        Field::Group(group) => {
+            object(column, group.get_column_iter().map(|(name, field)| (name.clone(), field)))?
+        }
         Field::ListInternal(list) => Value::Array(
             list.elements().iter().map(|field| json(column, field)).collect::<Result<_, _>>()?,
         ),
-        Field::MapInternal(map) => Value::Object(
-            map.entries()
-                .iter()
-                .map(|(key, value)| {
-                    let key = match key {
-                        Field::Str(text) => text.clone(),
-                        other => other.to_string(),
-                    };
-                    Ok((key, json(column, value)?))
-                })
-                .collect::<Result<_, RowError>>()?,
-        ),
+        Field::MapInternal(map) => {
+            let entries = map.entries().iter().map(|(key, value)| match key {
+                Field::Str(text) => (text.clone(), value),
+                other => (other.to_string(), value),
+            });
+            object(column, entries)?
+        }
         // Dates, times and decimals, in the form that people read.
         other => Value::String(other.to_string()),
     })
+}
+
+/// A map may hold a key twice, an object may not.
+fn object<'a>(
+    column: &str,
+    entries: impl Iterator<Item = (String, &'a Field)>,
+) -> Result<Value, RowError> {
+    let mut object = Map::new();
+    for (key, field) in entries {
+        if object.contains_key(&key) {
+            let detail = format!("the key {:?} occurs twice", numbers::shorten(&key));
+            return Err(RowError::JsonCell { column: column.to_owned(), detail });
+        }
+        object.insert(key, json(column, field)?);
+    }
+    Ok(Value::Object(object))
 }
 
 fn type_name(field: &Field) -> String {

@@ -85,14 +85,8 @@ impl Table {
             if text.is_empty() {
                 continue;
             }
-            let value = if column.json {
-                serde_json::from_str(text).map_err(|error| RowError::JsonCell {
-                    column: column.name.clone(),
-                    detail: format!("{error} in {:?}", numbers::shorten(text)),
-                })?
-            } else {
-                Value::String(text.to_owned())
-            };
+            let value =
+                if column.json { column.parse(text)? } else { Value::String(text.to_owned()) };
             metadata.insert(column.name.clone(), value);
         }
         Ok((!metadata.is_empty()).then_some(metadata))

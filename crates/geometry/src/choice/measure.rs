@@ -1,6 +1,7 @@
 //! What a sample of data is like, in numbers.
 
 use super::{Distances, Evidence, Sample, SampleOptions};
+use crate::numeric::{exponent_of, scaled_by_power};
 
 /// The most items whose distances are compared with one another.
 pub const MAX_SAMPLE_POINTS: usize = 2_000;
@@ -194,16 +195,15 @@ impl Matrix {
         }
         match *distances {
             Distances::Matrix(values) => {
-                let matrix = Self { items, values: values.to_vec() };
-                matrix.check()?;
-                Ok(matrix)
+                Self { items, values: values.to_vec() }.check()?;
+                Ok(Self { items, values: tame(values) })
             }
             Distances::Vectors { values, dimension } => {
-                let mut matrix = Vec::with_capacity(items * items);
-                for x in values.chunks_exact(dimension) {
-                    matrix.extend(values.chunks_exact(dimension).map(|y| euclidean(x, y)));
+                let mut matrix = all_distances(values, dimension);
+                if matrix.iter().any(|distance| !distance.is_finite()) {
+                    matrix = all_distances(&tame(values), dimension);
                 }
-                Ok(Self { items, values: matrix })
+                Ok(Self { items, values: tame(&matrix) })
             }
         }
     }
@@ -312,6 +312,17 @@ impl Matrix {
             }
         }
     }
+}
+
+/// The numbers over the power of two of the largest: all that is measured are quotients, and sums
+/// and differences of large numbers would overflow.
+fn tame(values: &[f64]) -> Vec<f64> {
+    scaled_by_power(values, -exponent_of(values))
+}
+
+fn all_distances(values: &[f64], dimension: usize) -> Vec<f64> {
+    let vectors = || values.chunks_exact(dimension);
+    vectors().flat_map(|x| vectors().map(move |y| euclidean(x, y))).collect()
 }
 
 fn euclidean(x: &[f64], y: &[f64]) -> f64 {

@@ -107,6 +107,39 @@ fn flat_data_are_euclidean() {
     }
 }
 
+/// Everything measured is a quotient, so the size of the numbers must not matter.
+#[test]
+fn samples_of_every_size_are_measured_alike() {
+    let points: Vec<f64> = (0..40).map(noise).collect();
+    let truth = choose_vectors(&points, 2);
+    let tree = matrix(16, tree_distance);
+    let tree_truth = choose(&tree);
+    for power in [-1060, -1000, -540, 540, 1000, 1020] {
+        let scaled = |values: &[f64]| crate::numeric::scaled_by_power(values, power);
+        let found = choose_vectors(&scaled(&points), 2);
+        assert_eq!(found.recommendation, truth.recommendation, "2^{power}");
+        for (found, truth) in found.evidence.iter().zip(&truth.evidence) {
+            // Subnormal numbers have few digits.
+            let allowed = if power < -1000 { 1e-3 } else { 1e-14 };
+            assert!((found.value - truth.value).abs() <= allowed, "2^{power}: {found:?} {truth:?}");
+        }
+        assert_eq!(choose(&scaled(&tree)), tree_truth, "2^{power}");
+    }
+    let apart = [1e308, 1e308, -1e308, 0.0, 0.0, 0.0, 1.0, 1.0];
+    assert!(choose_vectors(&apart, 2).evidence.iter().all(|evidence| evidence.value.is_finite()));
+    let ends = [0.0, 1.7e308, -1.7e308, 1e-300, 5e-324, -1e300, 1e163, f64::MAX, -f64::MAX];
+    for seed in 0..1000_usize {
+        let pick =
+            |index: usize| ends[(seed + index * (1 + seed / 9) + index * index) % ends.len()];
+        let values: Vec<f64> = (0..15).map(pick).collect();
+        let distances = Some(Distances::Vectors { values: &values, dimension: 3 });
+        let sample = Sample { distances, ..Sample::default() };
+        let Ok(choice) = from_sample(&sample, &SampleOptions::default()) else { continue };
+        let is_finite = choice.evidence.iter().all(|evidence| evidence.value.is_finite());
+        assert!(is_finite, "{values:?}: {choice:?}");
+    }
+}
+
 #[test]
 fn the_seed_decides_which_quadruples_are_drawn() {
     let cloud: Vec<f64> = (0..400).map(bell).collect();

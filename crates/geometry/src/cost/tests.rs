@@ -1,6 +1,7 @@
 #![expect(clippy::float_cmp, reason = "these values are exact")]
 
 use super::*;
+use crate::IntervalKind;
 use proptest::prelude::*;
 
 fn cost(values: [f64; 4]) -> Cost {
@@ -16,7 +17,6 @@ fn more_time_than_anything_else_is_timelike_and_ordered() {
     let found = between([0.0; 4], [5.0, 0.0, 3.0, 0.0]);
     assert_eq!(found.kind, IntervalKind::Timelike);
     assert!((found.length - 4.0).abs() < 1e-15);
-    assert!((found.squared + 16.0).abs() < 1e-14);
     assert_eq!(found.relation, CausalRelation::Future);
     assert_eq!(between([5.0, 0.0, 3.0, 0.0], [0.0; 4]).relation, CausalRelation::Past);
 }
@@ -36,6 +36,66 @@ fn the_light_cone_is_lightlike_whatever_rounding_does() {
     assert_eq!(found.length, 0.0);
     assert_eq!(found.relation, CausalRelation::Future);
     assert_eq!(between([2.0; 4], [2.0; 4]).relation, CausalRelation::Same);
+}
+
+#[test]
+fn kind_and_relation_are_right_at_every_size() {
+    for size in [5e-324, 1e-310, 1e-163, 1e-100, 1e154, 1e200, 1e308] {
+        let found = between([size, 0.0, 0.0, 0.0], [0.0; 4]);
+        assert_eq!((found.kind, found.relation), (IntervalKind::Timelike, CausalRelation::Past));
+        assert!((found.length / size - 1.0).abs() < 1e-15, "{size:e}: {:e}", found.length);
+        let found = between([0.0; 4], [size, 0.0, size, 0.0]);
+        assert_eq!((found.kind, found.relation), (IntervalKind::Lightlike, CausalRelation::Future));
+        let found = between([size, 0.0, 0.0, 0.0], [0.0, size, size, 0.0]);
+        assert_eq!(found.kind, IntervalKind::Spacelike);
+        assert_eq!(found.relation, CausalRelation::Unrelated);
+        assert!((found.length / size - 1.0).abs() < 1e-15, "{size:e}: {:e}", found.length);
+    }
+    // The difference overflows, and so does its quotient by the unit, but not both together.
+    let (a, b) = (cost([-1e308, 0.0, 0.0, 0.0]), cost([1e308, 0.0, 0.0, 0.0]));
+    let error = interval(a, b, Units::default()).unwrap_err();
+    assert!(matches!(error, CostError::Overflow { .. }), "{error}");
+    assert!(error.to_string().contains("the interval between the costs overflows"), "{error}");
+    let coarse = Units(cost([1e10, 1.0, 1.0, 1.0]));
+    let found = interval(a, b, coarse).unwrap();
+    assert_eq!((found.kind, found.relation), (IntervalKind::Timelike, CausalRelation::Future));
+    assert!((found.length / 2e298 - 1.0).abs() < 1e-15);
+    let fine = Units(cost([1e-300; 4]));
+    let found = interval(cost([0.0; 4]), cost([1e-300, 0.0, 3e-300, 0.0]), fine).unwrap();
+    assert!((found.length - 8.0_f64.sqrt()).abs() < 1e-14);
+}
+
+#[test]
+fn scores_are_finite_or_refused() {
+    let request = |weights, units| {
+        CostRequest::new(Budget::default(), Weights(cost(weights)), Units(cost(units)))
+    };
+    let large = [cost([1e308; 4]), cost([1e308, 0.0, 0.0, 0.0])];
+    let error = optimise(&large, &CostRequest::default()).unwrap_err();
+    assert!(error.to_string().contains("the score of option 0 overflows"), "{error}");
+    // The same in units that are large enough, with weights whose products overflow on the way.
+    let optimum = optimise(&large, &request([1e10; 4], [1e300; 4])).unwrap();
+    let why = optimum.outcomes[0].explain(|other| other);
+    assert_eq!(optimum.best, Some(1));
+    assert!(why.starts_with("dominated by 1"), "{why}");
+    // Terms that cancel.
+    let optimum = optimise(&[cost([1e308, 1e308, -1e308, -1e308])], &CostRequest::default());
+    assert_eq!(optimum.unwrap().outcomes, [Outcome::Best { score: 0.0 }]);
+    let apart = [cost([1e308, 0.0, 0.0, 0.0]), cost([0.0, -1e308, 0.0, 0.0])];
+    assert!(optimise(&apart, &CostRequest::default()).is_ok(), "dominated, so no difference");
+    let apart = [cost([1.7e308, -1.0, 0.0, 0.0]), cost([0.0, 0.0, -1e308, 0.0])];
+    let error = optimise(&apart, &CostRequest::default()).unwrap_err();
+    assert!(error.to_string().contains("the difference of option 0"), "{error}");
+    let over = CostRequest::new(Budget(cost([-1e308; 4])), Weights::default(), Units::default());
+    let error = optimise(&[cost([1e308, 0.0, 0.0, 0.0])], &over).unwrap_err();
+    assert!(error.to_string().contains("the excess of option 0 in time"), "{error}");
+    let optimum = optimise(
+        &[cost([1e200, 2.0, 0.0, 0.0]), cost([2e200, 1.0, 0.0, 0.0])],
+        &CostRequest::default(),
+    )
+    .unwrap();
+    let why = optimum.outcomes[1].explain(|other| other);
+    assert_eq!(why, "the score of 2e200 is worse than the best by 1e200");
 }
 
 #[test]
@@ -191,6 +251,49 @@ proptest! {
             let ac = interval(a, c, units).unwrap();
             prop_assert!(is_future(&ac));
             prop_assert!(ac.length >= (ab.length + bc.length) * (1.0 - 1e-12));
+        }
+    }
+}
+
+fn extreme() -> impl Strategy<Value = f64> {
+    let ends = prop::sample::select(vec![
+        0.0,
+        1.0,
+        1e300,
+        1e-300,
+        1e163,
+        1e-163,
+        5e-324,
+        3e-310,
+        f64::MAX,
+        f64::MIN_POSITIVE,
+    ]);
+    (ends, any::<bool>()).prop_map(|(size, negative)| if negative { -size } else { size })
+}
+
+proptest! {
+    /// Whatever finite numbers are given, the answer is finite, or an error.
+    #[test]
+    fn finite_costs_have_finite_answers_or_none(
+        costs in prop::collection::vec(prop::array::uniform4(extreme()), 2..5),
+        weights in prop::array::uniform4(extreme()),
+        units in prop::array::uniform4(extreme()),
+        limits in prop::array::uniform4(extreme()),
+    ) {
+        let units = Units(cost(units.map(|unit| unit.abs().max(5e-324))));
+        let options: Vec<Cost> = costs.iter().copied().map(cost).collect();
+        if let Ok(found) = interval(options[0], options[1], units) {
+            prop_assert!(found.length.is_finite());
+            let back = interval(options[1], options[0], units).unwrap();
+            prop_assert_eq!(found.kind, back.kind);
+        }
+        for budget in [Budget::default(), Budget(cost(limits))] {
+            let request = CostRequest::new(budget, Weights(cost(weights.map(f64::abs))), units);
+            let Ok(optimum) = optimise(&options, &request) else { continue };
+            for outcome in &optimum.outcomes {
+                let text = outcome.explain(|other| other);
+                prop_assert!(!text.contains("inf") && !text.contains("NaN"), "{}", text);
+            }
         }
     }
 }

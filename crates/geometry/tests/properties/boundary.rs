@@ -67,6 +67,30 @@ fn ball_points_within_four_steps_of_the_rim_are_refused() {
     }
 }
 
+/// Projection moves what is off the space, never a point that the precision merely cannot hold.
+#[test]
+fn ball_points_beyond_the_precision_are_refused_by_projection_too() {
+    let beyond = [
+        (Geometry::Poincare, Precision::F64, 1.0 - EPS / 2.0),
+        (Geometry::Poincare, Precision::F32, 0.999_999_99),
+        (Geometry::Klein, Precision::F64, 1.0 - EPS),
+        (Geometry::Klein, Precision::F32, 0.999_999_999_9),
+    ];
+    for (geometry, precision, x) in beyond {
+        let ball = space(geometry, 2);
+        let error = ball.project(&[x, 0.0], precision).unwrap_err();
+        assert!(matches!(error, PointError::BeyondPrecision { .. }), "{geometry} {x}: {error}");
+        assert_eq!(ball.validate(&[x, 0.0], precision), Err(error));
+        let inside = [1.0 - 4.0 * precision.epsilon(), 0.0];
+        assert_eq!(ball.project(&inside, precision).unwrap(), inside);
+        for outside in [1.0, 1.0 + EPS, 3.0, 1e200, 1.7e308] {
+            let point = ball.project(&[outside, 0.0], precision).unwrap();
+            ball.validate(&point, precision).unwrap();
+            assert!(point[0] > 1.0 - 16.0 * precision.epsilon(), "{geometry} {outside}");
+        }
+    }
+}
+
 #[test]
 fn radius_limits_hold_at_their_edges() {
     for precision in [Precision::F32, Precision::F64] {

@@ -15,6 +15,7 @@
 )]
 
 mod boundary;
+mod extremes;
 mod lorentzian;
 mod maps;
 mod means;

@@ -199,6 +199,7 @@ fn look_at_leaf<T: Lane>(
 impl<T: Lane> Run<'_, T> {
     /// Whether the filter lets a row of a segment through.
     pub(super) fn lets_through(&self, segment: &Segment<T>, row: usize) -> bool {
-        self.request.accept.is_none() || segment.id(row).is_some_and(|id| self.accepts(id))
+        self.request.accept.is_none()
+            || segment.key(row).is_some_and(|key| self.request.passes(key, || segment.id(row)))
     }
 }

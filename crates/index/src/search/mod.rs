@@ -9,6 +9,7 @@ mod coded;
 mod gather;
 mod geometric;
 mod lists;
+mod matching;
 mod scan;
 
 use std::{sync::Arc, time::Instant};
@@ -67,6 +68,7 @@ struct Capacity {
 }
 
 /// A search in progress.
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not follow from each other")]
 struct Run<'r, T> {
     request: &'r SearchRequest<'r>,
     prepared: Prepared<T>,
@@ -83,14 +85,12 @@ struct Run<'r, T> {
     walked: bool,
     /// Whether a graph was scanned after a walk had offered too few.
     rescanned: bool,
+    /// Whether only the matching rows of a segment were compared.
+    matched: bool,
     ranks: Vec<T>,
 }
 
 impl<T: Lane> Run<'_, T> {
-    fn accepts(&self, id: &str) -> bool {
-        self.request.accept.is_none_or(|accept| accept(id))
-    }
-
     fn check_clock(&self) -> Result<(), TimedOut> {
         match self.request.deadline {
             Some(deadline) if Instant::now() >= deadline => Err(TimedOut),
@@ -154,7 +154,7 @@ impl<T: Lane> Searcher<'_, T> {
                     hits,
                     exact: !walked && proven,
                     scanned: computed,
-                    strategy: self.strategy(walked, rescanned, run.closest.used),
+                    strategy: self.strategy(&run, rescanned),
                 });
             }
             if walked {
@@ -167,12 +167,13 @@ impl<T: Lane> Searcher<'_, T> {
     }
 
     /// How an answer was found.
-    fn strategy(&self, walked: bool, rescanned: bool, by_bounds: bool) -> Strategy {
-        match (self.kind, walked) {
+    fn strategy(&self, run: &Run<'_, T>, rescanned: bool) -> Strategy {
+        match (self.kind, run.walked) {
             (IndexKind::Ivf { .. }, true) => Strategy::Lists,
             (IndexKind::Hnsw { .. }, true) => Strategy::Graph,
             _ if rescanned => Strategy::GraphThenScan,
-            _ if by_bounds => Strategy::Bounds,
+            _ if run.matched => Strategy::Matching,
+            _ if run.closest.used => Strategy::Bounds,
             _ => Strategy::Scan,
         }
     }
@@ -226,6 +227,7 @@ impl<T: Lane> Searcher<'_, T> {
             exact,
             walked: false,
             rescanned: false,
+            matched: false,
             ranks: Vec::new(),
         };
         for attempt in 0..=RESTARTS {
@@ -233,6 +235,7 @@ impl<T: Lane> Searcher<'_, T> {
             run.sources.clear();
             run.reach.clear();
             run.walked = false;
+            run.matched = false;
             for segment in &snapshot.segments {
                 raise(&mut run.reach, segment.reach());
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Run, Searcher, raise, walk_pays};
+use super::{Run, Searcher, matching, raise, walk_pays};
 use crate::{
     config::IndexKind,
     graph::walk::{Scratch, TimedOut},
@@ -40,7 +40,7 @@ impl<T: Lane> Searcher<'_, T> {
             if rank > worst || block.dead.is_dead(row) {
                 continue;
             }
-            if run.request.accept.is_some() && !rows.id(row).is_some_and(|id| run.accepts(id)) {
+            if !run.request.passes(key, || rows.id(row)) {
                 continue;
             }
             let row = u32::try_from(row).unwrap_or(u32::MAX);
@@ -62,6 +62,15 @@ impl<T: Lane> Searcher<'_, T> {
             return Ok(());
         }
         let ef = self.base_ef(run.request.k, run.request);
+        let may_pass = matching::count(segment, run.request);
+        // Coarse ranks are not those of rows, and a scan of them is cheap.
+        if segment.codes().is_none()
+            && let Some(count) = may_pass
+            && (exact || !segment.is_organised() || matching::pays(count, ef, segment.rows()))
+            && self.scan_matching(run, segment, count)?
+        {
+            return Ok(());
+        }
         if !exact && let Some(tree) = segment.tree() {
             return self.search_tree(run, segment, tree);
         }
@@ -80,7 +89,9 @@ impl<T: Lane> Searcher<'_, T> {
             return self.scan_segment(run, segment);
         }
         let mut scratch = self.scratches.lock().pop().unwrap_or_default();
-        let outcome = self.walk_segment(run, segment, ef, &mut scratch);
+        // Rows that may not be returned take places in the pool, as dead ones do.
+        let useful = may_pass.unwrap_or(segment.live()).clamp(1, segment.live());
+        let outcome = self.walk_segment(run, segment, ef, useful, &mut scratch);
         self.scratches.lock().push(scratch);
         if outcome? {
             run.walked = true;
@@ -97,12 +108,15 @@ impl<T: Lane> Searcher<'_, T> {
         run: &mut Run<'_, T>,
         segment: &Segment<T>,
         wanted: usize,
+        useful: usize,
         scratch: &mut Scratch<T>,
     ) -> Result<bool, TimedOut> {
         let limit = run.nearest_limit();
         let mut offered = Vec::new();
-        // Dead rows take places in the pool.
-        let mut ef = wanted * segment.rows() / segment.live().max(1);
+        let mut ef = wanted.saturating_mul(segment.rows()) / useful.max(1);
+        if !walk_pays(ef, segment.rows()) {
+            return Ok(false);
+        }
         loop {
             offered.clear();
             let Prepared::Metric(query) = &run.prepared else { return Ok(false) };
@@ -119,12 +133,9 @@ impl<T: Lane> Searcher<'_, T> {
                 if segment.dead.is_dead(index) {
                     return;
                 }
-                if let Some(accept) = run.request.accept
-                    && !segment.id(index).is_some_and(accept)
+                if let Some(&key) = keys.get(index)
+                    && run.request.passes(key, || segment.id(index))
                 {
-                    return;
-                }
-                if let Some(&key) = keys.get(index) {
                     offered.push((rank, key, row));
                 }
             };
@@ -147,7 +158,7 @@ impl<T: Lane> Searcher<'_, T> {
             }
             // Half of the candidates, and k of them, must be of use, unless there are no more:
             // a filter that lets fewer through needs a larger pool for the same quality.
-            let needed = (wanted / 2).max(run.request.k).min(segment.live());
+            let needed = (wanted / 2).max(run.request.k).min(useful);
             if offered.len() >= needed {
                 break;
             }
@@ -195,9 +206,7 @@ impl<T: Lane> Searcher<'_, T> {
                 if rank > worst || segment.dead.is_dead(row) {
                     continue;
                 }
-                if let Some(accept) = run.request.accept
-                    && !segment.id(row).is_some_and(accept)
-                {
+                if !run.request.passes(key, || segment.id(row)) {
                     continue;
                 }
                 let row = u32::try_from(row).unwrap_or(u32::MAX);
