@@ -344,7 +344,8 @@ impl ObjectReader {
         if found != expected {
             return Err(DamagedObject::Checksum { chunk, found, expected });
         }
-        let rows = sealed.get(4..).and_then(<[u8]>::first_chunk::<8>).map(|b| u64::from_le_bytes(*b));
+        let rows =
+            sealed.get(4..).and_then(<[u8]>::first_chunk::<8>).map(|b| u64::from_le_bytes(*b));
         if rows != Some(self.rows) {
             return Err(DamagedObject::Rows { chunk, reason: "their number is another" });
         }

@@ -9,9 +9,8 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::{
-    ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion,
-    local::LocalFileSystem,
-    path::{Path, PathPart},
+    ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion, local::LocalFileSystem,
+    path::Path,
 };
 use url::Url;
 
@@ -132,6 +131,11 @@ pub struct CheckpointStore {
 }
 
 impl CheckpointStore {
+    /// Whether a URL leads anywhere, without looking for what is there.
+    pub fn check_url(url: &str) -> Result<(), StoreError> {
+        parse(url).map(drop)
+    }
+
     /// The place that a URL names: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`,
     /// `az://container/prefix`, or an absolute path of a folder. `options` are the credentials
     /// and settings of the object store by the names of their environment variables, such as
@@ -142,39 +146,23 @@ impl CheckpointStore {
     where
         I: IntoIterator<Item = (String, String)>,
     {
+        let parsed = parse(url)?;
         let refuse = |reason: String| StoreError::Url { url: without_secrets(url), reason };
-        let parsed = if url.starts_with('/') {
-            Url::from_directory_path(url).map_err(|()| refuse("it is no path".to_owned()))?
-        } else {
-            Url::parse(url).map_err(|error| refuse(error.to_string()))?
-        };
         let text = without_secrets(parsed.as_str().trim_end_matches('/'));
         if parsed.scheme() == "file" {
             let folder = parsed.to_file_path();
             let folder = folder.map_err(|()| refuse("it has a host".to_owned()))?;
-            return Ok(Self::in_folder(folder, text));
-        }
-        if !matches!(parsed.scheme(), "s3" | "s3a" | "gs" | "az" | "adl" | "azure" | "abfs" | "abfss")
-        {
-            let reason = "it begins with none of file://, s3://, gs:// and az://".to_owned();
-            return Err(refuse(reason));
+            return Self::in_folder(folder, text).map_err(|error| refuse(error.to_string()));
         }
         let (objects, root) = object_store::parse_url_opts(&parsed, options)
             .map_err(|error| refuse(error.to_string()))?;
         Ok(Self { objects: Arc::from(objects), root, url: text, folder: None })
     }
 
-    fn in_folder(folder: PathBuf, url: String) -> Self {
-        // Paths are taken as they are below the root of the file system.
-        let parts = folder.components().filter_map(|part| match part {
-            std::path::Component::Normal(name) => {
-                Some(PathPart::from(name.to_string_lossy().into_owned()))
-            }
-            _ => None,
-        });
-        let root = Path::from_iter(parts);
+    fn in_folder(folder: PathBuf, url: String) -> Result<Self, object_store::path::Error> {
+        let root = Path::from_absolute_path(&folder)?;
         let objects = Arc::new(LocalFileSystem::new().with_fsync(true));
-        Self { objects, root, url, folder: Some(folder) }
+        Ok(Self { objects, root, url, folder: Some(folder) })
     }
 
     /// A prefix of an object store that compares and swaps by itself.
@@ -247,10 +235,8 @@ impl CheckpointStore {
     /// The manifest, if there is one.
     pub async fn manifest(&self) -> Result<Option<Loaded>, StoreError> {
         let Some((bytes, version)) = self.read(MANIFEST).await? else { return Ok(None) };
-        let manifest = Manifest::decode(&bytes).map_err(|source| StoreError::Manifest {
-            name: self.name(MANIFEST),
-            source,
-        })?;
+        let manifest = Manifest::decode(&bytes)
+            .map_err(|source| StoreError::Manifest { name: self.name(MANIFEST), source })?;
         Ok(Some(Loaded { manifest, version }))
     }
 
@@ -377,6 +363,25 @@ impl CheckpointStore {
         source: impl std::error::Error + Send + Sync + 'static,
     ) -> StoreError {
         StoreError::Io { what, name: self.name(name), source: Box::new(source) }
+    }
+}
+
+/// The kinds of object stores that compare and swap by themselves.
+const BUCKETS: [&str; 8] = ["s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss"];
+
+fn parse(url: &str) -> Result<Url, StoreError> {
+    let refuse = |reason: String| StoreError::Url { url: without_secrets(url), reason };
+    let parsed = if url.starts_with('/') {
+        Url::from_directory_path(url).map_err(|()| refuse("it is no path".to_owned()))?
+    } else {
+        Url::parse(url).map_err(|error| refuse(error.to_string()))?
+    };
+    match (parsed.scheme(), parsed.host_str().unwrap_or_default()) {
+        ("file", "") => Ok(parsed),
+        ("file", _) => Err(refuse("a folder has no host: write file:///folder".to_owned())),
+        (scheme, "") if BUCKETS.contains(&scheme) => Err(refuse("it has no bucket".to_owned())),
+        (scheme, _) if BUCKETS.contains(&scheme) => Ok(parsed),
+        _ => Err(refuse("it begins with none of /, file://, s3://, gs:// and az://".to_owned())),
     }
 }
 

@@ -42,7 +42,8 @@ fn every_kind_of_object_store_is_there() {
         ("AWS_REGION", "r"),
         ("SOMETHING_ELSE", "is ignored"),
     ]);
-    let azure = options(&[("AZURE_STORAGE_ACCOUNT_NAME", "a"), ("AZURE_STORAGE_ACCOUNT_KEY", "a2V5")]);
+    let azure =
+        options(&[("AZURE_STORAGE_ACCOUNT_NAME", "a"), ("AZURE_STORAGE_ACCOUNT_KEY", "a2V5")]);
     for (url, options) in
         [("s3://bucket/a/b", aws), ("gs://bucket/a/b", vec![]), ("az://container/a/b", azure)]
     {

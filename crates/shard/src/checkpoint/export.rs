@@ -19,7 +19,6 @@ use super::{KEY, LIVE, META, RECORD, TOMBSTONE};
 
 /// Why a state was not written.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ExportError<E> {
     /// The local state cannot be read.
     #[error(transparent)]
@@ -49,10 +48,9 @@ impl Inner {
     fn export(&self) -> Result<Export, ReadError> {
         let store = self.store.clone();
         let snapshot = store.snapshot();
-        let (meta, purged) = store.meta_of(&snapshot).map_err(|error| ReadError::Corrupt {
-            id: String::new(),
-            reason: error.to_string(),
-        })?;
+        let (meta, purged) = store
+            .meta_of(&snapshot)
+            .map_err(|error| ReadError::Corrupt { id: String::new(), reason: error.to_string() })?;
         Ok(Export { store, snapshot, meta, purged })
     }
 }

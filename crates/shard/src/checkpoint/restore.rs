@@ -171,7 +171,9 @@ fn write_row(
         StateRow::Live { id, row, header, content } => {
             batch.insert(&store.records, id, row);
             let mut names = Vec::new();
-            content.for_each_vector(|name, _| names.push(name)).map_err(|error| damaged(id, &error))?;
+            content
+                .for_each_vector(|name, _| names.push(name))
+                .map_err(|error| damaged(id, &error))?;
             // The indexes are empty, so that each of them needs the row of every record.
             for name in names.into_iter().filter(|name| config.vectors.contains_key(*name)) {
                 batch.insert(&store.keys, key_row(name, header.key), id);
@@ -202,10 +204,9 @@ fn apply_log<E>(
         let Some((entry, position)) = block_on(replay.next())? else {
             return Err(RestoreError::EndsBefore { tail: replay.position().seq, up_to });
         };
-        machine.apply(&entry, position).map_err(|error| OpenError::Apply {
-            seq: position.seq,
-            reason: error.to_string(),
-        })?;
+        machine
+            .apply(&entry, position)
+            .map_err(|error| OpenError::Apply { seq: position.seq, reason: error.to_string() })?;
     }
     Ok(())
 }
