@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     manifest::{Link, ObjectRef},
-    object::{ObjectReader, Row},
+    object::{DamagedObject, ObjectReader, Row},
     store::StoreError,
 };
 
@@ -29,6 +29,12 @@ pub enum ChainError {
         /// What is wrong.
         reason: &'static str,
     },
+}
+
+impl ChainError {
+    fn from_object(object: &ObjectRef, source: DamagedObject) -> Self {
+        Self::Store(StoreError::Object { name: object.name.clone(), source })
+    }
 }
 
 /// The rows of a chain in order of their keys. Of rows with one key it has the newest.
@@ -72,7 +78,11 @@ impl PartialEq for Head {
 
 impl Eq for Head {}
 
-impl<'a, F: FnMut(&ObjectRef) -> Result<Bytes, StoreError>> Chain<'a, F> {
+impl<'a, F, E> Chain<'a, F>
+where
+    F: FnMut(&ObjectRef) -> Result<Bytes, E>,
+    E: From<ChainError>,
+{
     /// The rows of the links, the base first. `fetch` gets an object whose size and hash are
     /// right; one object of each link is held at a time.
     pub fn new(links: &'a [Link], fetch: F) -> Self {
@@ -85,7 +95,7 @@ impl<'a, F: FnMut(&ObjectRef) -> Result<Bytes, StoreError>> Chain<'a, F> {
         Self { fetch, links: links.collect(), heads: BinaryHeap::new(), started: false }
     }
 
-    fn advance(&mut self, number: usize) -> Result<(), ChainError> {
+    fn advance(&mut self, number: usize) -> Result<(), E> {
         let Some(link) = self.links.get_mut(number) else { return Ok(()) };
         if let Some(row) = link.next(&mut self.fetch)? {
             self.heads.push(Reverse(Head { row, link: number }));
@@ -93,7 +103,7 @@ impl<'a, F: FnMut(&ObjectRef) -> Result<Bytes, StoreError>> Chain<'a, F> {
         Ok(())
     }
 
-    fn next_row(&mut self) -> Result<Option<Row>, ChainError> {
+    fn next_row(&mut self) -> Result<Option<Row>, E> {
         if !self.started {
             self.started = true;
             (0..self.links.len()).try_for_each(|number| self.advance(number))?;
@@ -109,8 +119,12 @@ impl<'a, F: FnMut(&ObjectRef) -> Result<Bytes, StoreError>> Chain<'a, F> {
     }
 }
 
-impl<F: FnMut(&ObjectRef) -> Result<Bytes, StoreError>> Iterator for Chain<'_, F> {
-    type Item = Result<Row, ChainError>;
+impl<F, E> Iterator for Chain<'_, F>
+where
+    F: FnMut(&ObjectRef) -> Result<Bytes, E>,
+    E: From<ChainError>,
+{
+    type Item = Result<Row, E>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_row().transpose()
@@ -118,33 +132,33 @@ impl<F: FnMut(&ObjectRef) -> Result<Bytes, StoreError>> Iterator for Chain<'_, F
 }
 
 impl LinkReader<'_> {
-    fn next(
+    fn next<E: From<ChainError>>(
         &mut self,
-        fetch: &mut impl FnMut(&ObjectRef) -> Result<Bytes, StoreError>,
-    ) -> Result<Option<Row>, ChainError> {
+        fetch: &mut impl FnMut(&ObjectRef) -> Result<Bytes, E>,
+    ) -> Result<Option<Row>, E> {
         loop {
             let Some((object, reader)) = &mut self.open else {
                 let Some(object) = self.objects.next() else { return Ok(None) };
                 let reader = ObjectReader::new(fetch(object)?)
-                    .map_err(|source| StoreError::Object { name: object.name.clone(), source })?;
+                    .map_err(|source| ChainError::from_object(object, source))?;
                 self.open = Some((object, reader));
                 self.rows = 0;
                 continue;
             };
             let name = &object.name;
-            let row = reader
-                .next()
-                .map_err(|source| StoreError::Object { name: name.clone(), source })?;
+            let row = reader.next().map_err(|source| ChainError::from_object(object, source))?;
             let damaged = |reason| ChainError::Object { name: name.clone(), reason };
             let Some(row) = row else {
                 if self.rows != object.rows {
-                    return Err(damaged("it has another number of rows than the manifest says"));
+                    return Err(
+                        damaged("it has another number of rows than the manifest says").into()
+                    );
                 }
                 self.open = None;
                 continue;
             };
             if !self.last.is_empty() && row.key <= self.last {
-                return Err(damaged("its rows are not in order"));
+                return Err(damaged("its rows are not in order").into());
             }
             self.rows += 1;
             self.last = row.key.clone();

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
-    Chain, Checkpoint, CheckpointStore, Finished, Hash, Kind, Link, Manifest, ObjectRef,
-    ObjectWriter, Row, ShardPart, Sizes, StoreError, SwapError,
+    Chain, ChainError, Checkpoint, CheckpointStore, Finished, Hash, Kind, Link, Manifest,
+    ObjectRef, ObjectWriter, Row, ShardPart, Sizes, StoreError, SwapError,
 };
 
 /// Runs the whole suite on an empty place.
@@ -188,7 +188,7 @@ async fn chains_merge(store: &CheckpointStore) {
     for object in links.iter().flat_map(|link| &link.objects) {
         fetched.insert(object.name.clone(), store.get(object).await.expect("object"));
     }
-    let rows: Result<Vec<Row>, _> =
+    let rows: Result<Vec<Row>, ChainError> =
         Chain::new(&links, |object: &ObjectRef| Ok(fetched[&object.name].clone())).collect();
     let rows = rows.expect("chain");
     assert_eq!(rows.len(), 61);

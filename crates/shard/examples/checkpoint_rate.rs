@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hvs_checkpoint::{Chain, CheckpointStore, Finished, Link, ObjectRef, ObjectWriter, Sizes};
+use hvs_checkpoint::{
+    Chain, ChainError, CheckpointStore, Finished, Link, ObjectRef, ObjectWriter, Sizes,
+};
 use hvs_geometry::{Geometry, Space};
 use hvs_kv::Kv;
 use hvs_kv::embedded::{Embedded, EmbeddedConfig};
@@ -116,7 +118,9 @@ fn main() {
         }
 
         let links = [Link { seq: export.seq(), since: None, objects }];
-        let fetch = |object: &ObjectRef| runtime.block_on(place.get(object));
+        let fetch = |object: &ObjectRef| -> Result<_, ChainError> {
+            Ok(runtime.block_on(place.get(object))?)
+        };
         let started = Instant::now();
         let mut state = StateRows::default();
         for row in Chain::new(&links, fetch) {

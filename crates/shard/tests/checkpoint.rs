@@ -9,13 +9,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use hvs_geometry::{Geometry, Space};
 use hvs_kv::Kv;
 use hvs_shard::checkpoint::{
     DamagedState, Export, History, Replay, RestoreError, StateRows, history, restore,
 };
 use hvs_shard::{
-    Durability, IdempotencyLimits, Operation, Record, ScrollRequest, SearchRequest, Shard,
-    ShardConfig, WriteOutcome, WriteRequest,
+    Durability, IdempotencyLimits, IndexConfig, Operation, Record, ScrollRequest, SearchRequest,
+    Shard, ShardConfig, WriteOutcome, WriteRequest,
 };
 use proptest::prelude::*;
 use support::{FLAT, Home, lift, put, record, write};
@@ -343,6 +344,14 @@ fn rows_that_are_no_state_are_refused() {
             assert!(is_found(&flipped), "{key:?} bit {bit}");
         }
     }
+    let mut narrower = other_config(&home);
+    narrower.vectors.insert(
+        String::new(),
+        IndexConfig::new(Space::new(Geometry::Hyperboloid, support::DIMENSION + 1, -1.0).unwrap()),
+    );
+    let target = home.path().join("narrower");
+    let misfit = restore(&narrower, &kv, &target, ok(&rows), digest, None).unwrap_err();
+    assert!(misfit.to_string().contains("4 finite numbers"), "{misfit}");
     let directory = home.path().join("full");
     std::fs::create_dir(&directory).unwrap();
     std::fs::write(directory.join("file"), "").unwrap();

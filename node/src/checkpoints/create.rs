@@ -24,7 +24,7 @@ pub(super) fn run(
     work: &Work,
 ) -> Result<Outcome, CheckpointError> {
     let store = checkpoints.places.of(namespace)?;
-    let (manifest, version) = match work.wait(store.manifest())? {
+    let (manifest, version) = match work.wait_for(store.manifest())? {
         Some(Loaded { manifest, version }) => (manifest, Some(version)),
         None => (Manifest::new(&namespace.name, namespace.entry.uid), None),
     };
@@ -35,9 +35,10 @@ pub(super) fn run(
     // All of them before any is written, so that they are close to each other in time.
     let exports: Vec<Export> =
         namespace.shards().iter().map(hvs_shard::Shard::export).collect::<Result<_, _>>()?;
-    if let (CheckpointKind::Incremental, Some(newest)) = (kind, manifest.newest())
-        && is_same_state(newest, &exports)
-    {
+    if let Some(newest) = manifest.newest().filter(|newest| is_same_state(newest, &exports)) {
+        if kind == CheckpointKind::Full {
+            return Err(CheckpointError::SameState { id: newest.id });
+        }
         let checkpoint = Some(info(&manifest, newest));
         return Ok(Outcome { checkpoint, restored_seqs: None });
     }
@@ -68,10 +69,11 @@ pub(super) fn run(
             shards,
         };
         let next = manifest.with(checkpoint)?;
-        work.wait(store.swap(version.as_ref(), &next))?;
+        work.wait_for(store.swap(version.as_ref(), &next))?;
         Ok(next)
     });
     let next = published.inspect_err(|error| writer.clean_up(error))?;
+    writer.remove_abandoned(&next);
     let checkpoint = next.newest().map(|newest| info(&next, newest));
     Ok(Outcome { checkpoint, restored_seqs: None })
 }
@@ -240,17 +242,37 @@ impl Writer<'_> {
     /// Waits for the object that is on its way.
     fn uploaded(&mut self) -> Result<(), CheckpointError> {
         let Some(uploading) = self.uploading.take() else { return Ok(()) };
-        Ok(self.work.wait(uploading).map_err(|_| CheckpointError::Lost)??)
+        self.work.wait_for(async {
+            match uploading.await {
+                Ok(uploaded) => uploaded.map_err(CheckpointError::from),
+                Err(_) => Err(CheckpointError::Lost),
+            }
+        })
     }
 
-    /// Removes what no manifest names. After a swap of unknown outcome one may.
+    /// Removes what no manifest names. After a swap of unknown outcome one may, and a node that
+    /// stops waits for nothing: what is left then goes with a later deletion.
     fn clean_up(&mut self, error: &CheckpointError) {
-        let _ = self.uploaded();
-        if matches!(error, CheckpointError::Store(StoreError::Io { what: "replace", .. })) {
+        let is_unknown =
+            matches!(error, CheckpointError::Store(StoreError::Io { what: "replace", .. }));
+        if is_unknown || matches!(error, CheckpointError::Stopping) {
             return;
         }
-        if let Err(error) = self.work.wait(self.store.remove(&self.written)) {
-            tracing::warn!(%error, "objects of a failed checkpoint are not removed yet");
+        // An object that is still on its way must not come after its removal.
+        let _ = self.uploaded();
+        self.remove(&self.written);
+    }
+
+    /// Removes what belongs to a delta that had outgrown its room.
+    fn remove_abandoned(&self, manifest: &Manifest) {
+        let named = manifest.object_names();
+        let abandoned = self.written.iter().filter(|name| !named.contains(name.as_str()));
+        self.remove(&abandoned.cloned().collect::<Vec<_>>());
+    }
+
+    fn remove(&self, names: &[String]) {
+        if let Err(error) = self.work.wait_for(self.store.remove(names)) {
+            tracing::warn!(%error, "objects that no checkpoint needs are not removed yet");
         }
     }
 }

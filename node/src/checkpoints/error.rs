@@ -35,6 +35,8 @@ pub(crate) enum CheckpointError {
     Full { count: usize },
     #[error(transparent)]
     Add(#[from] AddError),
+    #[error("nothing was written since checkpoint {id}; to make it anew, delete it first")]
+    SameState { id: u64 },
     #[error("another checkpoint was made or deleted at the same time")]
     Conflict,
     #[error("shard {shard}: {source}")]

@@ -67,7 +67,7 @@ impl Checkpoints {
         let namespace = self.catalogue.get(name)?;
         let store = self.places.of(&namespace)?;
         self.tasks.begin(TaskKind::Verify, &namespace.name, move |work| {
-            let manifest = work.wait(load(&store))?.manifest;
+            let manifest = work.wait_for(load(&store))?.manifest;
             let checkpoint = find(&manifest, id)?;
             verify::run(&store, checkpoint, work)?;
             let checkpoint = Some(info(&manifest, checkpoint));

@@ -19,7 +19,7 @@ pub(super) fn run(
     work: &Work,
 ) -> Result<Outcome, CheckpointError> {
     let store = place(checkpoints, request, work)?;
-    let manifest = work.wait(load(&store))?.manifest;
+    let manifest = work.wait_for(load(&store))?.manifest;
     let source = checkpoints
         .catalogue
         .namespaces()
@@ -76,7 +76,7 @@ fn place(
             }
             checkpoints.catalogue.check_name(name)?;
             let named = places.root()?.child(name);
-            let uids = work.wait(named.children())?;
+            let uids = work.wait_for(named.children())?;
             match uids.as_slice() {
                 [] => Err(CheckpointError::NoCheckpoints { url: named.url().to_owned() }),
                 [uid] => Ok(named.child(uid)),

@@ -12,7 +12,10 @@ use std::{
 
 use hvs_api::{CheckpointInfo, TaskInfo, TaskKind, TaskState};
 use parking_lot::Mutex;
-use tokio::{runtime::Runtime, sync::watch};
+use tokio::{
+    runtime::Runtime,
+    sync::{Notify, watch},
+};
 use uuid::Uuid;
 
 use super::CheckpointError;
@@ -29,7 +32,14 @@ pub(super) struct Outcome {
 pub(super) struct Work {
     runtime: Runtime,
     progress: Arc<Progress>,
-    stopping: Arc<AtomicBool>,
+    stopping: Arc<Stopping>,
+}
+
+/// Whether the node stops, to be looked at often, and to be waited for.
+#[derive(Default)]
+struct Stopping {
+    is_so: AtomicBool,
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -40,9 +50,30 @@ struct Progress {
 }
 
 impl Work {
-    /// Waits for something of an object store.
+    /// Waits for something of this node, which has an end.
     pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
+    }
+
+    /// Waits for something of an object store, which may not answer at all, until the node stops.
+    pub(super) fn wait_for<T, E: Into<CheckpointError>>(
+        &self,
+        future: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, CheckpointError> {
+        self.runtime.block_on(async {
+            let stopping = self.stopping.changed.notified();
+            if self.is_stopping() {
+                return Err(CheckpointError::Stopping);
+            }
+            tokio::select! {
+                result = future => result.map_err(Into::into),
+                () = stopping => Err(CheckpointError::Stopping),
+            }
+        })
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.is_so.load(Ordering::Acquire)
     }
 
     /// Lets something go on beside the thread.
@@ -60,7 +91,7 @@ impl Work {
     /// Counts a row, and ends the work if the node stops.
     pub(super) fn row(&self) -> Result<(), CheckpointError> {
         self.progress.rows.fetch_add(1, Ordering::Relaxed);
-        if self.stopping.load(Ordering::Relaxed) { Err(CheckpointError::Stopping) } else { Ok(()) }
+        if self.is_stopping() { Err(CheckpointError::Stopping) } else { Ok(()) }
     }
 
     pub(super) fn bytes(&self, bytes: u64) {
@@ -90,7 +121,7 @@ pub(super) struct Tasks {
     remembered: usize,
     known: Arc<Mutex<VecDeque<Task>>>,
     running: watch::Sender<usize>,
-    stopping: Arc<AtomicBool>,
+    stopping: Arc<Stopping>,
 }
 
 impl Tasks {
@@ -112,7 +143,7 @@ impl Tasks {
         work: impl FnOnce(&Work) -> Result<Outcome, CheckpointError> + Send + 'static,
     ) -> Result<TaskInfo, CheckpointError> {
         let running = Running::new(&self.running, self.limit)?;
-        if self.stopping.load(Ordering::Acquire) {
+        if self.stopping.is_so.load(Ordering::Acquire) {
             return Err(CheckpointError::Stopping);
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -171,7 +202,8 @@ impl Tasks {
     }
 
     pub(super) async fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.stopping.is_so.store(true, Ordering::Release);
+        self.stopping.changed.notify_waiters();
         // The sender is here, so that waiting ends only when none runs.
         let _ = self.running.subscribe().wait_for(|running| *running == 0).await;
     }

@@ -1,7 +1,7 @@
 //! Reading all of a checkpoint.
 
 use bytes::Bytes;
-use hvs_checkpoint::{Chain, Checkpoint, CheckpointStore, Hash, Link, ObjectRef, Row, StoreError};
+use hvs_checkpoint::{Chain, Checkpoint, CheckpointStore, Hash, Link, ObjectRef, Row};
 use hvs_shard::checkpoint::StateRows;
 
 use super::{CheckpointError, tasks::Work};
@@ -37,13 +37,13 @@ pub(super) fn rows<'a>(
     links: &'a [Link],
     work: &'a Work,
 ) -> impl Iterator<Item = Result<Row, CheckpointError>> + 'a {
-    let fetch = move |object: &ObjectRef| -> Result<Bytes, StoreError> {
-        let bytes = work.wait(store.get(object))?;
+    let fetch = move |object: &ObjectRef| -> Result<Bytes, CheckpointError> {
+        let bytes = work.wait_for(store.get(object))?;
         work.bytes(bytes.len() as u64);
         Ok(bytes)
     };
     Chain::new(links, fetch).map(|row| {
         work.row()?;
-        Ok(row?)
+        row
     })
 }

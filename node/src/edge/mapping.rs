@@ -80,6 +80,7 @@ impl From<CheckpointError> for Failure {
             }
             CheckpointError::Full { .. } => Code::LimitReached,
             CheckpointError::Add(_)
+            | CheckpointError::SameState { .. }
             | CheckpointError::Conflict
             | CheckpointError::OtherNamespace { .. } => Code::CheckpointConflict,
             CheckpointError::Chain(_)

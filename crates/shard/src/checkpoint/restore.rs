@@ -8,10 +8,11 @@ use hvs_kv::Kv;
 use hvs_log::{Log, LogError, Position};
 
 use crate::block_on::block_on;
-use crate::codec::DecodeError;
 use crate::config::ShardConfig;
+use crate::content::Content;
 use crate::error::OpenError;
 use crate::machine::Machine;
+use crate::record::check_id;
 use crate::store::{BY_ID, BY_KEY, BY_ORDER, BY_TIME, Store, key_row, row_key};
 
 use super::rows::{DamagedState, StateRow, StateRows};
@@ -169,13 +170,10 @@ fn write_row(
             batch.insert(&store.idempotency, row_key(BY_KEY, key), remembered);
         }
         StateRow::Live { id, row, header, content } => {
+            let vectors = checked_vectors(config, id, &content)?;
             batch.insert(&store.records, id, row);
-            let mut names = Vec::new();
-            content
-                .for_each_vector(|name, _| names.push(name))
-                .map_err(|error| damaged(id, &error))?;
             // The indexes are empty, so that each of them needs the row of every record.
-            for name in names.into_iter().filter(|name| config.vectors.contains_key(*name)) {
+            for name in vectors {
                 batch.insert(&store.keys, key_row(name, header.key), id);
             }
         }
@@ -188,8 +186,29 @@ fn write_row(
     Ok(())
 }
 
-fn damaged(id: &str, error: &DecodeError) -> DamagedState {
-    DamagedState::Row { what: "record", row: id.to_owned(), reason: error.to_string() }
+/// The names of a record's vectors that the shard has an index for. A checkpoint comes from
+/// outside: what is in it must fit the spaces that it is restored to.
+fn checked_vectors<'a>(
+    config: &ShardConfig,
+    id: &str,
+    content: &Content<'a>,
+) -> Result<Vec<&'a str>, DamagedState> {
+    let damaged = |reason: String| DamagedState::Row { what: "record", row: id.to_owned(), reason };
+    check_id(id).map_err(|error| damaged(error.to_string()))?;
+    let (mut names, mut misfit) = (Vec::new(), None);
+    let visited = content.for_each_vector(|name, vector| {
+        let Some(index) = config.vectors.get(name) else { return };
+        names.push(name);
+        let expected = index.space.storage_len();
+        if vector.len() != expected || !vector.iter().all(|x| x.is_finite()) {
+            misfit = Some(format!("the vector {name:?} is not one of {expected} finite numbers"));
+        }
+    });
+    visited.map_err(|error| damaged(error.to_string()))?;
+    match misfit {
+        None => Ok(names),
+        Some(reason) => Err(damaged(reason)),
+    }
 }
 
 fn apply_log<E>(
