@@ -48,16 +48,16 @@ fn start(folder: &Path, place: &Path) -> Node {
 
 fn import(node: &Node, folder: &Path, from: u32, to: u32) {
     let path = folder.join(format!("{from}.jsonl"));
-    let lines: String = (from..to)
+    let lines: Vec<String> = (from..to)
         .map(|n| {
             // Digits that do not repeat, so that objects are not tiny.
             let x = f64::from(n.wrapping_mul(2_654_435_761) % 1_000_003) / 1e6;
             let line = json!({"id": format!("id-{n:06}"), "vector": [x, x * x, 1.0 - x],
                 "metadata": {"n": n}});
-            format!("{line}\n")
+            line.to_string()
         })
         .collect();
-    fs::write(&path, lines).unwrap();
+    fs::write(&path, lines.join("\n")).unwrap();
     run(node, &["import", "docs", path.to_str().unwrap()]);
 }
 

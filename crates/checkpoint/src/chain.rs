@@ -139,7 +139,7 @@ impl LinkReader<'_> {
         loop {
             let Some((object, reader)) = &mut self.open else {
                 let Some(object) = self.objects.next() else { return Ok(None) };
-                let reader = ObjectReader::new(fetch(object)?)
+                let reader = ObjectReader::new(&fetch(object)?)
                     .map_err(|source| ChainError::from_object(object, source))?;
                 self.open = Some((object, reader));
                 self.rows = 0;

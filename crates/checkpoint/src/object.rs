@@ -262,7 +262,7 @@ pub struct ObjectReader {
 
 impl ObjectReader {
     /// A reader of an object's bytes.
-    pub fn new(bytes: Bytes) -> Result<Self, DamagedObject> {
+    pub fn new(bytes: &Bytes) -> Result<Self, DamagedObject> {
         let Some((head, _)) = bytes.split_first_chunk::<HEAD_BYTES>() else {
             return Err(DamagedObject::Truncated { chunk: 0 });
         };
@@ -401,7 +401,7 @@ mod tests {
         objects
     }
 
-    fn decode(bytes: Bytes) -> Result<Vec<Row>, DamagedObject> {
+    fn decode(bytes: &Bytes) -> Result<Vec<Row>, DamagedObject> {
         let mut reader = ObjectReader::new(bytes)?;
         let mut rows = Vec::new();
         while let Some(row) = reader.next()? {
@@ -421,7 +421,7 @@ mod tests {
         let objects = encode(&rows, small());
         assert!(objects.len() > 2, "{}", objects.len());
         assert_eq!(objects.iter().map(|object| object.rows).sum::<u64>(), 40);
-        let read: Vec<_> = objects.iter().flat_map(|o| decode(o.bytes.clone()).unwrap()).collect();
+        let read: Vec<_> = objects.iter().flat_map(|o| decode(&o.bytes).unwrap()).collect();
         assert_eq!(read.len(), rows.len());
         for (row, (key, value)) in read.iter().zip(&rows) {
             assert_eq!((&row.key[..], &row.value[..]), (&key[..], &value[..]));
@@ -448,13 +448,13 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.to_vec();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode(damaged.into()).is_err(), "bit {bit}");
+            assert!(decode(&damaged.into()).is_err(), "bit {bit}");
         }
         for length in 0..bytes.len() {
-            assert!(decode(bytes.slice(..length)).is_err(), "length {length}");
+            assert!(decode(&bytes.slice(..length)).is_err(), "length {length}");
         }
         let longer = [&bytes[..], b"x"].concat();
-        assert_eq!(decode(longer.into()), Err(DamagedObject::Trailing { bytes: 1 }));
+        assert_eq!(decode(&longer.into()), Err(DamagedObject::Trailing { bytes: 1 }));
     }
 
     #[test]
@@ -469,15 +469,15 @@ mod tests {
             value: Bytes::from_static(value),
         };
         let expected = vec![row(b"a", b"x"), row(b"b", &[0, 0])];
-        assert_eq!(decode(bytes.into()), Ok(expected));
+        assert_eq!(decode(&bytes.into()), Ok(expected));
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
             let bytes = [&MAGIC[..], &[FORMAT_VERSION], &body].concat();
-            let _ = decode(bytes.into());
-            let _ = decode(body.into());
+            let _ = decode(&bytes.into());
+            let _ = decode(&body.into());
         }
     }
 }

@@ -348,7 +348,7 @@ impl CheckpointStore {
     }
 
     fn path(&self, name: &str) -> Path {
-        name.split('/').fold(self.root.clone(), |path, part| path.join(part))
+        name.split('/').fold(self.root.clone(), Path::join)
     }
 
     /// As people are told it.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use hvs_checkpoint::{
 use hvs_geometry::{Geometry, Space};
 use hvs_kv::Kv;
 use hvs_kv::embedded::{Embedded, EmbeddedConfig};
-use hvs_shard::checkpoint::{StateRows, restore};
+use hvs_shard::checkpoint::{Export, StateRows, restore};
 use hvs_shard::{
     Durability, IndexConfig, IndexKind, NewRecord, Operation, Shard, ShardConfig, WriteRequest,
     Writer,
@@ -43,104 +44,106 @@ fn main() {
     fill(&runtime, &shard);
 
     for round in 1..=3 {
-        let place = CheckpointStore::open(
-            folder.path().join(format!("place-{round}")).to_str().unwrap(),
-            [],
-        )
+        measure(&runtime, folder.path(), round, (&kv, &config, &shard));
+    }
+}
+
+fn measure(
+    runtime: &tokio::runtime::Runtime,
+    folder: &Path,
+    round: u32,
+    (kv, config, shard): (&Arc<dyn Kv>, &ShardConfig, &Shard),
+) {
+    let place =
+        CheckpointStore::open(folder.join(format!("place-{round}")).to_str().unwrap(), []).unwrap();
+    let export = shard.export().unwrap();
+    let started = Instant::now();
+    let (mut raw, mut rows) = (0, 0);
+    let digest = export
+        .write(None, |key, value| {
+            raw += key.len() + value.len();
+            rows += 1;
+            Ok::<(), std::convert::Infallible>(())
+        })
         .unwrap();
-        let export = shard.export().unwrap();
-        let started = Instant::now();
-        let (mut raw, mut rows) = (0, 0);
-        let digest = export
-            .write(None, |key, value| {
-                raw += key.len() + value.len();
-                rows += 1;
-                Ok::<(), std::convert::Infallible>(())
-            })
-            .unwrap();
-        say("read and digest", started, raw);
+    say("read and digest", started, raw);
 
-        let started = Instant::now();
-        let mut objects = Vec::new();
-        let mut uploading: Option<tokio::task::JoinHandle<()>> = None;
-        let mut put = |object: Finished| {
-            let name = format!("objects/a/{:06}", objects.len());
-            let bytes = object.bytes.len() as u64;
-            objects.push(ObjectRef {
-                name: name.clone(),
-                bytes,
-                rows: object.rows,
-                hash: object.hash,
-            });
-            if let Some(uploading) = uploading.take() {
-                runtime.block_on(uploading).unwrap();
+    let started = Instant::now();
+    let mut objects = Vec::new();
+    let mut uploading: Option<tokio::task::JoinHandle<()>> = None;
+    let mut put = |object: Finished| {
+        let name = format!("objects/a/{:06}", objects.len());
+        let bytes = object.bytes.len() as u64;
+        objects.push(ObjectRef { name: name.clone(), bytes, rows: object.rows, hash: object.hash });
+        if let Some(uploading) = uploading.take() {
+            runtime.block_on(uploading).unwrap();
+        }
+        let place = place.clone();
+        uploading =
+            Some(runtime.spawn(async move { place.put(&name, object.bytes).await.unwrap() }));
+    };
+    let mut writer = ObjectWriter::new(Sizes::default()).unwrap();
+    export
+        .write(None, |key, value| {
+            if let Some(object) = writer.push(key, value)? {
+                put(object);
             }
-            let place = place.clone();
-            uploading =
-                Some(runtime.spawn(async move { place.put(&name, object.bytes).await.unwrap() }));
-        };
-        let mut writer = ObjectWriter::new(Sizes::default()).unwrap();
-        export
-            .write(None, |key, value| {
-                if let Some(object) = writer.push(key, value)? {
-                    put(object);
-                }
-                Ok::<(), hvs_checkpoint::WriteError>(())
-            })
-            .unwrap();
-        if let Some(object) = writer.finish().unwrap() {
-            put(object);
-        }
-        runtime.block_on(uploading.unwrap()).unwrap();
-        say("checkpoint, with fsync", started, raw);
-        let size: u64 = objects.iter().map(|object| object.bytes).sum();
-        println!("  {rows} rows, {raw} bytes, {size} in {} objects", objects.len());
+            Ok::<(), hvs_checkpoint::WriteError>(())
+        })
+        .unwrap();
+    if let Some(object) = writer.finish().unwrap() {
+        put(object);
+    }
+    runtime.block_on(uploading.unwrap()).unwrap();
+    say("checkpoint, with fsync", started, raw);
+    let size: u64 = objects.iter().map(|object| object.bytes).sum();
+    println!("  {rows} rows, {raw} bytes, {size} in {} objects", objects.len());
 
-        let mut plain = Vec::with_capacity(raw);
-        export
-            .write(None, |key, value| {
-                plain.extend_from_slice(key);
-                plain.extend_from_slice(value);
-                Ok::<(), std::convert::Infallible>(())
-            })
-            .unwrap();
-        let path = folder.path().join("plain");
-        std::fs::write(&path, &plain).unwrap();
-        let started = Instant::now();
-        let status =
-            std::process::Command::new("zstd").args(["-1", "-q", "-f", "-T1"]).arg(&path).status();
-        match status {
-            Ok(status) if status.success() => {
-                say("zstd -1 of the same bytes", started, raw);
-                println!("  {} bytes", path.with_extension("zst").metadata().unwrap().len());
-            }
-            _ => println!("there is no zstd program to compare with"),
-        }
+    zstd(folder, &export, raw);
+    let links = [Link { seq: export.seq(), since: None, objects }];
+    let fetch =
+        |object: &ObjectRef| -> Result<_, ChainError> { Ok(runtime.block_on(place.get(object))?) };
+    let started = Instant::now();
+    let mut state = StateRows::default();
+    for row in Chain::new(&links, fetch) {
+        let row = row.unwrap();
+        state.push(&row.key, &row.value).unwrap();
+    }
+    assert_eq!(state.finish().unwrap().digest, digest);
+    say("verify", started, raw);
 
-        let links = [Link { seq: export.seq(), since: None, objects }];
-        let fetch = |object: &ObjectRef| -> Result<_, ChainError> {
-            Ok(runtime.block_on(place.get(object))?)
-        };
-        let started = Instant::now();
-        let mut state = StateRows::default();
-        for row in Chain::new(&links, fetch) {
-            let row = row.unwrap();
-            state.push(&row.key, &row.value).unwrap();
-        }
-        assert_eq!(state.finish().unwrap().digest, digest);
-        say("verify", started, raw);
+    let started = Instant::now();
+    let other = ShardConfig { namespace: Uuid::new_v4(), shard: Uuid::new_v4(), ..config.clone() };
+    let rows = Chain::new(&links, fetch).map(|row| row.map(|row| (row.key, row.value)));
+    let target = folder.join(format!("restored-{round}"));
+    restore(&other, kv, &target, rows, digest, None).unwrap();
+    say("restore", started, raw);
+    let started = Instant::now();
+    let copy = Shard::open(other, Arc::clone(kv), &target).unwrap();
+    say("open", started, raw);
+    assert_eq!(copy.stats().records, u64::from(RECORDS));
+}
 
-        let started = Instant::now();
-        let other =
-            ShardConfig { namespace: Uuid::new_v4(), shard: Uuid::new_v4(), ..config.clone() };
-        let rows = Chain::new(&links, fetch).map(|row| row.map(|row| (row.key, row.value)));
-        let target = folder.path().join(format!("restored-{round}"));
-        restore(&other, &kv, &target, rows, digest, None).unwrap();
-        say("restore", started, raw);
-        let started = Instant::now();
-        let copy = Shard::open(other, Arc::clone(&kv), &target).unwrap();
-        say("open", started, raw);
-        assert_eq!(copy.stats().records, u64::from(RECORDS));
+fn zstd(folder: &Path, export: &Export, raw: usize) {
+    let mut plain = Vec::with_capacity(raw);
+    export
+        .write(None, |key, value| {
+            plain.extend_from_slice(key);
+            plain.extend_from_slice(value);
+            Ok::<(), std::convert::Infallible>(())
+        })
+        .unwrap();
+    let path = folder.join("plain");
+    std::fs::write(&path, &plain).unwrap();
+    let started = Instant::now();
+    let status =
+        std::process::Command::new("zstd").args(["-1", "-q", "-f", "-T1"]).arg(&path).status();
+    match status {
+        Ok(status) if status.success() => {
+            say("zstd -1 of the same bytes", started, raw);
+            println!("  {} bytes", path.with_extension("zst").metadata().unwrap().len());
+        }
+        _ => println!("there is no zstd program to compare with"),
     }
 }
 

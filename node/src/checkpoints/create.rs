@@ -126,9 +126,7 @@ impl Writer<'_> {
                 _ => None,
             };
             let before = match before {
-                Some(part)
-                    if self.follows(checkpoints, namespace, number, part, uid, export)? =>
-                {
+                Some(part) if follows(checkpoints, namespace, number, part, uid, export)? => {
                     Some(part)
                 }
                 _ => None,
@@ -136,27 +134,6 @@ impl Writer<'_> {
             parts.push(self.shard(uid, export, before)?);
         }
         Ok(parts)
-    }
-
-    /// Whether a delta over a part can be told.
-    fn follows(
-        &self,
-        checkpoints: &Checkpoints,
-        namespace: &Namespace,
-        shard: usize,
-        part: &ShardPart,
-        uid: Uuid,
-        export: &Export,
-    ) -> Result<bool, CheckpointError> {
-        if part.uid != uid || part.epoch > export.epoch() || !export.can_follow(part.seq) {
-            return Ok(false);
-        }
-        let history = checkpoints.catalogue.history(&namespace.entry, uid, part.seq, part.entry.0);
-        match history {
-            Ok(History::Diverged) => Ok(false),
-            Ok(_) => Ok(part.room_for_delta().is_some()),
-            Err(error) => Err(CheckpointError::Log { shard, reason: error.to_string() }),
-        }
     }
 
     fn shard(
@@ -274,6 +251,26 @@ impl Writer<'_> {
         if let Err(error) = self.work.wait_for(self.store.remove(names)) {
             tracing::warn!(%error, "objects that no checkpoint needs are not removed yet");
         }
+    }
+}
+
+/// Whether a delta over a part can be told.
+fn follows(
+    checkpoints: &Checkpoints,
+    namespace: &Namespace,
+    shard: usize,
+    part: &ShardPart,
+    uid: Uuid,
+    export: &Export,
+) -> Result<bool, CheckpointError> {
+    if part.uid != uid || part.epoch > export.epoch() || !export.can_follow(part.seq) {
+        return Ok(false);
+    }
+    let history = checkpoints.catalogue.history(&namespace.entry, uid, part.seq, part.entry.0);
+    match history {
+        Ok(History::Diverged) => Ok(false),
+        Ok(_) => Ok(part.room_for_delta().is_some()),
+        Err(error) => Err(CheckpointError::Log { shard, reason: error.to_string() }),
     }
 }
 

@@ -149,10 +149,7 @@ impl Export {
         let (mut live, mut dead) = (live.peekable(), dead.peekable());
         let (mut key, mut value) = (Vec::new(), Vec::new());
         loop {
-            let (row, tag) = match next_of(&mut live, &mut dead)? {
-                None => return Ok(()),
-                Some(next) => next,
-            };
+            let Some((row, tag)) = next_of(&mut live, &mut dead)? else { return Ok(()) };
             let (id, stored) = row;
             key.clear();
             key.push(RECORD);
