@@ -1,4 +1,4 @@
-//! The compare-and-swap that a folder does not have by itself.
+//! What a folder does not have by itself: writing once, durably, and compare-and-swap.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -7,6 +7,40 @@ use std::{
 };
 
 use crate::hash::Hash;
+
+/// Writes a file that is not there yet, and makes it durable. Whatever happens to the machine, the
+/// file is there as a whole or not at all.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    create_directories(directory)?;
+    let temporary = path.with_extension("new");
+    write(&temporary, bytes)?;
+    // Unlike a rename it never replaces a file.
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary)?;
+    linked?;
+    File::open(directory)?.sync_all()
+}
+
+/// Makes what is missing of a path, each directory durable in the one above it.
+fn create_directories(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let Some(parent) = directory.parent() else { return fs::create_dir(directory) };
+    create_directories(parent)?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    File::open(parent)?.sync_all()
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
 
 /// What became of a swap.
 pub(crate) enum Swapped {
@@ -20,7 +54,7 @@ pub(crate) enum Swapped {
 /// the new file is there at every moment, whatever happens to the machine.
 pub(crate) fn swap(path: &Path, expected: Option<Hash>, bytes: &[u8]) -> io::Result<Swapped> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
+    create_directories(directory)?;
     let lock = path.with_extension("lock");
     // Never removed: whoever waits for it must wait for the same one.
     let lock = OpenOptions::new().write(true).create(true).truncate(false).open(lock)?;
@@ -34,9 +68,7 @@ pub(crate) fn swap(path: &Path, expected: Option<Hash>, bytes: &[u8]) -> io::Res
         return Ok(Swapped::Different);
     }
     let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    write(&temporary, bytes)?;
     fs::rename(&temporary, path)?;
     File::open(directory)?.sync_all()?;
     Ok(Swapped::Done)

@@ -161,7 +161,7 @@ impl CheckpointStore {
 
     fn in_folder(folder: PathBuf, url: String) -> Result<Self, object_store::path::Error> {
         let root = Path::from_absolute_path(&folder)?;
-        let objects = Arc::new(LocalFileSystem::new().with_fsync(true));
+        let objects = Arc::new(LocalFileSystem::new());
         Ok(Self { objects, root, url, folder: Some(folder) })
     }
 
@@ -200,18 +200,35 @@ impl CheckpointStore {
 
     /// Writes an object that is not there yet.
     pub async fn put(&self, name: &str, bytes: Bytes) -> Result<(), StoreError> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let put = self.objects.put_opts(&self.path(name), bytes.clone().into(), options).await;
-        match put {
-            Ok(_) => Ok(()),
-            // Names are random, so that this can only be an earlier try whose reply was lost.
-            Err(error @ object_store::Error::AlreadyExists { .. }) => {
-                match self.read(name).await? {
-                    Some((found, _)) if found == bytes => Ok(()),
-                    _ => Err(self.failed("write", name, error)),
-                }
+        let put = match &self.folder {
+            Some(folder) => {
+                let path = name.split('/').fold(folder.clone(), |path, part| path.join(part));
+                let bytes = bytes.clone();
+                let put = tokio::task::spawn_blocking(move || folder::create(&path, &bytes)).await;
+                let put = put.map_err(|error| self.failed("write", name, error))?;
+                put.map_err(|error| {
+                    let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
+                    (is_there, self.failed("write", name, error))
+                })
             }
-            Err(error) => Err(self.failed("write", name, error)),
+            None => {
+                let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+                let path = self.path(name);
+                let put = self.objects.put_opts(&path, bytes.clone().into(), options);
+                put.await.map(drop).map_err(|error| {
+                    let is_there = matches!(error, object_store::Error::AlreadyExists { .. });
+                    (is_there, self.failed("write", name, error))
+                })
+            }
+        };
+        match put {
+            Ok(()) => Ok(()),
+            // Names are random, so that this can only be an earlier try whose reply was lost.
+            Err((true, error)) => match self.read(name).await? {
+                Some((found, _)) if found == bytes => Ok(()),
+                _ => Err(error),
+            },
+            Err((false, error)) => Err(error),
         }
     }
 
