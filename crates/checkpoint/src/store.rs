@@ -200,28 +200,7 @@ impl CheckpointStore {
 
     /// Writes an object that is not there yet.
     pub async fn put(&self, name: &str, bytes: Bytes) -> Result<(), StoreError> {
-        let put = match &self.folder {
-            Some(folder) => {
-                let path = name.split('/').fold(folder.clone(), |path, part| path.join(part));
-                let bytes = bytes.clone();
-                let put = tokio::task::spawn_blocking(move || folder::create(&path, &bytes)).await;
-                let put = put.map_err(|error| self.failed("write", name, error))?;
-                put.map_err(|error| {
-                    let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
-                    (is_there, self.failed("write", name, error))
-                })
-            }
-            None => {
-                let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-                let path = self.path(name);
-                let put = self.objects.put_opts(&path, bytes.clone().into(), options);
-                put.await.map(drop).map_err(|error| {
-                    let is_there = matches!(error, object_store::Error::AlreadyExists { .. });
-                    (is_there, self.failed("write", name, error))
-                })
-            }
-        };
-        match put {
+        match self.put_once(name, bytes.clone()).await {
             Ok(()) => Ok(()),
             // Names are random, so that this can only be an earlier try whose reply was lost.
             Err((true, error)) => match self.read(name).await? {
@@ -230,6 +209,25 @@ impl CheckpointStore {
             },
             Err((false, error)) => Err(error),
         }
+    }
+
+    /// An error comes with whether the object is there already.
+    async fn put_once(&self, name: &str, bytes: Bytes) -> Result<(), (bool, StoreError)> {
+        if let Some(folder) = &self.folder {
+            let path = name.split('/').fold(folder.clone(), |path, part| path.join(part));
+            let put = tokio::task::spawn_blocking(move || folder::create(&path, &bytes)).await;
+            let put = put.map_err(|error| (false, self.failed("write", name, error)))?;
+            return put.map_err(|error| {
+                let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
+                (is_there, self.failed("write", name, error))
+            });
+        }
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let put = self.objects.put_opts(&self.path(name), bytes.into(), options).await;
+        put.map(drop).map_err(|error| {
+            let is_there = matches!(error, object_store::Error::AlreadyExists { .. });
+            (is_there, self.failed("write", name, error))
+        })
     }
 
     /// The bytes of an object, which have the size and hash that the manifest says.
