@@ -10,6 +10,7 @@
 //! - Neither logs nor spans nor metrics hold vectors or metadata.
 
 pub mod catalogue;
+mod checkpoints;
 pub mod config;
 mod edge;
 mod gate;

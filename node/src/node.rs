@@ -137,6 +137,7 @@ impl Node {
         // Nobody listens any more only if all servers have ended.
         let _ = self.stop.send(true);
         while self.servers.join_next().await.is_some() {}
+        self.app.checkpoints.stop().await;
         self.app.catalogue.close().await?;
         tracing::info!("stopped");
         Ok(())

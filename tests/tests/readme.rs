@@ -1,6 +1,6 @@
-//! The commands of the README do what it says.
+//! The commands of the README, and of other pages with a tour, do what they say.
 //!
-//! The tour is the blocks marked `sh` under its heading. They run in one shell, in an empty
+//! A tour is the blocks marked `sh` under its heading. They run in one shell, in an empty
 //! folder, in order. A block marked `text` after one is what it prints; a line `...` there stands
 //! for any number of lines.
 
@@ -20,18 +20,17 @@ use std::{
 
 use hvs_tests::node::{current_program, workspace};
 
-const HEADING: &str = "## A 60-second tour";
 /// Printed between two blocks.
 const MARK: &str = "== next block ==";
 
-/// Commands, and what they print, where the README says it.
+/// Commands, and what they print, where the page says it.
 struct Step {
     commands: String,
     output: Option<String>,
 }
 
-fn tour(readme: &str) -> Vec<Step> {
-    let section = readme.split(HEADING).nth(1).unwrap_or_else(|| panic!("no tour in the README"));
+fn tour(page: &str, heading: &str) -> Vec<Step> {
+    let section = page.split(heading).nth(1).unwrap_or_else(|| panic!("no {heading:?}"));
     let section = section.split("\n## ").next().unwrap();
     let mut steps: Vec<Step> = Vec::new();
     let mut lines = section.lines();
@@ -67,8 +66,17 @@ fn free_port() -> u16 {
 
 #[test]
 fn the_tour_works_as_written() {
-    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
-    let steps = tour(&readme);
+    works_as_written("README.md", "## A 60-second tour");
+}
+
+#[test]
+fn the_tour_of_checkpoints_works_as_written() {
+    works_as_written("docs/checkpoints.md", "## A tour");
+}
+
+fn works_as_written(page: &str, heading: &str) {
+    let text = fs::read_to_string(workspace().join(page)).unwrap();
+    let steps = tour(&text, heading);
     assert!(steps.len() >= 4, "the tour has {} blocks", steps.len());
 
     let programs = current_program("hvs-node").unwrap();

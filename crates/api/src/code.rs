@@ -142,6 +142,21 @@ pub enum Code {
     InvalidWeights,
     /// An argument cannot be used.
     InvalidArgument,
+    // Checkpoints.
+    /// There is no such checkpoint.
+    CheckpointNotFound,
+    /// The checkpoint does not follow the one before it.
+    CheckpointConflict,
+    /// The checkpoint is damaged.
+    CheckpointDamaged,
+    /// The place of the checkpoints cannot be read or written.
+    CheckpointStoreFailed,
+    /// The URL of the checkpoints cannot be used.
+    InvalidCheckpointUrl,
+    /// That state cannot be restored.
+    SeqUnavailable,
+    /// There is no such task.
+    TaskNotFound,
     // The node.
     /// The node has as much in flight as it may.
     Overloaded,
@@ -241,6 +256,13 @@ impl Code {
         Self::NotConverged,
         Self::InvalidWeights,
         Self::InvalidArgument,
+        Self::CheckpointNotFound,
+        Self::CheckpointConflict,
+        Self::CheckpointDamaged,
+        Self::CheckpointStoreFailed,
+        Self::InvalidCheckpointUrl,
+        Self::SeqUnavailable,
+        Self::TaskNotFound,
         Self::Overloaded,
         Self::ShuttingDown,
         Self::NotReady,
@@ -642,6 +664,48 @@ impl Code {
             Self::InvalidArgument => {
                 entry("invalid_argument", 400, "An argument cannot be used", "See detail.")
             }
+            Self::CheckpointNotFound => entry(
+                "checkpoint_not_found",
+                404,
+                "There is no such checkpoint",
+                "GET /v1/namespaces/{namespace}/checkpoints lists those of a namespace, GET /v1/checkpoints all of them.",
+            ),
+            Self::CheckpointConflict => entry(
+                "checkpoint_conflict",
+                409,
+                "The checkpoint does not follow the one before it",
+                "See detail; if another checkpoint was made at the same time, it has what this one would have.",
+            ),
+            Self::CheckpointDamaged => entry(
+                "checkpoint_damaged",
+                422,
+                "The checkpoint is damaged",
+                "Use another checkpoint, and make a new one with kind: full.",
+            ),
+            Self::CheckpointStoreFailed => entry(
+                "checkpoint_store_failed",
+                502,
+                "The place of the checkpoints cannot be read or written",
+                "Check the URL, its credentials in the node's environment, and that it can be reached.",
+            ),
+            Self::InvalidCheckpointUrl => entry(
+                "invalid_checkpoint_url",
+                400,
+                "The URL of the checkpoints cannot be used",
+                "Use file://, s3://, gs:// or az:// below checkpoints.url, or set checkpoints.any_url to true.",
+            ),
+            Self::SeqUnavailable => entry(
+                "seq_unavailable",
+                409,
+                "That state cannot be restored",
+                "Choose one of the states that detail names.",
+            ),
+            Self::TaskNotFound => entry(
+                "task_not_found",
+                404,
+                "There is no such task",
+                "GET /v1/tasks lists them; tasks are forgotten when the node stops.",
+            ),
             Self::Overloaded => entry(
                 "overloaded",
                 503,

@@ -4,6 +4,7 @@
 //! that they do not know, so that a misspelt option is an error and not ignored; answers may gain
 //! fields, so that an older client reads a newer node.
 
+mod checkpoint;
 mod code;
 mod codec;
 mod geometry;
@@ -17,6 +18,10 @@ mod search;
 mod space;
 mod vector;
 
+pub use checkpoint::{
+    CheckpointInfo, CheckpointKind, CheckpointList, CheckpointPlaces, CreateCheckpoint,
+    DeletedCheckpoint, RestoreRequest, TaskInfo, TaskKind, TaskList, TaskState,
+};
 pub use code::{Code, UnknownCode};
 pub use codec::{DecodeError, EncodeError, Encoding, MAX_DEPTH, decode, encode};
 pub use geometry::{

@@ -15,14 +15,15 @@ use utoipa::{
 
 use crate::{
     AliasInfo, AliasList, BatchRequest, BatchResponse, BatchSearchRequest, BatchSearchResponse,
-    ChooseRequest, ChooseResponse, Code, CostIntervalRequest, CostRequest, CostResponse,
-    CountRequest, CountResponse, CreateNamespace, DEADLINE_MS, DeletedName, DistanceResponse,
-    Encoding, FetchRequest, FetchResponse, GeodesicRequest, Health, IDEMPOTENCY_KEY, InnerRequest,
-    InnerResponse, IntervalResponse, MeanRequest, NamespaceInfo, NamespaceList, PROBLEM_JSON,
+    CheckpointList, CheckpointPlaces, ChooseRequest, ChooseResponse, Code, CostIntervalRequest,
+    CostRequest, CostResponse, CountRequest, CountResponse, CreateCheckpoint, CreateNamespace,
+    DEADLINE_MS, DeletedCheckpoint, DeletedName, DistanceResponse, Encoding, FetchRequest,
+    FetchResponse, GeodesicRequest, Health, IDEMPOTENCY_KEY, InnerRequest, InnerResponse,
+    IntervalResponse, MeanRequest, NamespaceInfo, NamespaceList, PROBLEM_JSON,
     PROBLEM_MESSAGE_PACK, PairRequest, PointRequest, PointResponse, Problem, PutRecord, REQUEST_ID,
-    RecordInfo, ScaleRequest, ScrollRequest, ScrollResponse, SearchRequest, SearchResponse,
-    SetAlias, SwitchAliases, TangentRequest, TangentResponse, TransformRequest, TransportRequest,
-    ValidateRequest, ValidateResponse, WriteResult,
+    RecordInfo, RestoreRequest, ScaleRequest, ScrollRequest, ScrollResponse, SearchRequest,
+    SearchResponse, SetAlias, SwitchAliases, TangentRequest, TangentResponse, TaskInfo, TaskList,
+    TransformRequest, TransportRequest, ValidateRequest, ValidateResponse, WriteResult,
 };
 
 /// A type of the API as the document knows it: its name and everything that it is made of.
@@ -40,6 +41,7 @@ pub struct Endpoint {
     pub tag: &'static str,
     headers: &'static [(&'static str, &'static str)],
     query: &'static [(&'static str, &'static str)],
+    status: &'static str,
     request: Option<Described>,
     response: Option<Described>,
 }
@@ -65,7 +67,17 @@ impl Endpoint {
         tag: &'static str,
         summary: &'static str,
     ) -> Self {
-        Self { method, path, summary, tag, headers: &[], query: &[], request: None, response: None }
+        Self {
+            method,
+            path,
+            summary,
+            tag,
+            headers: &[],
+            query: &[],
+            status: "200",
+            request: None,
+            response: None,
+        }
     }
 
     fn takes<T: ToSchema>(mut self) -> Self {
@@ -76,6 +88,11 @@ impl Endpoint {
     fn answers<T: ToSchema>(mut self) -> Self {
         self.response = Some(describe::<T>());
         self
+    }
+
+    /// Begins a task that goes on after the answer.
+    fn begins(self) -> Self {
+        Self { status: "202", ..self }.answers::<TaskInfo>()
     }
 
     fn headers(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
@@ -99,6 +116,7 @@ fn describe<T: ToSchema>() -> Described {
 pub fn endpoints() -> Vec<Endpoint> {
     let mut all = namespace_endpoints();
     all.extend(record_endpoints());
+    all.extend(checkpoint_endpoints());
     all.extend(geometry_endpoints());
     all.extend(node_endpoints());
     all
@@ -173,6 +191,29 @@ fn record_endpoints() -> Vec<Endpoint> {
         Endpoint::new(Post, searches, "search", "Several searches in one request")
             .takes::<BatchSearchRequest>()
             .answers::<BatchSearchResponse>(),
+    ]
+}
+
+fn checkpoint_endpoints() -> Vec<Endpoint> {
+    use HttpMethod::{Delete, Get, Post};
+
+    let tag = "checkpoints";
+    let all = "/v1/namespaces/{namespace}/checkpoints";
+    let one = "/v1/namespaces/{namespace}/checkpoints/{checkpoint}";
+    let verify = "/v1/namespaces/{namespace}/checkpoints/{checkpoint}/verify";
+    vec![
+        Endpoint::new(Get, all, tag, "List the checkpoints of a namespace")
+            .answers::<CheckpointList>(),
+        Endpoint::new(Post, all, tag, "Make a checkpoint").takes::<CreateCheckpoint>().begins(),
+        Endpoint::new(Delete, one, tag, "Delete a checkpoint").answers::<DeletedCheckpoint>(),
+        Endpoint::new(Post, verify, tag, "Read all of a checkpoint and check it").begins(),
+        Endpoint::new(Get, "/v1/checkpoints", tag, "List the checkpoints of all namespaces")
+            .answers::<CheckpointPlaces>(),
+        Endpoint::new(Post, "/v1/restore", tag, "Make a namespace from a checkpoint")
+            .takes::<RestoreRequest>()
+            .begins(),
+        Endpoint::new(Get, "/v1/tasks", tag, "List tasks").answers::<TaskList>(),
+        Endpoint::new(Get, "/v1/tasks/{task}", tag, "How far a task is").answers::<TaskInfo>(),
     ]
 }
 
@@ -309,7 +350,7 @@ fn operation(endpoint: &Endpoint, problem: &str) -> OperationBuilder {
         .description("A problem with a stable code")
         .content(PROBLEM_JSON, reference(problem))
         .content(PROBLEM_MESSAGE_PACK, reference(problem));
-    operation.response("200", success).response("default", failure)
+    operation.response(endpoint.status, success).response("default", failure)
 }
 
 fn parameter(name: &str, place: ParameterIn, description: Option<&str>) -> ParameterBuilder {

@@ -57,6 +57,11 @@ enum Command {
     Import(import::ImportArgs),
     /// Write all records of a namespace as JSON Lines, which `import` reads.
     Export(export::ExportArgs),
+    /// States of namespaces that can be restored, here or elsewhere.
+    Checkpoint {
+        #[command(subcommand)]
+        command: command::checkpoint::CheckpointCommand,
+    },
     /// Embed a hierarchy, given as edges, in hyperbolic space.
     EmbedHierarchy(hierarchy::EmbedArgs),
     /// Distances, maps, means and checks, computed here without a node.
@@ -128,6 +133,9 @@ impl Cli {
             Command::Search(args) => block_on(command::search::run(&context, args)),
             Command::Import(args) => block_on(import::run(&context, args)),
             Command::Export(args) => block_on(export::run(&context, args)),
+            Command::Checkpoint { command } => {
+                block_on(command::checkpoint::run(&context, command))
+            }
             Command::EmbedHierarchy(args) => hierarchy::run(&context, &args),
             Command::Geometry { command } => geometry::run(&context, command),
             // It has to clean up when it is interrupted.

@@ -108,7 +108,11 @@ impl CliError {
             Self::Client(ClientError::InvalidUrl { .. } | ClientError::InvalidName(_)) => {
                 exit::USAGE
             }
-            Self::Client(error) if error.code() == Some(Code::VectorNotFound) => exit::WRONG,
+            Self::Client(error)
+                if matches!(error.code(), Some(Code::VectorNotFound | Code::CheckpointDamaged)) =>
+            {
+                exit::WRONG
+            }
             Self::Client(error) if error.is_transient() => exit::UNREACHABLE,
             Self::Client(_) | Self::Geometry(_) | Self::Refused(_) => exit::REFUSED,
             Self::Usage(_)

@@ -2,10 +2,11 @@
 
 use hvs_api::{
     AliasInfo, AliasList, BatchOperation, BatchRequest, BatchResponse, BatchSearchRequest,
-    BatchSearchResponse, Code, CountRequest, CountResponse, CreateNamespace, DeleteRecord,
-    DeletedName, Durability, FetchRequest, FetchResponse, Health, NamespaceInfo, NamespaceList,
-    Problem, PutRecord, RecordInfo, ScrollRequest, ScrollResponse, SearchRequest, SearchResponse,
-    SetAlias, SwitchAliases, WriteResult,
+    BatchSearchResponse, CheckpointList, CheckpointPlaces, Code, CountRequest, CountResponse,
+    CreateCheckpoint, CreateNamespace, DeleteRecord, DeletedCheckpoint, DeletedName, Durability,
+    FetchRequest, FetchResponse, Health, NamespaceInfo, NamespaceList, Problem, PutRecord,
+    RecordInfo, RestoreRequest, ScrollRequest, ScrollResponse, SearchRequest, SearchResponse,
+    SetAlias, SwitchAliases, TaskInfo, TaskList, WriteResult,
 };
 use reqwest::{Method, Url};
 use serde::{Serialize, de::DeserializeOwned};
@@ -108,6 +109,88 @@ impl Client {
     pub async fn delete_alias(&self, alias: &str) -> Result<DeletedName, ClientError> {
         let url = self.url(&["v1", "aliases", alias])?;
         self.send(Request::new(Method::DELETE, url, OnlyIfNotDone)).await
+    }
+}
+
+/// Checkpoints. What takes long is a task: ask for it until it has ended.
+impl Client {
+    /// Begins to make a checkpoint.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn create_checkpoint(
+        &self,
+        namespace: &str,
+        request: &CreateCheckpoint,
+    ) -> Result<TaskInfo, ClientError> {
+        self.post(&["v1", "namespaces", namespace, "checkpoints"], request, OnlyIfNotDone).await
+    }
+
+    /// The checkpoints of a namespace.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn list_checkpoints(&self, namespace: &str) -> Result<CheckpointList, ClientError> {
+        self.read(&["v1", "namespaces", namespace, "checkpoints"]).await
+    }
+
+    /// The checkpoints at the node's place for them, whatever namespaces it has.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn list_all_checkpoints(&self) -> Result<CheckpointPlaces, ClientError> {
+        self.read(&["v1", "checkpoints"]).await
+    }
+
+    /// Begins to read all of a checkpoint.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn verify_checkpoint(
+        &self,
+        namespace: &str,
+        id: u64,
+    ) -> Result<TaskInfo, ClientError> {
+        let id = id.to_string();
+        let url = self.url(&["v1", "namespaces", namespace, "checkpoints", &id, "verify"])?;
+        self.send(Request::new(Method::POST, url, Harmless)).await
+    }
+
+    /// Deletes a checkpoint.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn delete_checkpoint(
+        &self,
+        namespace: &str,
+        id: u64,
+    ) -> Result<DeletedCheckpoint, ClientError> {
+        let url = self.url(&["v1", "namespaces", namespace, "checkpoints", &id.to_string()])?;
+        self.send(Request::new(Method::DELETE, url, OnlyIfNotDone)).await
+    }
+
+    /// Begins to make a namespace from a checkpoint.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn restore(&self, request: &RestoreRequest) -> Result<TaskInfo, ClientError> {
+        self.post(&["v1", "restore"], request, OnlyIfNotDone).await
+    }
+
+    /// How far a task is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn task(&self, id: &str) -> Result<TaskInfo, ClientError> {
+        self.read(&["v1", "tasks", id]).await
+    }
+
+    /// The tasks that the node knows.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn list_tasks(&self) -> Result<TaskList, ClientError> {
+        self.read(&["v1", "tasks"]).await
     }
 }
 

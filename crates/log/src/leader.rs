@@ -305,6 +305,6 @@ fn describe(entry: &Entry) -> String {
     )
 }
 
-fn new_attempt() -> AttemptId {
+pub(crate) fn new_attempt() -> AttemptId {
     AttemptId(*Uuid::new_v4().as_bytes())
 }

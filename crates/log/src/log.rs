@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hvs_kv::{CompareAndSwap, Durability, Kv, KvError, ScanLimit};
+use hvs_kv::{CompareAndSwap, Durability, Kv, KvError, PutIfAbsent, ScanLimit};
 
-use crate::entry::{DamagedEntry, Entry, EntryHash};
+use crate::entry::{DamagedEntry, Entry, EntryHash, Writer};
 use crate::keys::{Keys, LogId};
+use crate::leader::new_attempt;
 use crate::records::{DamagedRecord, Floor, LeaderRecord};
 
 /// A place in a log: after the entry `seq`, which has the hash.
@@ -127,6 +128,27 @@ impl Log {
         self.kv.delete_range(&self.keys.entry(0), &end).await?;
         self.kv.sync().await?;
         Ok(())
+    }
+
+    /// Begins a log that has neither entries nor a leader after a place and an epoch of another
+    /// one, as a shard does whose state came from a checkpoint: the state is the start, everything
+    /// up to it counts as trimmed, and the next leader has a higher epoch.
+    pub async fn begin_after(
+        &self,
+        position: Position,
+        epoch: u64,
+        writer: Writer,
+    ) -> Result<(), LogError> {
+        let leader = LeaderRecord { epoch, writer, attempt: new_attempt() }.encode();
+        let put = self.kv.put_if_absent(&self.keys.leader, &leader, Durability::Sync).await?;
+        if let PutIfAbsent::Present(found) = put
+            && found != leader
+        {
+            let found = LeaderRecord::decode(&found)?;
+            let reason = format!("node {:?} led it in epoch {}", found.writer.node, found.epoch);
+            return Err(LogError::SteppedDown { epoch, reason });
+        }
+        self.raise_floor(position).await
     }
 
     /// Removes the log with everything beside it, when its namespace is gone for good.

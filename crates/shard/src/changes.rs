@@ -9,7 +9,7 @@ use crate::config::IdempotencyLimits;
 use crate::content::Content;
 use crate::indexes::{IndexChanges, IndexInsert, NamedVectors};
 use crate::machine::ApplyError;
-use crate::meta::Meta;
+use crate::meta::{Meta, Purged};
 use crate::operation::{Condition, WriteOutcome};
 use crate::record::{Etag, Timestamp};
 use crate::remembered::{Part, Remembered};
@@ -70,6 +70,8 @@ pub(crate) struct Changes<'a> {
     /// Number and key of those that make room.
     forgotten: Vec<(u64, Vec<u8>)>,
     purged: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The last tombstone that was purged; tombstones go in the order in which they came.
+    purged_up_to: Option<Purged>,
 }
 
 impl<'a> Changes<'a> {
@@ -82,6 +84,7 @@ impl<'a> Changes<'a> {
             new_keys: 0,
             forgotten: Vec::new(),
             purged: Vec::new(),
+            purged_up_to: None,
         }
     }
 
@@ -270,6 +273,9 @@ impl<'a> Changes<'a> {
             let (by_time, id) = row.into_inner().map_err(ApplyError::Read)?;
             self.purged.push((by_time.to_vec(), row_key(BY_ID, &id)));
         }
+        if let Some((_, by_id)) = self.purged.last() {
+            self.purged_up_to = purged(self.store, by_id)?;
+        }
         self.meta.tombstones = self.meta.tombstones.saturating_sub(self.purged.len() as u64);
         Ok(())
     }
@@ -289,6 +295,9 @@ impl<'a> Changes<'a> {
         for (by_time, by_id) in &self.purged {
             batch.remove(&store.tombstones, by_time.as_slice());
             batch.remove(&store.tombstones, by_id.as_slice());
+        }
+        if let Some(purged) = &self.purged_up_to {
+            store.put_purged(&mut batch, purged);
         }
         store.put_meta(&mut batch, &self.meta);
         batch.commit().map_err(ApplyError::Write)?;
@@ -328,6 +337,17 @@ pub(crate) fn recall(store: &Store, key: &str) -> Result<Option<Remembered>, App
         id: key.to_owned(),
         damage,
     })
+}
+
+fn purged(store: &Store, by_id: &[u8]) -> Result<Option<Purged>, ApplyError> {
+    let row = store.tombstones.get(by_id).map_err(ApplyError::Read)?;
+    let header = row.map(|row| Header::decode(&row)).transpose();
+    let header = header.map_err(|damage| ApplyError::Stored {
+        what: "tombstone",
+        id: String::from_utf8_lossy(by_id).into_owned(),
+        damage,
+    })?;
+    Ok(header.map(|header| Purged { timestamp: header.timestamp, seq: header.etag.seq }))
 }
 
 fn load<'a>(store: &Store, id: &str, has_tombstones: bool) -> Result<State<'a>, ApplyError> {

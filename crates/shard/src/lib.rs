@@ -20,6 +20,7 @@
 
 mod block_on;
 mod changes;
+pub mod checkpoint;
 mod codec;
 mod command;
 mod config;

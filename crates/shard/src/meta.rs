@@ -97,3 +97,31 @@ impl Meta {
         Ok(meta)
     }
 }
+
+/// How far tombstones have been forgotten: the last one. They are forgotten in the order in which
+/// they came, so that whoever knows this knows which of older ones are gone. It is a function of
+/// the applied entries, as [`Meta`] is; shards from before it was kept have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Purged {
+    pub(crate) timestamp: Timestamp,
+    /// The entry that deleted the record.
+    pub(crate) seq: u64,
+}
+
+impl Purged {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![FORMAT_VERSION];
+        out.extend_from_slice(&self.timestamp.0.to_le_bytes());
+        put_varint(&mut out, self.seq);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut decoder = Decoder::new(bytes);
+        decoder.version(FORMAT_VERSION)?;
+        let timestamp = Timestamp(decoder.u64("timestamp")?);
+        let purged = Self { timestamp, seq: decoder.varint("seq")? };
+        decoder.finish()?;
+        Ok(purged)
+    }
+}

@@ -32,6 +32,10 @@ impl Shard {
         Ok(Self { inner: Arc::new(Inner::open(config, kv, directory)?) })
     }
 
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
     /// Removes the log and the local state of a shard that is not open and never will be again.
     /// Blocks. May be repeated after a failure.
     pub fn destroy(

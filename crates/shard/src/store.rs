@@ -8,18 +8,20 @@
 use std::path::{Path, PathBuf};
 
 use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Slice, Snapshot,
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Slice,
+    Snapshot,
 };
 
 use uuid::Uuid;
 
-use crate::codec::{Decoder, put_bytes, put_varint};
+use crate::codec::{DecodeError, Decoder, put_bytes, put_varint};
 use crate::config::{ShardConfig, StoreSizes};
 use crate::error::OpenError;
-use crate::meta::Meta;
+use crate::meta::{Meta, Purged};
 
 const META: &[u8] = b"meta";
 const TRIMMED: &[u8] = b"trimmed";
+const PURGED: &[u8] = b"purged";
 const KEYS_TRIMMED: &[u8] = b"keys trimmed/";
 const IDENTITY: &[u8] = b"identity";
 const IDENTITY_VERSION: u8 = 1;
@@ -98,6 +100,19 @@ impl Store {
 
     pub(crate) fn put_meta(&self, batch: &mut OwnedWriteBatch, meta: &Meta) {
         batch.insert(&self.meta, META, meta.encode());
+    }
+
+    pub(crate) fn put_purged(&self, batch: &mut OwnedWriteBatch, purged: &Purged) {
+        batch.insert(&self.meta, PURGED, purged.encode());
+    }
+
+    /// What the state machine knows beside its records, as of a snapshot.
+    pub(crate) fn meta_of(&self, snapshot: &Snapshot) -> Result<(Meta, Purged), OpenError> {
+        let row = |key| snapshot.get(&self.meta, key).map_err(|source| self.storage(source));
+        let damaged = |error: DecodeError| self.corrupt(&format!("the meta row: {error}"));
+        let meta = row(META)?.map(|bytes| Meta::decode(&bytes)).transpose().map_err(damaged)?;
+        let purged = row(PURGED)?.map(|bytes| Purged::decode(&bytes)).transpose();
+        Ok((meta.unwrap_or_default(), purged.map_err(damaged)?.unwrap_or_default()))
     }
 
     pub(crate) fn load_meta(&self) -> Result<Meta, OpenError> {

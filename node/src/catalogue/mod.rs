@@ -5,6 +5,7 @@
 //! describes is gone; so whatever a crash interrupts is finished or undone at the next start.
 
 mod namespace;
+mod restore;
 mod settings;
 mod store;
 #[cfg(test)]
@@ -131,6 +132,12 @@ pub enum CatalogueError {
         namespace: String,
         /// Why.
         source: Box<CloseError>,
+    },
+    /// The logs cannot be made durable.
+    #[error("cannot make the logs durable: {source}")]
+    Sync {
+        /// Why.
+        source: Box<hvs_kv::KvError>,
     },
     /// The work was given to a thread that ended without an answer.
     #[error("a worker thread ended early")]
@@ -304,6 +311,11 @@ impl Catalogue {
             settings,
         };
         self.store.put(name, State::Creating, &entry).await?;
+        Ok((self.open_new(name, entry).await?, true))
+    }
+
+    /// Opens what is being created, by whoever holds its name, and publishes it; or removes it.
+    async fn open_new(&self, name: &str, entry: Entry) -> Result<Arc<Namespace>, CatalogueError> {
         let opened = self.open_blocking(name, entry.clone()).await;
         let (namespace, release) = match opened {
             Ok(opened) => opened,
@@ -320,7 +332,7 @@ impl Catalogue {
         self.publish(|view| {
             view.namespaces.insert(name.to_owned(), Arc::clone(&namespace));
         });
-        Ok((namespace, true))
+        Ok(namespace)
     }
 
     /// Deletes a namespace, its records and the aliases that lead to it. By its own name only: an

@@ -74,7 +74,11 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    fn shard_config(&self, entry: &Entry, shard: Uuid) -> Result<ShardConfig, CatalogueError> {
+    pub(crate) fn shard_config(
+        &self,
+        entry: &Entry,
+        shard: Uuid,
+    ) -> Result<ShardConfig, CatalogueError> {
         let vectors = entry.settings.index_configs(&self.config)?;
         let limits = &self.config.limits;
         let storage = &self.config.storage;
@@ -101,7 +105,7 @@ impl Surroundings {
         })
     }
 
-    fn shard_directory(&self, shard: Uuid) -> std::path::PathBuf {
+    pub(crate) fn shard_directory(&self, shard: Uuid) -> std::path::PathBuf {
         self.config.storage.data_dir.join("shards").join(shard.to_string())
     }
 

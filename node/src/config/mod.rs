@@ -29,6 +29,8 @@ pub struct Config {
     pub index: Index,
     /// The indexes of metadata.
     pub payload: Payload,
+    /// Where checkpoints are kept, and how they are made.
+    pub checkpoints: Checkpoints,
     /// What is logged and how.
     pub log: Log,
     /// Where spans go.
@@ -186,6 +188,25 @@ pub struct Payload {
     pub text_bytes: usize,
 }
 
+/// Where checkpoints are kept, and how they are made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checkpoints {
+    /// A folder, or a prefix of a bucket; empty for the folder `checkpoints` of the data
+    /// directory.
+    pub url: String,
+    /// Whether a restore may name a URL that is not below that one.
+    pub any_url: bool,
+    /// Checkpoints of one namespace.
+    pub kept: usize,
+    /// Tasks that run at once.
+    pub running: usize,
+    /// Tasks that have ended and can still be asked about.
+    pub remembered: usize,
+    /// Effort of compression, 1 to 19.
+    pub level: i32,
+}
+
 /// What is logged and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -325,6 +346,19 @@ impl Default for Index {
 impl Default for Payload {
     fn default() -> Self {
         Self { fields: 256, bytes: 256 << 20, text_bytes: 256 }
+    }
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            any_url: false,
+            kept: 1_000,
+            running: 2,
+            remembered: 100,
+            level: 1,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which code each error of the layers below becomes.
 
 use hvs_api::{Code, Problem};
+use hvs_checkpoint::{ChainError, StoreError};
 use hvs_geometry::{
     DistanceError, IntervalError, MapError, MeanError, PointError, SpaceError, TangentError,
     TransformError,
@@ -9,6 +10,7 @@ use hvs_shard::{EtagError, InvalidRecord, ReadError, WriteError};
 
 use super::failure::Failure;
 use crate::catalogue::{CatalogueError, Limited, NameError, RoutedWriteError, SettingsError};
+use crate::checkpoints::CheckpointError;
 use crate::workers::WorkError;
 
 impl From<NameError> for Failure {
@@ -63,6 +65,64 @@ impl From<CatalogueError> for Failure {
         };
         Self::new(code, error.to_string())
     }
+}
+
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Self {
+        let code = match &error {
+            CheckpointError::Store(source) | CheckpointError::Chain(ChainError::Store(source)) => {
+                return store_failure(source);
+            }
+            CheckpointError::ElsewhereUrl { .. } => Code::InvalidCheckpointUrl,
+            CheckpointError::Source | CheckpointError::Ambiguous { .. } => Code::InvalidArgument,
+            CheckpointError::NotFound { .. } | CheckpointError::NoCheckpoints { .. } => {
+                Code::CheckpointNotFound
+            }
+            CheckpointError::Full { .. } => Code::LimitReached,
+            CheckpointError::Add(_)
+            | CheckpointError::SameState { .. }
+            | CheckpointError::Conflict
+            | CheckpointError::OtherNamespace { .. } => Code::CheckpointConflict,
+            CheckpointError::Chain(_)
+            | CheckpointError::State { .. }
+            | CheckpointError::Digest { .. }
+            | CheckpointError::OtherSeq { .. }
+            | CheckpointError::Settings(_) => Code::CheckpointDamaged,
+            CheckpointError::Seqs(_) => Code::SeqUnavailable,
+            CheckpointError::Busy { .. } => Code::Overloaded,
+            CheckpointError::TaskNotFound { .. } => Code::TaskNotFound,
+            CheckpointError::Stopping => Code::ShuttingDown,
+            CheckpointError::Write(_)
+            | CheckpointError::Read(_)
+            | CheckpointError::Restore { .. }
+            | CheckpointError::Log { .. } => return Self::internal(Code::StorageFailed, error),
+            CheckpointError::Thread(_) | CheckpointError::Lost => {
+                return Self::internal(Code::Internal, error);
+            }
+            CheckpointError::Catalogue(_) => match error {
+                CheckpointError::Catalogue(error) => return error.into(),
+                other => return Self::internal(Code::Internal, other),
+            },
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+fn store_failure(error: &StoreError) -> Failure {
+    let code = match error {
+        StoreError::Url { .. } => Code::InvalidCheckpointUrl,
+        StoreError::Io { .. } => {
+            // What an object store says may hold more than a client should know.
+            let mut failure = Failure::internal(Code::CheckpointStoreFailed, error);
+            failure.problem.detail = match error {
+                StoreError::Io { what, name, .. } => format!("cannot {what} {name}"),
+                other => other.to_string(),
+            };
+            return failure;
+        }
+        _ => Code::CheckpointDamaged,
+    };
+    Failure::new(code, error.to_string())
 }
 
 impl From<RoutedWriteError> for Failure {

@@ -2,6 +2,7 @@
 
 mod body;
 mod call;
+mod checkpoints;
 mod decide;
 mod failure;
 mod filter;
@@ -27,14 +28,19 @@ use axum::{
 };
 use hvs_api::Code;
 
-use self::{body::Budget, call::RequestIds, failure::Failure};
-use crate::{catalogue::Catalogue, config::Config, telemetry::Metrics, workers::Workers};
+pub(crate) use self::failure::Failure;
+use self::{body::Budget, call::RequestIds};
+use crate::{
+    catalogue::Catalogue, checkpoints::Checkpoints, config::Config, telemetry::Metrics,
+    workers::Workers,
+};
 
 /// What every handler can reach.
 pub(crate) struct App {
     pub(crate) config: Arc<Config>,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) checkpoints: Arc<Checkpoints>,
     workers: Workers,
     budget: Arc<Budget>,
     request_ids: RequestIds,
@@ -57,6 +63,7 @@ impl App {
             traced: !config.otlp.endpoint.is_empty(),
             stopping: AtomicBool::new(false),
             started: std::time::Instant::now(),
+            checkpoints: Checkpoints::new(Arc::clone(&config), Arc::clone(&catalogue)),
             config,
             catalogue,
             metrics,
@@ -105,6 +112,7 @@ fn api() -> Router<Arc<App>> {
         .route(&format!("{one}/count"), post(records::count))
         .route(&format!("{one}/search"), post(search::search))
         .route(&format!("{one}/search/batch"), post(search::search_batch))
+        .merge(checkpoints::routes())
         .merge(geometry::routes())
         .merge(decide::routes())
 }

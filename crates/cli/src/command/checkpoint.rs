@@ -1,0 +1,292 @@
+//! `hvs checkpoint`.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use clap::{Args, Subcommand};
+use hvs_api::{
+    CheckpointInfo, CheckpointKind, CheckpointList, CreateCheckpoint, RestoreRequest, TaskInfo,
+    TaskState,
+};
+use hvs_client::{Client, ClientError};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{
+    args::Context,
+    error::CliError,
+    output::{TextTable, grouped},
+};
+
+/// How often a task is asked for: soon at first, since most are short.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CheckpointCommand {
+    /// Make a checkpoint of a namespace.
+    Create {
+        /// The namespace or an alias.
+        namespace: String,
+        /// Write everything, not only what changed since the checkpoint before.
+        #[arg(long)]
+        full: bool,
+    },
+    /// List the checkpoints of a namespace, or of all at the node's place for them.
+    List {
+        /// The namespace or an alias.
+        namespace: Option<String>,
+    },
+    /// Read all of a checkpoint and check it.
+    Verify {
+        /// The namespace or an alias.
+        namespace: String,
+        /// Its id; the newest one if left out.
+        #[arg(long)]
+        id: Option<u64>,
+    },
+    /// Make a new namespace from a checkpoint.
+    Restore(RestoreArgs),
+    /// Delete a checkpoint; what other ones need of it stays.
+    Delete {
+        /// The namespace or an alias.
+        namespace: String,
+        /// Its id.
+        id: u64,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The new namespace.
+    namespace: String,
+    /// The namespace that the checkpoint is of.
+    #[arg(long, value_name = "NAMESPACE", required_unless_present = "from_url")]
+    from: Option<String>,
+    /// Where its checkpoints are, as `checkpoint list` shows it, in place of --from.
+    #[arg(long, value_name = "URL", conflicts_with = "from")]
+    from_url: Option<String>,
+    /// The checkpoint; the newest one if left out.
+    #[arg(long)]
+    id: Option<u64>,
+    /// The last log entry that is wanted of each shard, in place of --id.
+    #[arg(long, value_delimiter = ',', conflicts_with = "id")]
+    seq: Option<Vec<u64>>,
+}
+
+pub(crate) async fn run(context: &Context, command: CheckpointCommand) -> Result<(), CliError> {
+    let client = context.client()?;
+    match command {
+        CheckpointCommand::Create { namespace, full } => {
+            let kind = if full { CheckpointKind::Full } else { CheckpointKind::Incremental };
+            let begun = client.create_checkpoint(&namespace, &CreateCheckpoint { kind }).await?;
+            let task = ended(context, &client, begun).await?;
+            show(context, &task, task.checkpoint.as_slice())
+        }
+        CheckpointCommand::List { namespace: Some(namespace) } => {
+            let list = client.list_checkpoints(&namespace).await?;
+            context.output.table_or_json(&table(&list.checkpoints), &list)
+        }
+        CheckpointCommand::List { namespace: None } => {
+            let all = client.list_all_checkpoints().await?;
+            context.output.table_or_json(&places(&all.namespaces), &all)
+        }
+        CheckpointCommand::Verify { namespace, id } => {
+            let id = match id {
+                Some(id) => id,
+                None => newest(&client, &namespace).await?,
+            };
+            let begun = client.verify_checkpoint(&namespace, id).await?;
+            let task = ended(context, &client, begun).await?;
+            if context.output.json {
+                return context.output.json(&task);
+            }
+            let (rows, bytes) = (grouped(task.rows), grouped(task.bytes));
+            context.output.line(&format!("checkpoint {id} is whole: {rows} rows, {bytes} bytes"))
+        }
+        CheckpointCommand::Restore(args) => {
+            let request = RestoreRequest {
+                namespace: args.namespace,
+                source: args.from,
+                url: args.from_url,
+                checkpoint: args.id,
+                seqs: args.seq,
+            };
+            let task = ended(context, &client, client.restore(&request).await?).await?;
+            let info = client.get_namespace(&request.namespace).await?;
+            if context.output.json {
+                return context.output.json(&task);
+            }
+            let id = task.checkpoint.map_or(0, |checkpoint| checkpoint.id);
+            let seqs = list(task.restored_seqs.as_deref().unwrap_or_default());
+            let text = format!(
+                "{} has {} records, from checkpoint {id}, up to seq {seqs}",
+                info.name,
+                grouped(info.records)
+            );
+            context.output.line(&text)
+        }
+        CheckpointCommand::Delete { namespace, id, yes } => {
+            if !yes && !confirmed(&namespace, id)? {
+                return Err(CliError::Usage("nothing was deleted".to_owned()));
+            }
+            let deleted = client.delete_checkpoint(&namespace, id).await?;
+            if context.output.json {
+                return context.output.json(&deleted);
+            }
+            let objects = deleted.removed_objects;
+            context.output.line(&format!("deleted checkpoint {id}, with {objects} objects"))
+        }
+    }
+}
+
+async fn newest(client: &Client, namespace: &str) -> Result<u64, CliError> {
+    let list = client.list_checkpoints(namespace).await?;
+    match list.checkpoints.last() {
+        Some(newest) => Ok(newest.id),
+        None => Err(CliError::Wrong(format!("{namespace} has no checkpoints"))),
+    }
+}
+
+fn confirmed(namespace: &str, id: u64) -> Result<bool, CliError> {
+    if !io::stdin().is_terminal() {
+        let text = "standard input is no terminal to ask on; give --yes".to_owned();
+        return Err(CliError::Usage(text));
+    }
+    let mut stderr = io::stderr();
+    write!(stderr, "Delete checkpoint {id} of {namespace}? [y/N] ")
+        .and_then(|()| stderr.flush())
+        .map_err(CliError::Output)?;
+    let mut answer = String::new();
+    io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| CliError::System(format!("cannot read the answer: {error}")))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Follows a task to its end. What it failed with is what the command fails with.
+async fn ended(
+    context: &Context,
+    client: &Client,
+    mut task: TaskInfo,
+) -> Result<TaskInfo, CliError> {
+    let bar = (!context.output.json && io::stderr().is_terminal()).then(bar);
+    let mut pause = FIRST_PAUSE;
+    while task.state == TaskState::Running {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        task = client.task(&task.id).await?;
+        if let Some(bar) = &bar {
+            bar.set_length(task.total_rows.max(task.rows));
+            bar.set_position(task.rows);
+        }
+    }
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
+    match task.problem {
+        Some(problem) => Err(ClientError::Problem(Box::new(problem)).into()),
+        None => Ok(task),
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    bar.set_draw_target(ProgressDrawTarget::stderr());
+    let template = "{bar:30} {percent:>3}%  {human_pos}/{human_len} rows  {per_sec}  {eta} to go";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn show(
+    context: &Context,
+    task: &TaskInfo,
+    checkpoints: &[CheckpointInfo],
+) -> Result<(), CliError> {
+    context.output.table_or_json(&table(checkpoints), task)
+}
+
+const COLUMNS: [&str; 7] = ["#id", "kind", "created", "#records", "seq", "#bytes", "#new bytes"];
+
+fn table(checkpoints: &[CheckpointInfo]) -> TextTable {
+    let mut table = TextTable::new(&COLUMNS);
+    for checkpoint in checkpoints {
+        table.row(cells(checkpoint));
+    }
+    table
+}
+
+fn places(namespaces: &[CheckpointList]) -> TextTable {
+    let mut columns = vec!["namespace"];
+    columns.extend(COLUMNS);
+    columns.push("url");
+    let mut table = TextTable::new(&columns);
+    for place in namespaces {
+        for checkpoint in &place.checkpoints {
+            let mut row = vec![place.namespace.clone()];
+            row.extend(cells(checkpoint));
+            row.push(place.url.clone());
+            table.row(row);
+        }
+    }
+    table
+}
+
+fn cells(checkpoint: &CheckpointInfo) -> [String; 7] {
+    let kind = match checkpoint.kind {
+        CheckpointKind::Full => "full",
+        CheckpointKind::Incremental => "incremental",
+    };
+    [
+        checkpoint.id.to_string(),
+        kind.to_owned(),
+        time(checkpoint.created_at_ms),
+        grouped(checkpoint.records),
+        list(&checkpoint.seqs),
+        grouped(checkpoint.bytes),
+        grouped(checkpoint.new_bytes),
+    ]
+}
+
+/// In the form that --seq takes.
+fn list(seqs: &[u64]) -> String {
+    seqs.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// `2026-02-03 04:05:06Z`: the civil date of days since 1970, after Howard Hinnant's
+/// `civil_from_days`.
+fn time(millis: u64) -> String {
+    let seconds = millis / 1_000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        assert_eq!(time(0), "1970-01-01 00:00:00Z");
+        assert_eq!(time(951_782_399_999), "2000-02-28 23:59:59Z");
+        assert_eq!(time(951_782_400_000), "2000-02-29 00:00:00Z");
+        assert_eq!(time(1_767_225_599_000), "2025-12-31 23:59:59Z");
+        assert_eq!(time(4_107_542_400_000), "2100-03-01 00:00:00Z");
+    }
+}
