@@ -4,6 +4,7 @@ mod concepts;
 mod demo;
 mod latency;
 mod node;
+mod peers;
 mod points;
 mod process;
 mod wordnet;
@@ -35,6 +36,8 @@ enum Command {
 enum Bench {
     /// A million points in one node, one client on loopback.
     Node(node::Options),
+    /// The same workload for HVS and for other vector databases.
+    Peers(peers::Options),
     /// How well WordNet's nouns come back out of a node as a hierarchy.
     Wordnet(wordnet::Options),
 }
@@ -54,5 +57,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(options) => demo::run(&options),
         Command::Bench { bench: Bench::Wordnet(options) } => wordnet::run(&options),
         Command::Bench { bench: Bench::Node(options) } => node::run(&options),
+        Command::Bench { bench: Bench::Peers(options) } => peers::run(&options),
     }
 }
