@@ -1,7 +1,10 @@
 //! What measures and demonstrates HVS. `cargo xtask` builds it for release and starts it.
 
 mod concepts;
+mod counts;
 mod demo;
+mod engine;
+mod glove;
 mod latency;
 mod node;
 mod peers;
@@ -34,6 +37,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// Writing, indexing, filtering and backing up, each beside what it is made of.
+    Engine(engine::Options),
     /// A million points in one node, one client on loopback.
     Node(node::Options),
     /// The same workload for HVS and for other vector databases.
@@ -56,6 +61,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(options) => demo::run(&options),
         Command::Bench { bench: Bench::Wordnet(options) } => wordnet::run(&options),
+        Command::Bench { bench: Bench::Engine(options) } => engine::run(&options),
         Command::Bench { bench: Bench::Node(options) } => node::run(&options),
         Command::Bench { bench: Bench::Peers(options) } => peers::run(&options),
     }

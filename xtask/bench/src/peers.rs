@@ -14,14 +14,14 @@ mod install;
 mod outcome;
 mod server;
 mod weaviate;
-mod workload;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use xtask::report;
 
-use self::{outcome::Outcome, workload::Workload};
+use self::outcome::Outcome;
+use crate::glove::Workload;
 
 /// Neighbours of one search.
 const K: usize = 10;
@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         ensure!(known.contains(&name.as_str()), "{name:?} is none of {}", known.join(", "));
     }
     let file = xtask::data::glove::ensure(None)?;
-    let workload = Workload::read(&file, options.count as usize)?;
+    let workload = Workload::read(&file, options.count as usize, K)?;
     let mut outcomes: Vec<Outcome> = Vec::new();
     let mut skipped: Vec<String> = Vec::new();
     for name in known {

@@ -36,6 +36,18 @@ pub(crate) fn anonymous_memory(pid: u32) -> Result<u64> {
     kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Anonymous:")
 }
 
+/// Bytes that the process has caused to be written to disks, so far.
+///
+/// # Errors
+/// There is no such process, or the system has no `/proc`.
+pub(crate) fn written(pid: u32) -> Result<u64> {
+    let file = format!("/proc/{pid}/io");
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok())
+        .with_context(|| format!("{file} has no line write_bytes"))
+}
+
 /// The number in the line that begins with `name`, as bytes.
 fn kilobytes(file: &str, name: &str) -> Result<u64> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;

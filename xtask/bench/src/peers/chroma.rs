@@ -60,7 +60,7 @@ impl System for Chroma {
         });
         let body = json!({"name": "bench", "configuration": {"hnsw": hnsw}});
         let made = call(connection, "POST", COLLECTIONS, &body)?;
-        let id = made["id"].as_str().context("a collection without id")?;
+        let id = made.get("id").and_then(Value::as_str).context("a collection without id")?;
         self.collection = format!("{COLLECTIONS}/{id}");
         Ok(())
     }
@@ -105,7 +105,7 @@ impl System for Chroma {
 
     fn hits(&self, answer: &Answer) -> Result<Vec<usize>> {
         let answer = read(answer)?;
-        let ids = answer["ids"][0].as_array().context("no hits")?;
+        let ids = answer.pointer("/ids/0").and_then(Value::as_array).context("no hits")?;
         ids.iter().map(|id: &Value| Ok(id.as_str().context("no id")?.parse()?)).collect()
     }
 }

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use hvs_tests::http::{Answer, Connection};
 use serde_json::Value;
 
-use super::{K, WANTED_RECALL, WIDTHS, outcome::Outcome, workload::Workload};
-use crate::{latency::Latencies, process};
+use super::{K, WANTED_RECALL, WIDTHS, outcome::Outcome};
+use crate::{glove::Workload, latency::Latencies, process};
 
 /// Vectors in one request that loads.
 const BATCH: usize = 1_000;
@@ -73,7 +73,7 @@ pub(super) fn measure(system: &mut impl System, workload: &Workload) -> Result<O
     let mut outcome =
         Outcome { name: system.name().to_owned(), is_server: true, ..Outcome::default() };
     load(system, &mut connection, workload, &mut outcome)?;
-    for &width in system.widths().to_vec().iter() {
+    for width in system.widths().to_vec() {
         system.set_width(&mut connection, width)?;
         let recall = recall(system, &mut connection, workload, width)?;
         eprintln!("ef {width}: recall@{K} {recall:.4}");

@@ -13,8 +13,8 @@ use super::{
     EF_CONSTRUCTION, K, M,
     drive::{Request, System},
     server::{call, read},
-    workload::DIMENSION,
 };
+use crate::glove::DIMENSION;
 
 const NAMESPACE: &str = "/v1/namespaces/bench";
 
@@ -63,7 +63,10 @@ impl System for Hvs {
 
     fn check_batch(&self, answer: &Answer) -> Result<()> {
         let answer = read(answer)?;
-        ensure!(answer["failed"] == 0, "a batch lost puts: {answer}");
+        ensure!(
+            answer.pointer("/failed").and_then(Value::as_u64) == Some(0),
+            "a batch lost puts: {answer}"
+        );
         Ok(())
     }
 
@@ -71,8 +74,8 @@ impl System for Hvs {
         let mut quiet = 0;
         while quiet < 3 {
             let info = call(connection, "GET", NAMESPACE, &Value::Null)?;
-            let state = &info["vectors"][""]["state"];
-            let building = state["building"].as_bool().context("no state of the index")?;
+            let building = info.pointer("/vectors//state/building").and_then(Value::as_bool);
+            let building = building.context("no state of the index")?;
             // Between two builds nothing is built for a moment.
             quiet = if building { 0 } else { quiet + 1 };
             thread::sleep(Duration::from_millis(50));
@@ -102,9 +105,11 @@ impl System for Hvs {
 
     fn hits(&self, answer: &Answer) -> Result<Vec<usize>> {
         let answer = read(answer)?;
-        let hits = answer["hits"].as_array().context("no hits")?;
+        let hits = answer.get("hits").and_then(Value::as_array).context("no hits")?;
         hits.iter()
-            .map(|hit| Ok(hit["id"].as_str().context("a hit without id")?.parse()?))
+            .map(|hit| {
+                Ok(hit.get("id").and_then(Value::as_str).context("a hit without id")?.parse()?)
+            })
             .collect()
     }
 }

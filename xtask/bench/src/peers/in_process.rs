@@ -5,11 +5,8 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result};
 use xtask::shell;
 
-use super::{
-    EF_CONSTRUCTION, K, M, WANTED_RECALL, WIDTHS, install,
-    outcome::Outcome,
-    workload::{DIMENSION, Rows, Workload},
-};
+use super::{EF_CONSTRUCTION, K, M, WANTED_RECALL, WIDTHS, install, outcome::Outcome};
+use crate::glove::{DIMENSION, Rows, Workload};
 
 pub(super) const NAMES: [&str; 4] = ["qdrant-edge", "hnswlib", "faiss", "usearch"];
 

@@ -94,7 +94,10 @@ impl System for Weaviate {
         let answer = read(answer)?;
         let objects = answer.as_array().context("no list of objects")?;
         for object in objects {
-            ensure!(object["result"]["status"] == "SUCCESS", "a batch lost a put: {object}");
+            ensure!(
+                object.pointer("/result/status").is_some_and(|status| status == "SUCCESS"),
+                "a batch lost a put: {object}"
+            );
         }
         Ok(())
     }
@@ -113,7 +116,7 @@ impl System for Weaviate {
         let path = format!("/v1/schema/{CLASS}");
         let mut class = call(connection, "GET", &path, &Value::Null)?;
         if let Some(known) = class.get_mut("vectorIndexConfig") {
-            known["ef"] = json!(ef);
+            known.as_object_mut().context("no settings")?.insert(String::from("ef"), json!(ef));
         }
         call(connection, "PUT", &path, &class).map(|_| ())
     }
@@ -132,11 +135,14 @@ impl System for Weaviate {
 
     fn hits(&self, answer: &Answer) -> Result<Vec<usize>> {
         let answer = read(answer)?;
-        let hits = answer["data"]["Get"][CLASS].as_array();
+        let hits = answer.pointer("/data/Get/Bench").and_then(Value::as_array);
         let hits = hits.with_context(|| format!("no hits: {answer}"))?;
         hits.iter()
             .map(|hit| {
-                let id = hit["_additional"]["id"].as_str().context("a hit without id")?;
+                let id = hit
+                    .pointer("/_additional/id")
+                    .and_then(Value::as_str)
+                    .context("a hit without id")?;
                 Ok(id.rsplit('-').next().unwrap_or_default().parse()?)
             })
             .collect()

@@ -1,45 +1,43 @@
-//! The vectors, the queries, and their true neighbours.
+//! GloVe word vectors, some of them as queries with their true neighbours.
 
 use std::{fs::File, io::Read, path::Path, thread};
 
 use anyhow::{Context, Result, ensure};
 
-use super::K;
-
 /// Queries: the vectors right after those that are stored.
-pub(super) const QUERIES: usize = 1_000;
+pub(crate) const QUERIES: usize = 1_000;
 /// Vectors after these, for writes that are timed.
-pub(super) const SPARE: usize = 1_000;
+pub(crate) const SPARE: usize = 1_000;
 
-pub(super) const DIMENSION: usize = 50;
+pub(crate) const DIMENSION: usize = 50;
 
 /// Rows of `DIMENSION` numbers.
-pub(super) struct Rows(Vec<f32>);
+pub(crate) struct Rows(Vec<f32>);
 
 impl Rows {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len() / DIMENSION
     }
 
-    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.0.chunks_exact(DIMENSION)
     }
 }
 
-pub(super) struct Workload {
-    pub(super) stored: Rows,
-    pub(super) queries: Rows,
-    pub(super) spare: Rows,
+pub(crate) struct Workload {
+    pub(crate) stored: Rows,
+    pub(crate) queries: Rows,
+    pub(crate) spare: Rows,
     /// For each query the numbers of its nearest rows.
-    pub(super) truth: Vec<Vec<usize>>,
+    pub(crate) truth: Vec<Vec<usize>>,
 }
 
 impl Workload {
-    /// Reads an `.npy` file of f32 rows.
+    /// The first rows of the file are stored, those after them are the queries.
     ///
     /// # Errors
     /// The file is another one or too short.
-    pub(super) fn read(file: &Path, count: usize) -> Result<Self> {
+    pub(crate) fn read(file: &Path, count: usize, k: usize) -> Result<Self> {
         let numbers = read_npy(file).with_context(|| format!("reading {}", file.display()))?;
         let mut rows = numbers.chunks_exact(DIMENSION);
         let mut take = |count: usize| -> Result<Rows> {
@@ -49,9 +47,20 @@ impl Workload {
         };
         let (stored, queries, spare) = (take(count)?, take(QUERIES)?, take(SPARE)?);
         eprintln!("{count} vectors; the true neighbours of {QUERIES} others");
-        let truth = nearest(&stored, &queries);
+        let truth = nearest(&stored, &queries, k);
         Ok(Self { stored, queries, spare, truth })
     }
+}
+
+/// The first rows of an `.npy` file of f32.
+///
+/// # Errors
+/// The file is another one or too short.
+pub(crate) fn read(file: &Path, count: usize) -> Result<Rows> {
+    let mut numbers = read_npy(file).with_context(|| format!("reading {}", file.display()))?;
+    ensure!(numbers.len() >= count * DIMENSION, "the file has too few rows");
+    numbers.truncate(count * DIMENSION);
+    Ok(Rows(numbers))
 }
 
 /// The numbers of an `.npy` file in version 1 of its format, row by row.
@@ -75,7 +84,7 @@ fn read_npy(file: &Path) -> Result<Vec<f32>> {
     Ok((0..rows).flat_map(row).collect())
 }
 
-fn nearest(stored: &Rows, queries: &Rows) -> Vec<Vec<usize>> {
+fn nearest(stored: &Rows, queries: &Rows, k: usize) -> Vec<Vec<usize>> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let all: Vec<&[f32]> = queries.iter().collect();
     let share = all.len().div_ceil(threads).max(1);
@@ -83,22 +92,22 @@ fn nearest(stored: &Rows, queries: &Rows) -> Vec<Vec<usize>> {
         let workers: Vec<_> = all
             .chunks(share)
             .map(|part| {
-                scope.spawn(move || part.iter().map(|query| nearest_to(stored, query)).collect())
+                scope.spawn(move || part.iter().map(|query| nearest_to(stored, query, k)).collect())
             })
             .collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap_or(Vec::new())).collect()
     })
 }
 
-fn nearest_to(stored: &Rows, query: &[f32]) -> Vec<usize> {
-    let mut best: Vec<(f64, usize)> = Vec::with_capacity(K + 1);
+fn nearest_to(stored: &Rows, query: &[f32], k: usize) -> Vec<usize> {
+    let mut best: Vec<(f64, usize)> = Vec::with_capacity(k + 1);
     for (at, row) in stored.iter().enumerate() {
         let differences = row.iter().zip(query).map(|(a, b)| f64::from(*a) - f64::from(*b));
         let squared: f64 = differences.map(|difference| difference * difference).sum();
-        if best.len() < K || best.last().is_some_and(|(worst, _)| squared < *worst) {
+        if best.len() < k || best.last().is_some_and(|(worst, _)| squared < *worst) {
             let place = best.partition_point(|(other, _)| *other <= squared);
             best.insert(place, (squared, at));
-            best.truncate(K);
+            best.truncate(k);
         }
     }
     best.into_iter().map(|(_, at)| at).collect()
@@ -139,10 +148,10 @@ mod tests {
     }
 
     fn check(file: &Path, count: usize) {
-        let workload = Workload::read(file, count).unwrap();
+        let workload = Workload::read(file, count, 10).unwrap();
         assert_eq!((workload.stored.len(), workload.queries.len()), (count, QUERIES));
         assert_eq!(workload.truth[17][0], 17);
         assert_eq!(workload.truth[0], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        assert!(Workload::read(file, count + 1).is_err());
+        assert!(Workload::read(file, count + 1, 10).is_err());
     }
 }
