@@ -83,7 +83,7 @@ async fn a_node_that_starts_too_large_refuses_at_once() {
     put(&node, 0).await.ok();
     let node = node
         .restart_with(|config| {
-            (config.scale.storage_bytes_warn, config.scale.storage_bytes_refuse) = (1, 2)
+            (config.scale.storage_bytes_warn, config.scale.storage_bytes_refuse) = (1, 2);
         })
         .await;
     put(&node, 1).await.problem("capacity_exceeded");
