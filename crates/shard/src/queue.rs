@@ -86,6 +86,11 @@ impl Queue {
         Ok(())
     }
 
+    /// Why nothing is taken in any more, if so.
+    pub(crate) fn closed(&self) -> Option<WriteError> {
+        self.state.lock().closed.clone()
+    }
+
     /// Takes everything out, waiting for something to come for as long as given.
     pub(crate) fn take(&self, patience: Duration) -> Taken {
         let mut state = self.state.lock();
