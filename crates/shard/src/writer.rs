@@ -9,7 +9,7 @@ mod moving;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hvs_kv::Durability as StoreDurability;
 use hvs_log::{AppendError, Appended, Leader};
@@ -25,11 +25,15 @@ use crate::machine::Machine;
 use crate::memory::{Memory, Turn, wall};
 use crate::operation::{Durability, WriteAnswer, WriteOutcome};
 use crate::prepare::{MAX_OPERATIONS_BYTES, Prepared};
-use crate::queue::{Queue, Responder, Taken, Waiting};
+use crate::queue::{Gather, Queue, Responder, Taken, Waiting};
 use crate::record::Timestamp;
 
 /// How often the writer looks after what is not urgent when nothing is written.
 const IDLE: Duration = Duration::from_millis(500);
+/// For how long those are waited for that have just been answered: as long as the last `fdatasync`
+/// took, within these bounds.
+const LEAST_GATHER: Duration = Duration::from_millis(2);
+const MOST_GATHER: Duration = Duration::from_millis(5);
 /// Bytes around the operations of a request in a batch, at most, without the idempotency key.
 const REQUEST_FRAME_BYTES: usize = 64;
 /// How often an append of unknown outcome is proposed again, and how long apart.
@@ -56,6 +60,8 @@ pub(crate) struct Writer {
     memory: Arc<Memory>,
     stats: Arc<WriterStats>,
     housekeeping: Housekeeping,
+    /// For whom to wait before the next requests are taken.
+    gather: Gather,
 }
 
 /// A request that is being carried out.
@@ -93,7 +99,16 @@ impl Writer {
     ) -> Self {
         let housekeeping = Housekeeping::new(&config, floor, &machine);
         stats.floor.store(floor, Ordering::Relaxed);
-        Self { config, leader, machine, queue, memory, stats, housekeeping }
+        Self {
+            config,
+            leader,
+            machine,
+            queue,
+            memory,
+            stats,
+            housekeeping,
+            gather: Gather::default(),
+        }
     }
 
     /// Logs what the configuration says differently from what was logged last.
@@ -118,7 +133,7 @@ impl Writer {
 
     fn serve(&mut self) -> Result<(), WriteError> {
         loop {
-            match self.queue.take(IDLE) {
+            match self.queue.take(IDLE, self.gather) {
                 Taken::Closed => return self.finish(),
                 Taken::Requests(taken) => self.carry_out(taken)?,
             }
@@ -180,9 +195,16 @@ impl Writer {
             }
         }
         if unsynced.is_empty() {
+            self.gather = Gather::default();
             return Ok(());
         }
+        let begun = Instant::now();
         self.sync()?;
+        // Those that are answered now, and those that came meanwhile. Whoever writes alone is
+        // never waited for.
+        let requests = unsynced.len() + self.queue.stats().requests;
+        let at_most = begun.elapsed().clamp(LEAST_GATHER, MOST_GATHER);
+        self.gather = Gather { requests, at_most };
         for Unsynced { responder, answer } in unsynced.drain(..) {
             let _ = responder.send(Ok(answer));
         }
