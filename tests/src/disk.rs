@@ -22,6 +22,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 const PAGE: usize = 4096;
+const PAGE_BYTES: u64 = 4096;
 const HEADER: usize = 40;
 
 /// What an event is about, as `shim.c` numbers them.
@@ -130,7 +131,7 @@ impl Content {
     fn write(&mut self, mut offset: u64, mut data: &[u8], dirty: &mut BTreeSet<u64>) {
         self.length = self.length.max(offset + data.len() as u64);
         while !data.is_empty() {
-            let (page, at) = (offset / PAGE as u64, (offset % PAGE as u64) as usize);
+            let (page, at) = place_of(offset);
             let (part, rest) = data.split_at(data.len().min(PAGE - at));
             let bytes = self.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE]));
             if let Some(place) = Arc::make_mut(bytes).get_mut(at..at + part.len()) {
@@ -144,8 +145,8 @@ impl Content {
 
     fn set_length(&mut self, length: u64, dirty: &mut BTreeSet<u64>) {
         if length < self.length {
-            dirty.extend(self.pages.split_off(&length.div_ceil(PAGE as u64)).into_keys());
-            let (last, at) = (length / PAGE as u64, (length % PAGE as u64) as usize);
+            dirty.extend(self.pages.split_off(&length.div_ceil(PAGE_BYTES)).into_keys());
+            let (last, at) = place_of(length);
             if let Some(page) = self.pages.get_mut(&last) {
                 Arc::make_mut(page).get_mut(at..).unwrap_or_default().fill(0);
                 dirty.insert(last);
@@ -176,7 +177,7 @@ impl Content {
     fn save(&self, path: &Path) -> Result<()> {
         let file = File::create(path)?;
         for (page, bytes) in &self.pages {
-            file.write_all_at(bytes.as_slice(), page * PAGE as u64)?;
+            file.write_all_at(bytes.as_slice(), page * PAGE_BYTES)?;
         }
         file.set_len(self.length)?;
         Ok(())
@@ -186,10 +187,15 @@ impl Content {
     fn reads_as(&self, other: &Self) -> bool {
         let zeros = Arc::new([0; PAGE]);
         let page = |content: &Self, number| content.pages.get(&number).unwrap_or(&zeros).clone();
-        let numbers = self.pages.keys().chain(other.pages.keys());
+        let mut numbers = self.pages.keys().chain(other.pages.keys());
         self.length == other.length
-            && numbers.into_iter().all(|number| page(self, *number) == page(other, *number))
+            && numbers.all(|number| page(self, *number) == page(other, *number))
     }
+}
+
+/// The page of an offset, and where in it.
+fn place_of(offset: u64) -> (u64, usize) {
+    (offset / PAGE_BYTES, usize::try_from(offset % PAGE_BYTES).unwrap_or(0))
 }
 
 #[derive(Debug)]
@@ -419,7 +425,7 @@ fn returned(events: &[Event]) -> BTreeSet<usize> {
     returned
 }
 
-/// Writes a file and makes it durable, for the shim's own use.
+/// Writes a file of the shim's own.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     File::create(path)?.write_all(bytes)?;
     Ok(())

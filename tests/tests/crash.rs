@@ -302,7 +302,7 @@ fn fetch(connection: &mut Connection, writer: usize) -> State {
     let request = FetchRequest { ids, ..FetchRequest::default() };
     let answer: FetchResponse =
         connection.call("POST", &format!("{NAMESPACE}/fetch"), &request).unwrap();
-    assert_eq!(answer.records.len() + answer.missing.len(), IDS as usize);
+    assert_eq!((answer.records.len() + answer.missing.len()) as u64, IDS);
     let records = answer.records.into_iter().map(|record| {
         let number = record.metadata.unwrap()["number"].as_u64().unwrap();
         assert_eq!(record.vector.unwrap()[..], point(number), "{}", record.id);

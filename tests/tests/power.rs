@@ -185,7 +185,7 @@ fn many_sync_writers_share_syncs() {
     let writes = CLIENTS * EACH;
     println!("{writes} writes, {syncs} syncs by the metric, {seen} by the trace");
     assert!(seen * 16 <= writes, "{seen} syncs for {writes} writes");
-    assert!((syncs as usize) * 16 <= writes, "{syncs} syncs for {writes} writes");
+    assert!(syncs * 16.0 <= writes as f64, "{syncs} syncs for {writes} writes");
     node.stop().unwrap();
     assert_eq!(shim.disk().unwrap().differences().unwrap(), [""; 0]);
 }
@@ -232,7 +232,8 @@ fn a_slow_disk_refuses_writes_within_bounds_and_loses_none_it_took() {
         let watch = scope.spawn(|| {
             while !stop.load(Ordering::Acquire) {
                 let queued = metric(&node, "hvs_log_queued_requests");
-                most.fetch_max(queued as u64, Ordering::Relaxed);
+                // The bits of numbers that are not negative are in the order of the numbers.
+                most.fetch_max(queued.to_bits(), Ordering::Relaxed);
             }
         });
         let clients: Vec<_> = (0..CLIENTS)
@@ -266,10 +267,12 @@ fn a_slow_disk_refuses_writes_within_bounds_and_loses_none_it_took() {
         taken
     });
     let refused = refused.load(Ordering::Relaxed);
-    println!("{} taken, {refused} refused, at most {most:?} waiting", acknowledged.len());
+    let most = f64::from_bits(most.load(Ordering::Relaxed));
+    println!("{} taken, {refused} refused, at most {most} waiting", acknowledged.len());
     assert!(refused > 0 && !acknowledged.is_empty());
-    assert!(most.load(Ordering::Relaxed) <= 24, "{most:?} requests waited");
-    assert_eq!(metric(&node, "hvs_overloaded_total"), refused as f64);
+    assert!(most <= 24.0, "{most} requests waited");
+    let counted = metric(&node, "hvs_overloaded_total");
+    assert!((counted - refused as f64).abs() < 0.5, "{counted} counted, {refused} met");
     assert_eq!(missing(&node, &acknowledged), [""; 0]);
     node.kill().unwrap();
     shim.lose_power().unwrap();
