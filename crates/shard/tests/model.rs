@@ -231,28 +231,7 @@ impl Run {
     /// Carries a request out on the model and compares the outcomes.
     fn check(&mut self, request: &WriteRequest, answer: &WriteAnswer) {
         assert_eq!(answer.epoch, self.model.epoch);
-        let ids: HashSet<&str> = request.operations.iter().map(Operation::id).collect();
-        let of_ids = |in_memory: bool| {
-            let records = self.model.records.iter();
-            let such = records.filter(move |(_, known)| known.in_memory == in_memory);
-            let such = such.filter(|(id, _)| ids.contains(id.as_str()));
-            such.map(|(id, known)| (id.clone(), known.etag)).collect::<HashMap<_, _>>()
-        };
-        let held = of_ids(true);
-        let in_memory = request.durability == Durability::Memory
-            && request.idempotency_key.is_none()
-            && of_ids(false).is_empty();
-        let level = match request.durability {
-            Durability::Memory if !in_memory => Durability::Buffered,
-            asked => asked,
-        };
-        assert_eq!(answer.durability, level);
-        if in_memory {
-            assert_eq!(answer.seq, self.model.last_seq.max(answer.seq));
-            self.model.uncounted.extend(request.operations.iter().map(|op| op.id().to_owned()));
-        } else {
-            assert!(answer.seq > self.model.last_seq);
-        }
+        let (in_memory, held) = self.check_level(request, answer);
         assert_eq!(answer.outcomes.len(), request.operations.len());
         self.model.last_seq = answer.seq;
         let (records, versions) = (self.model.records.clone(), self.model.versions.clone());
@@ -341,6 +320,38 @@ impl Run {
                 self.follow_move(&id, etag, may_move);
             }
         }
+    }
+
+    /// Whether the request must have been carried out in memory, and the etags of those of its
+    /// records that were there.
+    fn check_level(
+        &mut self,
+        request: &WriteRequest,
+        answer: &WriteAnswer,
+    ) -> (bool, HashMap<String, Etag>) {
+        let ids: HashSet<&str> = request.operations.iter().map(Operation::id).collect();
+        let of_ids = |in_memory: bool| {
+            let records = self.model.records.iter();
+            let such = records.filter(move |(_, known)| known.in_memory == in_memory);
+            let such = such.filter(|(id, _)| ids.contains(id.as_str()));
+            such.map(|(id, known)| (id.clone(), known.etag)).collect::<HashMap<_, _>>()
+        };
+        let held = of_ids(true);
+        let in_memory = request.durability == Durability::Memory
+            && request.idempotency_key.is_none()
+            && of_ids(false).is_empty();
+        let level = match request.durability {
+            Durability::Memory if !in_memory => Durability::Buffered,
+            asked => asked,
+        };
+        assert_eq!(answer.durability, level);
+        if in_memory {
+            assert!(answer.seq >= self.model.last_seq);
+            self.model.uncounted.extend(request.operations.iter().map(|op| op.id().to_owned()));
+        } else {
+            assert!(answer.seq > self.model.last_seq);
+        }
+        (in_memory, held)
     }
 
     /// A record that was in memory before a logged request touched it may have been logged as it
