@@ -6,6 +6,7 @@ use std::time::Duration;
 use hvs_filter::PayloadLimits;
 use hvs_index::IndexConfig;
 use hvs_log::{LogId, Writer};
+use hvs_text::TextConfig;
 use uuid::Uuid;
 
 use crate::error::OpenError;
@@ -41,6 +42,8 @@ pub struct ShardConfig {
     pub store: StoreSizes,
     /// How much memory the index of metadata may take.
     pub payload: PayloadLimits,
+    /// The text that is indexed, if any is.
+    pub text: Option<TextConfig>,
     /// Most operations of one request.
     pub max_operations: usize,
     /// Payload at which a log entry is closed although more is waiting, in bytes.
@@ -71,6 +74,7 @@ impl ShardConfig {
             tombstone_millis: DEFAULT_TOMBSTONE_MILLIS,
             store: StoreSizes::default(),
             payload: PayloadLimits::default(),
+            text: None,
             max_operations: DEFAULT_MAX_OPERATIONS,
             entry_target_bytes: 1 << 20,
             max_k: 10_000,
