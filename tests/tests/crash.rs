@@ -214,7 +214,7 @@ fn check(connection: &mut Connection, expected: &BTreeMap<String, Content>) {
     assert_eq!(count.count, live.len() as u64);
 
     let everything = SearchRequest {
-        vector: Vector(vec![1.0, 0.0, 0.0, 0.0]),
+        vector: Some(Vector(vec![1.0, 0.0, 0.0, 0.0])),
         k: Some(1_000),
         exact: Some(true),
         ..SearchRequest::default()
@@ -227,7 +227,7 @@ fn check(connection: &mut Connection, expected: &BTreeMap<String, Content>) {
 
     for (id, number) in live.iter().step_by(17) {
         let itself = SearchRequest {
-            vector: Vector(spatial(*number)),
+            vector: Some(Vector(spatial(*number))),
             coordinates: Some(Coordinates::Spatial),
             radius: Some(1e-6),
             k: Some(10),

@@ -46,6 +46,8 @@ pub struct Namespace {
     pub entry: Entry,
     /// By name; the default vector has the empty one.
     pub vectors: BTreeMap<String, VectorSpace>,
+    /// The language of its index of text, if there is one.
+    pub text: Option<hvs_shard::Language>,
     shards: Vec<Shard>,
     /// Held by everyone who holds the namespace, so that a deletion can wait for the last.
     _held: mpsc::Sender<()>,
@@ -98,6 +100,7 @@ impl Surroundings {
                 bytes: self.config.payload.bytes,
                 text_bytes: self.config.payload.text_bytes,
             },
+            text: entry.settings.text_config(&self.config)?,
             max_operations: limits.batch_operations,
             max_k: limits.k,
             max_page: limits.page,
@@ -136,7 +139,9 @@ impl Surroundings {
             shards.push(open);
         }
         let (held, released) = mpsc::channel(1);
-        let namespace = Namespace { name: name.to_owned(), entry, vectors, shards, _held: held };
+        let text = entry.settings.text_config(&self.config)?.map(|config| config.language);
+        let name = name.to_owned();
+        let namespace = Namespace { name, entry, vectors, text, shards, _held: held };
         Ok((namespace, Released(released)))
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{extract::State, http::StatusCode, response::Response};
 use hvs_api::{
     AliasInfo, AliasList, Code, CreateNamespace, DeletedName, IndexState, NamespaceInfo,
-    NamespaceList, SetAlias, SwitchAliases, VectorInfo,
+    NamespaceList, SetAlias, SwitchAliases, TextState, VectorInfo,
 };
 use hvs_index::IndexStats;
 use hvs_shard::ShardStats;
@@ -148,7 +148,18 @@ fn info(namespace: &Namespace, aliases: &BTreeMap<String, String>) -> NamespaceI
         vectors: vectors.collect(),
         shards: settings.shards,
         records: stats.iter().map(|shard| shard.records).sum(),
+        text: namespace.text.map(|_| text_state(&stats)),
     }
+}
+
+fn text_state(shards: &[ShardStats]) -> TextState {
+    let of_text = shards.iter().filter_map(|shard| shard.text);
+    of_text.fold(TextState { ready: true, ..TextState::default() }, |sum, stats| TextState {
+        documents: sum.documents + stats.documents,
+        segments: sum.segments + stats.segments,
+        pending_bytes: sum.pending_bytes + stats.pending_bytes,
+        ready: sum.ready && stats.is_ready,
+    })
 }
 
 fn index_state(shards: &[ShardStats], vector: &str) -> IndexState {
