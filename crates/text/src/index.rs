@@ -166,7 +166,7 @@ impl TextIndex {
             Some((state.layer()?, matches(state, request.query)))
         })?;
         let mut found = Found::new(request);
-        found.memory(request, matches);
+        found.memory(request, matches)?;
         found.layer(request, &layer)?;
         Ok(found.into_hits())
     }

@@ -104,8 +104,15 @@ impl Found {
     }
 
     /// Documents that are still in memory.
-    pub(crate) fn memory(&mut self, request: &TextRequest<'_>, matches: Vec<Match>) {
+    pub(crate) fn memory(
+        &mut self,
+        request: &TextRequest<'_>,
+        matches: Vec<Match>,
+    ) -> Result<(), SearchError> {
         for found in matches {
+            if self.scanned.is_multiple_of(WINDOW as usize) {
+                self.check(request)?;
+            }
             self.scanned += 1;
             let words = found.words.iter();
             let score =
@@ -116,6 +123,16 @@ impl Found {
             {
                 self.top.push(TextHit { key, id, score });
             }
+        }
+        Ok(())
+    }
+
+    fn check(&self, request: &TextRequest<'_>) -> Result<(), SearchError> {
+        match request.deadline {
+            Some(deadline) if Instant::now() >= deadline => {
+                Err(SearchError::Deadline { scanned: self.scanned })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -149,9 +166,7 @@ impl Found {
         let mut scores = vec![0.0_f64; WINDOW as usize];
         loop {
             let Some(begin) = next(&postings) else { return Ok(()) };
-            if request.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(SearchError::Deadline { scanned: self.scanned });
-            }
+            self.check(request)?;
             let end = begin.saturating_add(WINDOW);
             for (number, postings) in &mut postings {
                 let mut document = postings.doc();

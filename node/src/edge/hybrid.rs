@@ -205,8 +205,10 @@ impl Hybrid {
     /// The answer; none if a record has gone that would be in it, and another attempt is to be
     /// made.
     fn respond(&self, found: &[Found], is_last: bool) -> Result<Option<SearchResponse>, Failure> {
-        let by_vector = by_vector(found);
-        let by_text = by_text(found);
+        let (mut by_vector, mut by_text) = (by_vector(found), by_text(found));
+        // Each shard offered so many.
+        by_vector.truncate(self.rule.candidates);
+        by_text.truncate(self.text.k);
         let scores: Vec<f64> = by_text.iter().map(|(_, score)| *score).collect();
         let places: Vec<Place> = by_text.into_iter().map(|(place, _)| place).collect();
         let mut fused = if self.vector.is_some() {
