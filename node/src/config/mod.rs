@@ -32,6 +32,8 @@ pub struct Config {
     pub index: Index,
     /// The indexes of metadata.
     pub payload: Payload,
+    /// Indexes of text.
+    pub text: Text,
     /// Where checkpoints are kept, and how they are made.
     pub checkpoints: Checkpoints,
     /// What is logged and how.
@@ -102,6 +104,12 @@ pub struct Limits {
     pub filter_depth: usize,
     /// Values in the lists of one filter.
     pub filter_values: usize,
+    /// Bytes of the text of one search.
+    pub text_bytes: usize,
+    /// Different words of the text of one search.
+    pub text_words: usize,
+    /// Text fields of a namespace.
+    pub text_fields: usize,
     /// Bytes of one record's metadata, as JSON.
     pub metadata_bytes: usize,
     /// Bytes of an id or partition key; at most 512.
@@ -215,6 +223,18 @@ pub struct Payload {
     pub bytes: usize,
     /// Bytes of a text that is indexed.
     pub text_bytes: usize,
+}
+
+/// The index of text of each shard whose namespace has one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Text {
+    /// Bytes that the writer of an index gathers.
+    pub writer_bytes: usize,
+    /// Bytes that wait for the disk; beyond it writes wait. Twice as much may be held.
+    pub pending_bytes: usize,
+    /// For how long they wait, in milliseconds.
+    pub commit_ms: u64,
 }
 
 /// Where checkpoints are kept, and how they are made.
@@ -331,6 +351,9 @@ impl Default for Limits {
             filter_terms: 64,
             filter_depth: 16,
             filter_values: 10_000,
+            text_bytes: 8 << 10,
+            text_words: 256,
+            text_fields: 16,
             metadata_bytes: 64 << 10,
             id_bytes: 512,
             name_bytes: 128,
@@ -395,6 +418,12 @@ impl Default for Index {
 impl Default for Payload {
     fn default() -> Self {
         Self { fields: 256, bytes: 256 << 20, text_bytes: 256 }
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { writer_bytes: 16_000_000, pending_bytes: 16 << 20, commit_ms: 1_000 }
     }
 }
 

@@ -216,6 +216,8 @@ impl From<ReadError> for Failure {
             ReadError::InvalidQuery { source } => point_code(source),
             ReadError::DeadlineExceeded { .. } => Code::DeadlineExceeded,
             ReadError::AnswerTooLarge { .. } => Code::AnswerTooLarge,
+            ReadError::NoText => Code::NoTextIndex,
+            ReadError::TextBuilding => Code::TextIndexBuilding,
             _ => return Self::internal(Code::StorageFailed, error),
         };
         Self::new(code, error.to_string())
