@@ -18,6 +18,9 @@ mod index;
 mod lists;
 mod metric;
 mod nearest;
+#[cfg(test)]
+#[path = "../tests/kit/points.rs"]
+mod points;
 mod random;
 mod ranker;
 mod request;
