@@ -136,6 +136,7 @@ enum QuantisationArg {
     None,
     F16,
     I8,
+    Pq,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -248,6 +249,7 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
             QuantisationArg::None => Quantisation::None,
             QuantisationArg::F16 => Quantisation::F16,
             QuantisationArg::I8 => Quantisation::I8,
+            QuantisationArg::Pq => Quantisation::Pq,
         }),
     });
     let components: Vec<ComponentSpec> =
@@ -426,6 +428,7 @@ fn index(index: &IndexSpec) -> String {
         Quantisation::None => "",
         Quantisation::F16 => ", f16",
         Quantisation::I8 => ", i8",
+        Quantisation::Pq => ", pq",
     };
     index_kind(index) + quantisation
 }

@@ -208,8 +208,13 @@ fn build_segment<T: Lane>(
         graph = matches!(structure, Structure::Graph(_));
         let quantisation = shared.config.quantisation;
         let is_small = rows.rows() < shared.config.graph_from;
-        let codec = (quantisation != Quantisation::None && !is_small)
-            .then(|| Codec::fit(metric, quantisation, &ranking));
+        let codec = if quantisation == Quantisation::None || is_small {
+            None
+        } else {
+            let stopped = || shared.stop.load(Ordering::Acquire);
+            let codec = Codec::fit(metric, quantisation, &ranking, &stopped);
+            Some(codec.ok_or(BuildError::Stopped)?)
+        };
         write_graph(&shared.dir, number, ranker, &ranking, &structure, codec.as_ref())?;
     }
     write_rows(&shared.dir, number, ranker.stored(), rows)?;

@@ -39,6 +39,7 @@ impl<T: Lane> Searcher<'_, T> {
         let reach = run.request.radius.map(|radius| volumes.measure(radius));
         // 0 is everything within the radius.
         let wanted = if run.request.k == 0 { usize::MAX } else { run.request.k };
+        let mut coded = self.coded_query(run, segment);
         let mut offered = 0;
         let mut left_out = false;
         for (probed, &(_, list)) in order.iter().enumerate() {
@@ -54,7 +55,7 @@ impl<T: Lane> Searcher<'_, T> {
                 left_out = true;
                 break;
             }
-            offered += self.scan_rows(run, segment, lists.rows(list))?;
+            offered += self.scan_rows(run, segment, lists.rows(list), coded.as_mut())?;
         }
         run.walked |= left_out;
         Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Run, Searcher, matching, raise, walk_pays};
 use crate::{
-    config::IndexKind,
+    config::{IndexKind, Quantisation},
     graph::walk::{Scratch, TimedOut},
     metric::Lane,
     nearest::Candidate,
@@ -61,7 +61,11 @@ impl<T: Lane> Searcher<'_, T> {
         if segment.live() == 0 {
             return Ok(());
         }
-        let ef = self.base_ef(run.request.k, run.request);
+        let mut ef = self.base_ef(run.request.k, run.request);
+        if segment.quantisation() == Quantisation::Pq {
+            // The walk is to find as many as are looked at again.
+            ef = ef.max(run.nearest.capacity());
+        }
         let may_pass = matching::count(segment, run.request);
         // Coarse ranks are not those of rows, and a scan of them is cheap.
         if segment.codes().is_none()

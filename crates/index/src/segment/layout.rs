@@ -36,7 +36,7 @@ pub(super) struct GraphMeta {
     /// Since format 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) inverted: Option<ListsShape>,
-    /// Since format 2: there are codes instead of ranking rows.
+    /// Since format 2, `pq` since 3: there are codes instead of ranking rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) quantisation: Option<Quantisation>,
 }

@@ -23,6 +23,7 @@ pub(crate) use self::{
 use crate::{
     bits::DeadRows,
     codec::Codec,
+    config::Quantisation,
     error::OpenError,
     files::{manifest::SegmentEntry, sections::Sections},
     graph::{LinksView, walk::Walk},
@@ -80,6 +81,11 @@ impl<T: Lane> Segment<T> {
             Ranking::Mapped => self.graph_file.as_ref()?.numbers("codes", bytes).ok()?,
         };
         Some((codec, codes))
+    }
+
+    /// How ranking rows are coded.
+    pub(crate) fn quantisation(&self) -> Quantisation {
+        self.codec.as_ref().map_or(Quantisation::None, Codec::quantisation)
     }
 
     /// Ranking rows as vectors give them, whatever is stored.
@@ -163,7 +169,7 @@ impl<T: Lane> Segment<T> {
         Some(Walk {
             links: self.links()?,
             rows: self.ranking(),
-            codes: self.codes(),
+            codes: self.codes().map(|(codec, codes)| (codec.query(query), codes)),
             kernel: ranker.metric()?.kernel(),
             query,
             deadline: None,

@@ -72,7 +72,8 @@ impl<T: Lane> Segment<T> {
         }
         let codec = match (meta.quantisation, ranker.metric()) {
             (Some(quantisation), Some(metric)) => {
-                let parameters = file.numbers("codec", 2 * self.lanes)?;
+                let count = Codec::parameter_count(metric, quantisation);
+                let parameters = file.numbers("codec", count)?;
                 let codec = Codec::read(metric, quantisation, parameters);
                 Some(codec.ok_or_else(|| damaged(&path, "its codec has no figures"))?)
             }

@@ -3,7 +3,7 @@
 use super::Segment;
 use crate::{
     graph::walk::Scratch,
-    metric::{Lane, Metric},
+    metric::{Lane, Metric, kernel::Kernel},
     ranker::{Prepared, Ranker},
     tree::{TreeView, VolumeQuery},
 };
@@ -40,13 +40,7 @@ impl<T: Lane> Segment<T> {
             }
             let Some(mut walk) = self.walk(ranker, &query.row) else { continue };
             tried += 1;
-            let mut decoded = Vec::new();
-            if let Some((codec, codes)) = self.codes() {
-                let code = codes.get(row * codec.stride()..(row + 1) * codec.stride());
-                codec.decode(code.unwrap_or_default(), &mut decoded);
-            }
-            let itself = if decoded.is_empty() { &query.row } else { &decoded };
-            let own = ranker.metric().map(|metric| metric.kernel().pair(&query.row, itself));
+            let own = self.own_rank(walk.kernel, &query.row, row);
             if walk.nearest(SELF_TEST_EF.min(self.rows), None, &mut scratch).is_ok()
                 && scratch.found().next().map(|(rank, _)| rank) <= own
             {
@@ -58,6 +52,15 @@ impl<T: Lane> Segment<T> {
             return Err(format!("walks found {found} of {tried} rows themselves"));
         }
         Ok(())
+    }
+
+    /// The rank that a row has from its own vector: codes are not quite at its place.
+    fn own_rank(&self, kernel: &dyn Kernel<T>, own: &[T], row: usize) -> Option<T> {
+        let Some((codec, codes)) = self.codes() else { return Some(kernel.pair(own, own)) };
+        let code = codes.get(row * codec.stride()..(row + 1) * codec.stride())?;
+        let mut ranks = Vec::new();
+        codec.query(own).scan(kernel, code, &mut ranks);
+        ranks.first().copied()
     }
 }
 

@@ -7,6 +7,7 @@ use super::layout::{
 };
 use crate::{
     codec::Codec,
+    config::Quantisation,
     files::{publish, sections::Writer},
     graph::Links,
     lists::Lists,
@@ -116,7 +117,11 @@ pub(crate) fn write_graph<T: Lane>(
         quantisation: codec.map(Codec::quantisation),
     };
     // A file without newer sections is one that older programs read.
-    let format = if tree.is_some() || lists.is_some() || codec.is_some() { 2 } else { 1 };
+    let format = match codec.map(Codec::quantisation) {
+        Some(Quantisation::Pq) => 3,
+        _ if tree.is_some() || lists.is_some() || codec.is_some() => 2,
+        _ => 1,
+    };
     let mut writer = Writer::create(&path, GRAPH_KIND, format)?;
     writer.section("meta", &serde_json::to_vec(&meta)?)?;
     if let Some(codec) = codec {
