@@ -11,6 +11,15 @@ use crate::{
 /// Rows decoded at once: they stay in the nearest cache.
 const CHUNK: usize = 256;
 
+/// What became of rows that were compared.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Looked {
+    /// Live ones that were near enough to become candidates.
+    pub(super) near: usize,
+    /// Of these, those that may be returned.
+    pub(super) offered: usize,
+}
+
 impl<T: Lane> Searcher<'_, T> {
     /// Compares every row of the segment that is the run's newest source.
     pub(super) fn scan_coded(
@@ -45,14 +54,14 @@ impl<T: Lane> Searcher<'_, T> {
     }
 
     /// Compares rows of the segment that is the run's newest source, by their codes if there is a
-    /// query for these; how many of them came among the candidates.
+    /// query for these.
     pub(super) fn scan_rows(
         &self,
         run: &mut Run<'_, T>,
         segment: &Segment<T>,
         rows: Range<usize>,
         coded: Option<&mut CodedQuery<'_, T>>,
-    ) -> Result<usize, TimedOut> {
+    ) -> Result<Looked, TimedOut> {
         run.check_clock()?;
         let source = u32::try_from(run.sources.len().saturating_sub(1)).unwrap_or(u32::MAX);
         let (lanes, keys) = (self.ranker.lanes(), segment.keys());
@@ -75,19 +84,23 @@ impl<T: Lane> Searcher<'_, T> {
             }
         }
         run.computed += ranks.len();
-        let mut offered = 0;
+        let mut looked = Looked::default();
         let mut worst = run.nearest.worst();
         for (row, &rank) in rows.zip(&ranks) {
-            if rank > worst || segment.dead.is_dead(row) || !run.lets_through(segment, row) {
+            if rank > worst || segment.dead.is_dead(row) {
                 continue;
             }
+            looked.near += 1;
+            if !run.lets_through(segment, row) {
+                continue;
+            }
+            looked.offered += 1;
             let key = keys.get(row).copied().unwrap_or_default();
             let row = u32::try_from(row).unwrap_or(u32::MAX);
             run.nearest.offer(Candidate { rank, key, source, row });
-            offered += 1;
             worst = run.nearest.worst();
         }
         run.ranks = ranks;
-        Ok(offered)
+        Ok(looked)
     }
 }
