@@ -467,7 +467,6 @@ async fn metadata_and_durability() {
         vec![
             put(json!({"metadata": {"a": "x".repeat(100)}}), "invalid_metadata"),
             put(json!({"metadata": [1]}), "invalid_body"),
-            put(json!({"durability": "memory"}), "durability_unavailable"),
             put(json!({"durability": "replicated"}), "durability_unavailable"),
             put(json!({"durability": "quorum"}), "durability_unavailable"),
             put(json!({"durability": "eventually"}), "invalid_body"),

@@ -110,6 +110,8 @@ pub enum Code {
     InvalidIdempotencyKey,
     /// This durability is not available here.
     DurabilityUnavailable,
+    /// The records in memory take as much as they may.
+    MemoryFull,
     // Reading and searching.
     /// k is out of range.
     InvalidK,
@@ -245,6 +247,7 @@ impl Code {
         Self::IdempotencyConflict,
         Self::InvalidIdempotencyKey,
         Self::DurabilityUnavailable,
+        Self::MemoryFull,
         Self::InvalidK,
         Self::InvalidRadius,
         Self::InvalidEf,
@@ -584,7 +587,13 @@ impl Code {
                 "durability_unavailable",
                 400,
                 "This durability is not available here",
-                "Use buffered or sync; the others need mirrors, which this node does not have.",
+                "Use memory, buffered or sync; the others need mirrors, which this node does not have.",
+            ),
+            Self::MemoryFull => entry(
+                "memory_full",
+                507,
+                "The records in memory take as much as they may",
+                "Delete some of them, write with durability buffered, or raise writes.memory_bytes.",
             ),
             Self::InvalidK => entry(
                 "invalid_k",

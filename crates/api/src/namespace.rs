@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ComponentSpec, SpaceInfo, object};
+use crate::{ComponentSpec, Durability, SpaceInfo, object};
 
 /// How many bits a stored coordinate has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -113,6 +113,10 @@ pub struct CreateNamespace {
     /// How many shards; 1 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shards: Option<u64>,
+    /// When writes are acknowledged that do not say it themselves: `memory`, `buffered` or
+    /// `sync`. Left out, as the node has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
 }
 
 /// A named vector. The space is either wholly its own or, when none of its four fields is given,
@@ -157,6 +161,12 @@ pub struct NamespaceInfo {
     pub shards: u64,
     /// Live records.
     pub records: u64,
+    /// When writes are acknowledged that do not say it themselves.
+    #[serde(default)]
+    pub durability: Durability,
+    /// How many of the records are in memory alone.
+    #[serde(default)]
+    pub memory_records: u64,
 }
 
 /// One named vector of a namespace.

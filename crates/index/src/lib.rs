@@ -16,6 +16,7 @@ mod files;
 mod graph;
 mod index;
 mod lists;
+mod measure;
 mod metric;
 mod nearest;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use self::{
     config::{IndexConfig, IndexKind, MAX_EF, MAX_LISTS, MAX_M, Quantisation, RestartState, Row},
     error::{FlushError, InsertError, OpenError, SearchError},
     index::VectorIndex,
+    measure::Measure,
     request::{Hit, KnownKeys, SearchAnswer, SearchRequest, Strategy},
     stats::IndexStats,
 };

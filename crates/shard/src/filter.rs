@@ -3,6 +3,7 @@
 use hvs_filter::Fields;
 
 use crate::codec::DecodeError;
+use crate::memory::Held;
 use crate::record::Metadata;
 use crate::stored::StoredRecord;
 
@@ -32,6 +33,11 @@ impl Filter {
     /// Nothing is asked for: every record matches.
     pub fn is_empty(&self) -> bool {
         self.condition.is_empty() && self.partition_key.is_none()
+    }
+
+    /// Whether a record in memory matches.
+    pub(crate) fn matches_held(&self, held: &Held) -> Result<bool, DecodeError> {
+        self.matches(held.id.as_bytes(), &StoredRecord::decode(&held.row)?)
     }
 
     /// Whether a stored record matches.

@@ -33,6 +33,7 @@ mod housekeeping;
 mod indexes;
 mod inner;
 mod machine;
+mod memory;
 mod meta;
 mod operation;
 mod payload;
@@ -51,8 +52,8 @@ pub use hvs_index::{IndexConfig, IndexKind, IndexStats, Strategy};
 pub use hvs_log::Writer;
 
 pub use config::{
-    DEFAULT_MAX_OPERATIONS, DEFAULT_TOMBSTONE_MILLIS, IdempotencyLimits, LogRetention, QueueLimits,
-    ShardConfig, StoreSizes,
+    DEFAULT_MAX_OPERATIONS, DEFAULT_MEMORY_BYTES, DEFAULT_TOMBSTONE_MILLIS, IdempotencyLimits,
+    LogRetention, QueueLimits, ShardConfig, StoreSizes,
 };
 pub use error::{CloseError, OpenError, ReadError, WriteError};
 pub use filter::Filter;

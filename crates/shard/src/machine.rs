@@ -49,10 +49,17 @@ pub(crate) struct Progress {
     pub(crate) tombstones: AtomicU64,
     pub(crate) remembered: AtomicU64,
     pub(crate) operations: AtomicU64,
+    clock: AtomicU64,
 }
 
 impl Progress {
+    /// The clock of the log.
+    pub(crate) fn clock(&self) -> Timestamp {
+        Timestamp(self.clock.load(Ordering::Relaxed))
+    }
+
     fn publish(&self, meta: &Meta) {
+        self.clock.store(meta.clock.0, Ordering::Relaxed);
         self.epoch.store(meta.epoch, Ordering::Relaxed);
         self.records.store(meta.records, Ordering::Relaxed);
         self.tombstones.store(meta.tombstones, Ordering::Relaxed);

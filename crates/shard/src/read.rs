@@ -128,8 +128,12 @@ pub struct SearchHit {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ShardStats {
-    /// Records that reads can return.
+    /// Records that reads can return, those in memory included.
     pub records: u64,
+    /// Records that are in memory alone.
+    pub memory_records: u64,
+    /// What they take, as the limit counts it.
+    pub memory_bytes: u64,
     /// Deleted ids whose tombstone is kept.
     pub tombstones: u64,
     /// Idempotency keys remembered.

@@ -48,8 +48,9 @@ impl Shard {
 
     /// Applies operations in their order and answers when they are as durable as asked.
     ///
-    /// The request is checked and encoded on the calling task. Once it is queued it will be
-    /// carried out even if the returned future is dropped.
+    /// The request is checked and encoded on the calling task, and carried out there if it asks
+    /// for [`Durability::Memory`](crate::Durability) and the writer is not at work. Once it is
+    /// queued it will be carried out even if the returned future is dropped.
     pub async fn write(&self, request: WriteRequest) -> Result<WriteAnswer, WriteError> {
         self.inner.write(request).await
     }
@@ -83,6 +84,11 @@ impl Shard {
     /// compare.
     pub fn search(&self, request: &SearchRequest) -> Result<SearchAnswer, ReadError> {
         self.inner.search(request)
+    }
+
+    /// How many records are in memory alone. Every search compares all of them.
+    pub fn memory_records(&self) -> usize {
+        self.inner.memory.len()
     }
 
     /// Counters and sizes.

@@ -73,7 +73,7 @@ impl Store {
             database.keyspace(name, options).map_err(failed)
         };
         let small = (sizes.memtable_bytes / 4).max(1 << 10);
-        Ok(Self {
+        let store = Self {
             path: path.to_owned(),
             records: keyspace("records", sizes.memtable_bytes)?,
             tombstones: keyspace("tombstones", small)?,
@@ -82,7 +82,11 @@ impl Store {
             idempotency: keyspace("idempotency", small)?,
             meta: keyspace("meta", small)?,
             database,
-        })
+        };
+        // Before anything of the log is trimmed because it is in here.
+        hvs_kv::directory::sync_database(path)
+            .map_err(|error| store.storage(fjall::Error::Io(error)))?;
+        Ok(store)
     }
 
     pub(crate) fn batch(&self, capacity: usize) -> OwnedWriteBatch {

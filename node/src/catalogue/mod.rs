@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 pub use namespace::{
     Entry, Namespace, Released, Routed, RoutedWriteError, Surroundings, VectorSpace, WriteOptions,
+    Written,
 };
 pub use settings::{
     Limited, Settings, SettingsError, VectorSettings, build_space, geometry_precision, space_info,
@@ -533,6 +534,10 @@ async fn close(namespace: &Namespace) -> Result<(), CatalogueError> {
 fn difference(before: &Settings, wanted: &Settings) -> Option<String> {
     if before.shards != wanted.shards {
         return Some(format!("shards is {}, not {}", before.shards, wanted.shards));
+    }
+    if before.durability != wanted.durability {
+        let (before, wanted) = (json(&before.durability), json(&wanted.durability));
+        return Some(format!("durability is {before}, not {wanted}"));
     }
     let names = before.vectors.keys().chain(wanted.vectors.keys());
     for name in names {

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use hvs_api::{
-    ComponentSpec, CreateNamespace, IndexSpec, IndexType, Precision, Quantisation, SpaceInfo,
-    SpaceSpec, VectorSpec,
+    ComponentSpec, CreateNamespace, Durability, IndexSpec, IndexType, Precision, Quantisation,
+    SpaceInfo, SpaceSpec, VectorSpec,
 };
 use hvs_geometry::{Component, Geometry, Space, SpaceError, UnknownGeometry};
 use hvs_index::{IndexConfig, IndexKind};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Config, Limits};
+use crate::{
+    config::{self, Config, Limits},
+    durability,
+};
 
 /// Why settings cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -55,6 +58,9 @@ pub enum SettingsError {
         /// What is wrong and what would be right.
         reason: String,
     },
+    /// A durability that needs mirrors.
+    #[error("{}", durability::unavailable(*.0))]
+    Durability(Durability),
     /// No shards.
     #[error("shards is 0, at least 1 is needed")]
     NoShards,
@@ -115,6 +121,9 @@ pub struct Settings {
     pub vectors: BTreeMap<String, VectorSettings>,
     /// How many shards.
     pub shards: u64,
+    /// When writes are acknowledged that do not say it; as the node has it, if none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
 }
 
 impl Settings {
@@ -137,6 +146,11 @@ impl Settings {
         check_limit(Limited::Shards, shards, limits.shards)?;
         check_limit(Limited::NamedVectors, request.vectors.len() as u64 + 1, limits.named_vectors)?;
 
+        let durability = request.durability.or(existing.and_then(|settings| settings.durability));
+        if let Some(level) = durability.filter(|level| durability::of_shard(*level).is_none()) {
+            return Err(SettingsError::Durability(level));
+        }
+
         let find = |name: &str| existing.and_then(|settings| settings.vectors.get(name));
         let default = resolve_vector(&default_vector(request), None, find(""), config)?;
         let mut vectors = BTreeMap::new();
@@ -146,7 +160,7 @@ impl Settings {
             vectors.insert(name.clone(), settings);
         }
         vectors.insert(String::new(), default);
-        Ok(Self { vectors, shards })
+        Ok(Self { vectors, shards, durability })
     }
 
     /// What each index of a shard is opened with.

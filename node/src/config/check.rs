@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Config;
+use crate::durability;
 
 /// A setting that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +83,10 @@ impl Config {
         found.range("writes.queue_requests", self.writes.queue_requests, 1, 10_000_000);
         found.range("writes.queue_bytes", self.writes.queue_bytes, 1, 1 << 40);
         found.range("writes.queue_ms", self.writes.queue_ms, 1, 3_600_000);
+        found.range("writes.memory_bytes", self.writes.memory_bytes, 0, 1 << 40);
+        if durability::of_shard(self.writes.durability).is_none() {
+            found.add("writes.durability", "it is not memory, buffered or sync".to_owned());
+        }
         found.range("index.m", self.index.m, 2, M);
         found.range("index.ef_construction", self.index.ef_construction, 1, EF as u64);
         found.range("index.ef_search", self.index.ef_search, 1, EF as u64);

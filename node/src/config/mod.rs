@@ -6,6 +6,7 @@ mod load;
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use hvs_api::Durability;
 use serde::{Deserialize, Serialize};
 
 pub use check::ConfigProblem;
@@ -23,7 +24,7 @@ pub struct Config {
     pub limits: Limits,
     /// How large the node may become.
     pub scale: Scale,
-    /// What may wait to be written.
+    /// How writes are acknowledged, and what may wait to be written.
     pub writes: Writes,
     /// How searches are run.
     pub search: Search,
@@ -150,7 +151,8 @@ pub struct Scale {
     pub dimension_warn: usize,
 }
 
-/// What may wait to be written, for each shard. Beyond any of these a write is refused with 503.
+/// How writes are acknowledged, and what may wait to be written, for each shard. Beyond any of the
+/// limits of the queue a write is refused with 503.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Writes {
@@ -160,6 +162,10 @@ pub struct Writes {
     pub queue_bytes: usize,
     /// For how long the oldest has waited, in milliseconds.
     pub queue_ms: u64,
+    /// When writes are acknowledged of which neither the request nor the namespace says it.
+    pub durability: Durability,
+    /// Bytes of records that are in memory alone.
+    pub memory_bytes: usize,
 }
 
 /// How searches are run.
@@ -358,7 +364,13 @@ impl Default for Scale {
 
 impl Default for Writes {
     fn default() -> Self {
-        Self { queue_requests: 4_096, queue_bytes: 32 << 20, queue_ms: 50 }
+        Self {
+            queue_requests: 4_096,
+            queue_bytes: 32 << 20,
+            queue_ms: 50,
+            durability: Durability::Buffered,
+            memory_bytes: hvs_shard::DEFAULT_MEMORY_BYTES,
+        }
     }
 }
 

@@ -167,6 +167,8 @@ fn info(namespace: &Namespace, aliases: &BTreeMap<String, String>) -> NamespaceI
         vectors: vectors.collect(),
         shards: settings.shards,
         records: stats.iter().map(|shard| shard.records).sum(),
+        durability: namespace.durability,
+        memory_records: stats.iter().map(|shard| shard.memory_records).sum(),
     }
 }
 

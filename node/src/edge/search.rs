@@ -404,12 +404,14 @@ fn is_light(
     if !small || request.radius.is_some() || request.filter.is_some() {
         return Ok(false);
     }
-    if !(request.exact || vector.scans) {
-        return Ok(true);
-    }
     let mut records = 0;
     for shard in namespace.shards() {
-        records += shard.count(None, None)?;
+        records += if request.exact || vector.scans {
+            shard.count(None, None)?
+        } else {
+            // Whatever the index does, what is in memory is compared.
+            shard.memory_records() as u64
+        };
     }
     let coordinates = records.saturating_mul(vector.space.ambient() as u64);
     Ok(coordinates <= settings.inline_coordinates as u64)

@@ -23,8 +23,9 @@ use super::{
     records::{check_id, check_partition_key},
 };
 use crate::{
-    catalogue::{Namespace, Routed, WriteOptions},
+    catalogue::{Namespace, Routed, WriteOptions, Written},
     config::Limits,
+    durability,
 };
 
 /// How many bad items of a batch are told at once.
@@ -51,7 +52,7 @@ pub(super) async fn put_one(
     let conditions = Conditions::of(put.if_match.take(), put.if_absent.take());
     let condition = conditions.or_headers(&headers)?.condition()?;
     let options = WriteOptions {
-        durability: durability(put.durability)?,
+        durability: wanted_durability(&namespace, put.durability)?,
         atomic: false,
         idempotency_key: idempotency_key(&headers)?,
     };
@@ -83,7 +84,7 @@ pub(super) async fn delete_one(
         return Err(Failure::new(Code::InvalidCondition, detail));
     }
     let options = WriteOptions {
-        durability: durability(query.durability)?,
+        durability: wanted_durability(&namespace, query.durability)?,
         atomic: false,
         idempotency_key: idempotency_key(&headers)?,
     };
@@ -114,7 +115,7 @@ pub(super) async fn batch(
         app.scale.admit_records()?;
     }
     let options = WriteOptions {
-        durability: durability(request.durability)?,
+        durability: wanted_durability(&namespace, request.durability)?,
         atomic: request.atomic.unwrap_or_default(),
         idempotency_key: idempotency_key(&headers)?,
     };
@@ -127,7 +128,7 @@ pub(super) async fn batch(
     call.check_deadline()?;
     let outcomes = namespace.write(operations, options).await?;
     let results: Vec<_> =
-        ids.into_iter().zip(outcomes).map(|(id, outcome)| result(id, &outcome)).collect();
+        ids.into_iter().zip(outcomes).map(|(id, written)| result(id, &written)).collect();
     let failed = results.iter().filter(|r| r.status == WriteStatus::ConditionFailed).count();
     if atomic && failed > 0 {
         return Err(atomic_failure(&results).into());
@@ -337,16 +338,14 @@ fn check_metadata(metadata: &hvs_shard::Metadata, limit: usize) -> Result<(), Fa
     Ok(())
 }
 
-fn durability(asked: Option<Durability>) -> Result<hvs_shard::Durability, Failure> {
-    match asked.unwrap_or_default() {
-        Durability::Buffered => Ok(hvs_shard::Durability::Buffered),
-        Durability::Sync => Ok(hvs_shard::Durability::Sync),
-        other => {
-            let name = format!("{other:?}").to_lowercase();
-            let detail = format!("durability {name} is not available on this node");
-            Err(Failure::new(Code::DurabilityUnavailable, detail))
-        }
-    }
+/// What the request asks for, or else the namespace.
+fn wanted_durability(
+    namespace: &Namespace,
+    asked: Option<Durability>,
+) -> Result<hvs_shard::Durability, Failure> {
+    let wanted = asked.unwrap_or(namespace.durability);
+    durability::of_shard(wanted)
+        .ok_or_else(|| Failure::new(Code::DurabilityUnavailable, durability::unavailable(wanted)))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
@@ -419,8 +418,8 @@ fn unquoted(text: &str) -> &str {
     text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
 }
 
-fn result(id: String, outcome: &WriteOutcome) -> WriteResult {
-    let (status, version, etag) = match *outcome {
+fn result(id: String, written: &Written) -> WriteResult {
+    let (status, version, etag) = match written.outcome {
         WriteOutcome::Put { etag, version, created, .. } => {
             let status = if created { WriteStatus::Created } else { WriteStatus::Updated };
             (status, Some(version), Some(etag))
@@ -432,10 +431,11 @@ fn result(id: String, outcome: &WriteOutcome) -> WriteResult {
         WriteOutcome::ConditionFailed { current } => (WriteStatus::ConditionFailed, None, current),
         WriteOutcome::NotApplied => (WriteStatus::NotApplied, None, None),
     };
-    WriteResult { id, status, version, etag: etag.map(|etag| etag.to_string()) }
+    let durability = version.map(|_| durability::of_api(written.durability));
+    WriteResult { id, status, version, etag: etag.map(|etag| etag.to_string()), durability }
 }
 
-fn single(call: &Call, id: String, outcomes: Vec<WriteOutcome>) -> Result<Response, Failure> {
+fn single(call: &Call, id: String, outcomes: Vec<Written>) -> Result<Response, Failure> {
     let Some(outcome) = outcomes.into_iter().next() else {
         return Err(Failure::internal(Code::Internal, "a write without an outcome"));
     };

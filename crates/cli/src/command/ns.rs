@@ -13,6 +13,7 @@ use hvs_api::{
     SpaceInfo, SwitchAliases, VectorSpec,
 };
 
+use super::values::{DurabilityArg, durability_kind};
 use crate::{
     args::Context,
     error::CliError,
@@ -118,10 +119,13 @@ pub(crate) struct CreateArgs {
     /// How many shards.
     #[arg(long)]
     shards: Option<u64>,
+    /// When writes are acknowledged that do not say it; left out, as the node has it.
+    #[arg(long)]
+    durability: Option<DurabilityArg>,
     /// The settings as JSON, in the API's form, in place of all the above.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["geometry", "dimension", "curvature",
         "component", "precision", "index", "m", "ef_construction", "ef_search",
-        "nlist", "nprobe", "quantisation", "vector", "shards"])]
+        "nlist", "nprobe", "quantisation", "vector", "shards", "durability"])]
     file: Option<PathBuf>,
 }
 
@@ -266,6 +270,7 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
         index,
         vectors: args.vector.iter().map(|text| named_vector(text)).collect::<Result<_, _>>()?,
         shards: args.shards,
+        durability: durability_kind(args.durability),
     })
 }
 
@@ -361,7 +366,11 @@ fn one(info: &NamespaceInfo) -> TextTable {
     row("name", info.name.clone());
     row("uid", info.uid.clone());
     row("records", grouped(info.records));
+    if info.memory_records > 0 {
+        row("  in memory", grouped(info.memory_records));
+    }
     row("shards", info.shards.to_string());
+    row("durability", format!("{:?}", info.durability).to_lowercase());
     if !info.aliases.is_empty() {
         row("aliases", info.aliases.join(", "));
     }
