@@ -476,7 +476,7 @@ impl Code {
                 "invalid_index",
                 400,
                 "The index settings cannot be used",
-                "Use type HNSW with m, ef_construction and ef_search, IVF with nlist and nprobe, or GEOMETRIC or FLAT without parameters; quantisation f16, or i8 where the space allows it. HYBRID has text_fields and a language beside one of these as dense.",
+                "Use type HNSW with m, ef_construction and ef_search, IVF with nlist and nprobe, or GEOMETRIC or FLAT without parameters; quantisation f16, or i8 or pq where the space allows them. HYBRID has text_fields and a language beside one of these as dense.",
             ),
             Self::InvalidShards => entry(
                 "invalid_shards",

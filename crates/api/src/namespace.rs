@@ -51,6 +51,8 @@ pub enum Quantisation {
     F16,
     /// 8, in Euclidean and spherical space and products of these.
     I8,
+    /// 2: product quantisation of four numbers at a time, where `i8` is allowed.
+    Pq,
 }
 
 /// The index of one named vector. Parameters that are left out take the node's defaults.

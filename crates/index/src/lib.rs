@@ -19,6 +19,9 @@ mod lists;
 mod measure;
 mod metric;
 mod nearest;
+#[cfg(test)]
+#[path = "../tests/kit/points.rs"]
+mod points;
 mod random;
 mod ranker;
 mod request;

@@ -207,6 +207,7 @@ impl VectorSettings {
             Quantisation::None => hvs_index::Quantisation::None,
             Quantisation::F16 => hvs_index::Quantisation::F16,
             Quantisation::I8 => hvs_index::Quantisation::I8,
+            Quantisation::Pq => hvs_index::Quantisation::Pq,
         };
         Ok(IndexConfig {
             precision: geometry_precision(self.precision),

@@ -147,6 +147,7 @@ enum QuantisationArg {
     None,
     F16,
     I8,
+    Pq,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -263,6 +264,7 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
             QuantisationArg::None => Quantisation::None,
             QuantisationArg::F16 => Quantisation::F16,
             QuantisationArg::I8 => Quantisation::I8,
+            QuantisationArg::Pq => Quantisation::Pq,
         }),
         dense: None,
         text_fields: (!args.text_field.is_empty()).then(|| args.text_field.clone()),
@@ -449,6 +451,7 @@ fn index(index: &IndexSpec) -> String {
         Quantisation::None => "",
         Quantisation::F16 => ", f16",
         Quantisation::I8 => ", i8",
+        Quantisation::Pq => ", pq",
     };
     index_kind(index) + quantisation
 }
