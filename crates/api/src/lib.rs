@@ -4,6 +4,7 @@
 //! that they do not know, so that a misspelt option is an error and not ignored; answers may gain
 //! fields, so that an older client reads a newer node.
 
+mod alter;
 mod checkpoint;
 mod code;
 mod codec;
@@ -19,6 +20,7 @@ mod search;
 mod space;
 mod vector;
 
+pub use alter::{AlterIndex, AlterNamespace, AlterVector, AlteredNamespace};
 pub use checkpoint::{
     CheckpointInfo, CheckpointKind, CheckpointList, CheckpointPlaces, CreateCheckpoint,
     DeletedCheckpoint, RestoreRequest, TaskInfo, TaskKind, TaskList, TaskState,

@@ -14,7 +14,7 @@ use utoipa::{
 };
 
 use crate::{
-    AliasInfo, AliasList, BatchRequest, BatchResponse, BatchSearchRequest, BatchSearchResponse,
+    AliasInfo, AliasList, AlterNamespace, AlteredNamespace, BatchRequest, BatchResponse, BatchSearchRequest, BatchSearchResponse,
     CheckpointList, CheckpointPlaces, ChooseRequest, ChooseResponse, Code, CostIntervalRequest,
     CostRequest, CostResponse, CountRequest, CountResponse, CreateCheckpoint, CreateNamespace,
     DEADLINE_MS, DeletedCheckpoint, DeletedName, DistanceResponse, Encoding, FetchRequest,
@@ -31,7 +31,7 @@ type Described = (Cow<'static, str>, Vec<(String, RefOr<Schema>)>);
 
 /// One method of one route.
 pub struct Endpoint {
-    /// `GET`, `PUT`, `POST` or `DELETE`.
+    /// `GET`, `PUT`, `PATCH`, `POST` or `DELETE`.
     pub method: HttpMethod,
     /// The path, parameters in braces.
     pub path: &'static str,
@@ -126,7 +126,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 }
 
 fn namespace_endpoints() -> Vec<Endpoint> {
-    use HttpMethod::{Delete, Get, Post, Put};
+    use HttpMethod::{Delete, Get, Patch, Post, Put};
 
     let tag = "namespaces";
     let one = "/v1/namespaces/{namespace}";
@@ -138,6 +138,9 @@ fn namespace_endpoints() -> Vec<Endpoint> {
             .answers::<NamespaceInfo>(),
         Endpoint::new(Get, one, tag, "Settings and counts of a namespace")
             .answers::<NamespaceInfo>(),
+        Endpoint::new(Patch, one, tag, "Change the indexes of a namespace; 202 if a task builds them")
+            .takes::<AlterNamespace>()
+            .answers::<AlteredNamespace>(),
         Endpoint::new(Delete, one, tag, "Delete a namespace with all its records and aliases")
             .answers::<DeletedName>(),
         Endpoint::new(Get, "/v1/aliases", tag, "List aliases").answers::<AliasList>(),
@@ -217,6 +220,7 @@ fn checkpoint_endpoints() -> Vec<Endpoint> {
             .begins(),
         Endpoint::new(Get, "/v1/tasks", tag, "List tasks").answers::<TaskList>(),
         Endpoint::new(Get, "/v1/tasks/{task}", tag, "How far a task is").answers::<TaskInfo>(),
+        Endpoint::new(Delete, "/v1/tasks/{task}", tag, "End a task that builds indexes").begins(),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! The commands that are one or two requests.
 
+mod alter;
 pub(crate) mod checkpoint;
 pub(crate) mod ns;
 pub(crate) mod records;

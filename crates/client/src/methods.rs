@@ -1,7 +1,7 @@
 //! One method per endpoint.
 
 use hvs_api::{
-    AliasInfo, AliasList, BatchOperation, BatchRequest, BatchResponse, BatchSearchRequest,
+    AlterNamespace, AlteredNamespace, AliasInfo, AliasList, BatchOperation, BatchRequest, BatchResponse, BatchSearchRequest,
     BatchSearchResponse, CheckpointList, CheckpointPlaces, Code, CountRequest, CountResponse,
     CreateCheckpoint, CreateNamespace, DeleteRecord, DeletedCheckpoint, DeletedName, Durability,
     FetchRequest, FetchResponse, Health, NamespaceInfo, NamespaceList, Problem, PutRecord,
@@ -57,6 +57,20 @@ impl Client {
     /// [`ClientError`].
     pub async fn get_namespace(&self, name: &str) -> Result<NamespaceInfo, ClientError> {
         self.read(&["v1", "namespaces", name]).await
+    }
+
+    /// Changes the indexes of a namespace. What has to be built anew is a task: ask for it until
+    /// it has ended.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn alter_namespace(
+        &self,
+        name: &str,
+        request: &AlterNamespace,
+    ) -> Result<AlteredNamespace, ClientError> {
+        let url = self.url(&["v1", "namespaces", name])?;
+        self.send(Request::new(Method::PATCH, url, OnlyIfNotDone).body(request)?).await
     }
 
     /// Deletes a namespace with all its records and aliases.
@@ -183,6 +197,15 @@ impl Client {
     /// [`ClientError`].
     pub async fn task(&self, id: &str) -> Result<TaskInfo, ClientError> {
         self.read(&["v1", "tasks", id]).await
+    }
+
+    /// Tells a task that builds indexes to end.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn cancel_task(&self, id: &str) -> Result<TaskInfo, ClientError> {
+        let url = self.url(&["v1", "tasks", id])?;
+        self.send(Request::new(Method::DELETE, url, OnlyIfNotDone)).await
     }
 
     /// The tasks that the node knows.

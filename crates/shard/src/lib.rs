@@ -35,6 +35,7 @@ mod inner;
 mod machine;
 mod memory;
 mod meta;
+mod named;
 mod operation;
 mod payload;
 mod prepare;
@@ -42,6 +43,7 @@ mod queue;
 mod read;
 mod reading;
 mod record;
+mod reindex;
 mod remembered;
 mod shard;
 mod store;
@@ -60,7 +62,7 @@ pub use config::{
     DEFAULT_MAX_OPERATIONS, DEFAULT_MEMORY_BYTES, DEFAULT_TOMBSTONE_MILLIS, IdempotencyLimits,
     LogRetention, QueueLimits, ShardConfig, StoreSizes,
 };
-pub use error::{CloseError, OpenError, ReadError, WriteError};
+pub use error::{CloseError, OpenError, ReadError, ReindexError, WriteError};
 pub use filter::Filter;
 pub use hvs_filter::{FilterError, FilterLimits, PayloadLimits, PayloadStats};
 pub use operation::{Condition, Durability, Operation, WriteAnswer, WriteOutcome, WriteRequest};
@@ -70,5 +72,6 @@ pub use record::{
     DEFAULT_KIND, Etag, EtagError, InvalidRecord, MAX_ID_BYTES, MAX_NAME_BYTES,
     MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, Record, Timestamp, Vectors, check_id,
 };
+pub use reindex::{IndexChange, ReplacedIndex};
 pub use shard::Shard;
 pub use text::{Detail, DetailsRequest, TextAnswer, TextMatch, TextSearch};

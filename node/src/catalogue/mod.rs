@@ -4,6 +4,7 @@
 //! A record is written, durably, before what it describes is used, and removed only after what it
 //! describes is gone; so whatever a crash interrupts is finished or undone at the next start.
 
+mod alter;
 mod namespace;
 mod restore;
 mod settings;
@@ -25,6 +26,7 @@ use hvs_shard::{CloseError, OpenError, ReadError, ShardStats, WriteError, Writer
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+pub use alter::{Rebuild, RebuildError};
 pub use namespace::{
     Entry, Namespace, Released, Routed, RoutedWriteError, Surroundings, VectorSpace, WriteOptions,
     Written,
@@ -84,6 +86,12 @@ pub enum CatalogueError {
     /// Another request creates or deletes it.
     #[error("the namespace {name:?} is being created or deleted")]
     Busy {
+        /// The name.
+        name: String,
+    },
+    /// Its indexes are being built anew.
+    #[error("the indexes of the namespace {name:?} are being built anew, see GET /v1/tasks")]
+    Altering {
         /// The name.
         name: String,
     },
@@ -187,6 +195,7 @@ pub struct Catalogue {
     /// Namespaces that are being created or deleted, which takes longer than the lock is held.
     busy: Mutex<HashSet<String>>,
     released: Mutex<HashMap<Uuid, Released>>,
+    alterations: alter::Alterations,
 }
 
 /// Takes a name out of `busy` when dropped.
@@ -249,6 +258,7 @@ impl Catalogue {
             changing: tokio::sync::Mutex::new(()),
             busy: Mutex::new(HashSet::new()),
             released: Mutex::new(released),
+            alterations: Mutex::default(),
         };
         Ok((catalogue, unfinished))
     }
@@ -370,6 +380,7 @@ impl Catalogue {
                 view.aliases.retain(|_, target| target != name);
             });
         }
+        self.end_alteration(entry.uid);
         let release = self.released.lock().remove(&entry.uid);
         close(&namespace).await?;
         drop(namespace);

@@ -55,6 +55,21 @@ pub struct Namespace {
     _held: mpsc::Sender<()>,
 }
 
+fn vector_spaces(
+    settings: &Settings,
+    config: &Config,
+) -> Result<BTreeMap<String, VectorSpace>, CatalogueError> {
+    let mut vectors = BTreeMap::new();
+    for (vector, config) in settings.index_configs(config)? {
+        // A geometric index may have to look at everything, inverted lists at a good part.
+        let walks = matches!(config.kind, hvs_index::IndexKind::Hnsw { .. });
+        let scans = !walks || !config.space.is_metric();
+        let space = config.space;
+        vectors.insert(vector, VectorSpace { space, precision: config.precision, scans });
+    }
+    Ok(vectors)
+}
+
 /// Tells when nobody holds a namespace any more.
 pub struct Released(mpsc::Receiver<()>);
 
@@ -97,6 +112,7 @@ impl Surroundings {
                 cache_bytes: storage.shard_cache_bytes,
                 memtable_bytes: storage.shard_memtable_bytes,
             },
+            generations: entry.settings.generations(),
             memory_bytes: writes.memory_bytes,
             payload: PayloadLimits {
                 fields: self.config.payload.fields,
@@ -120,14 +136,7 @@ impl Surroundings {
     /// # Errors
     /// [`CatalogueError`]; shards that were opened before are closed again.
     pub fn open(&self, name: &str, entry: Entry) -> Result<(Namespace, Released), CatalogueError> {
-        let mut vectors = BTreeMap::new();
-        for (vector, config) in entry.settings.index_configs(&self.config)? {
-            // A geometric index may have to look at everything, inverted lists at a good part.
-            let walks = matches!(config.kind, hvs_index::IndexKind::Hnsw { .. });
-            let scans = !walks || !config.space.is_metric();
-            let space = config.space;
-            vectors.insert(vector, VectorSpace { space, precision: config.precision, scans });
-        }
+        let vectors = vector_spaces(&entry.settings, &self.config)?;
         let mut shards = Vec::with_capacity(entry.shards.len());
         for &shard in &entry.shards {
             let config = self.shard_config(&entry, shard)?;
@@ -170,6 +179,19 @@ impl Surroundings {
 }
 
 impl Namespace {
+    /// The same shards under other settings.
+    pub(super) fn with_entry(&self, entry: Entry, config: &Config) -> Result<Self, CatalogueError> {
+        Ok(Self {
+            name: self.name.clone(),
+            vectors: vector_spaces(&entry.settings, config)?,
+            entry,
+            durability: self.durability,
+            text: self.text,
+            shards: self.shards.clone(),
+            _held: self._held.clone(),
+        })
+    }
+
     /// All shards, in the order of their numbers.
     pub fn shards(&self) -> &[Shard] {
         &self.shards

@@ -113,6 +113,14 @@ pub struct VectorSettings {
     pub precision: Precision,
     /// Its index.
     pub index: IndexSpec,
+    /// How often it was built anew: which of those on disk is in use.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub generation: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_first(generation: &u64) -> bool {
+    *generation == 0
 }
 
 /// The settings of a namespace, nothing left out.
@@ -179,8 +187,23 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Which generation of each index is in use.
+    pub(super) fn generations(&self) -> BTreeMap<String, u64> {
+        self.vectors.iter().map(|(name, vector)| (name.clone(), vector.generation)).collect()
+    }
+}
+
 impl VectorSettings {
-    fn index_config(&self, config: &Config) -> Result<IndexConfig, SettingsError> {
+    /// Refuses what the space forbids.
+    pub(super) fn check(&self, config: &Config) -> Result<(), SettingsError> {
+        match self.index_config(config)?.check() {
+            Err(hvs_index::OpenError::Config { reason }) => Err(SettingsError::Index { reason }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn index_config(&self, config: &Config) -> Result<IndexConfig, SettingsError> {
         // A limit that was lowered later does not lock anyone out of what is stored.
         let unlimited =
             Limits { dimension: usize::MAX, components: usize::MAX, ..Limits::default() };
@@ -271,12 +294,11 @@ fn resolve_vector(
             None => resolve_index(&IndexSpec::default(), None, config)?,
         },
     };
-    let settings = VectorSettings { space, precision: precision.unwrap_or_default(), index };
-    // What the space forbids.
-    match settings.index_config(config)?.check() {
-        Err(hvs_index::OpenError::Config { reason }) => Err(SettingsError::Index { reason }),
-        _ => Ok(settings),
-    }
+    let generation = existing.map_or(0, |settings| settings.generation);
+    let precision = precision.unwrap_or_default();
+    let settings = VectorSettings { space, precision, index, generation };
+    settings.check(config)?;
+    Ok(settings)
 }
 
 /// Refuses what an index could not be opened for.

@@ -1,5 +1,6 @@
 //! The HTTP edge: routes, decoding, problems. Nothing below it knows of HTTP.
 
+mod alter;
 mod body;
 mod call;
 mod checkpoints;
@@ -95,7 +96,13 @@ fn api() -> Router<Arc<App>> {
     let vectors = "/v1/namespaces/{namespace}/vectors";
     Router::new()
         .route("/v1/namespaces", get(namespaces::list))
-        .route(one, put(namespaces::create).get(namespaces::describe).delete(namespaces::delete))
+        .route(
+            one,
+            put(namespaces::create)
+                .get(namespaces::describe)
+                .patch(alter::alter)
+                .delete(namespaces::delete),
+        )
         .route("/v1/aliases", get(namespaces::list_aliases).post(namespaces::switch_aliases))
         .route(
             "/v1/aliases/{alias}",

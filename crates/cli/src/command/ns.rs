@@ -13,6 +13,7 @@ use hvs_api::{
     SpaceInfo, SwitchAliases, VectorSpec,
 };
 
+use super::alter::{self, AlterArgs};
 use super::values::{DurabilityArg, durability_kind};
 use crate::{
     args::Context,
@@ -31,6 +32,8 @@ pub(crate) enum NsCommand {
         /// Its name or an alias.
         name: String,
     },
+    /// Change the index of a vector while the namespace is in use.
+    Alter(AlterArgs),
     /// Delete a namespace with all its records and aliases.
     Delete {
         /// Its name.
@@ -143,15 +146,38 @@ enum PrecisionArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum QuantisationArg {
+pub(super) enum QuantisationArg {
     None,
     F16,
     I8,
     Pq,
 }
 
+impl QuantisationArg {
+    pub(super) fn quantisation(self) -> Quantisation {
+        match self {
+            Self::None => Quantisation::None,
+            Self::F16 => Quantisation::F16,
+            Self::I8 => Quantisation::I8,
+            Self::Pq => Quantisation::Pq,
+        }
+    }
+}
+
+impl IndexArg {
+    pub(super) fn kind(self) -> IndexType {
+        match self {
+            Self::Hnsw => IndexType::Hnsw,
+            Self::Flat => IndexType::Flat,
+            Self::Geometric => IndexType::Geometric,
+            Self::Ivf => IndexType::Ivf,
+            Self::Hybrid => IndexType::Hybrid,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum IndexArg {
+pub(super) enum IndexArg {
     Hnsw,
     Flat,
     Geometric,
@@ -176,6 +202,7 @@ pub(crate) async fn run(context: &Context, command: NsCommand) -> Result<(), Cli
             let info = client.get_namespace(&name).await?;
             output.table_or_json(&one(&info), &info)
         }
+        NsCommand::Alter(args) => alter::run(context, &args).await,
         NsCommand::Delete { name, yes } => {
             if !yes {
                 let info = client.get_namespace(&name).await?;
@@ -248,24 +275,15 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
     let text = !args.text_field.is_empty() || args.language.is_some();
     let index = (args.index.is_some() || parameters || text).then_some(IndexSpec {
         kind: match args.index {
-            Some(IndexArg::Flat) => IndexType::Flat,
-            Some(IndexArg::Geometric) => IndexType::Geometric,
-            Some(IndexArg::Ivf) => IndexType::Ivf,
-            Some(IndexArg::Hybrid) => IndexType::Hybrid,
             None if text => IndexType::Hybrid,
-            Some(IndexArg::Hnsw) | None => IndexType::Hnsw,
+            kind => kind.map(IndexArg::kind).unwrap_or_default(),
         },
         m: args.m,
         ef_construction: args.ef_construction,
         ef_search: args.ef_search,
         nlist: args.nlist,
         nprobe: args.nprobe,
-        quantisation: args.quantisation.map(|quantisation| match quantisation {
-            QuantisationArg::None => Quantisation::None,
-            QuantisationArg::F16 => Quantisation::F16,
-            QuantisationArg::I8 => Quantisation::I8,
-            QuantisationArg::Pq => Quantisation::Pq,
-        }),
+        quantisation: args.quantisation.map(QuantisationArg::quantisation),
         dense: None,
         text_fields: (!args.text_field.is_empty()).then(|| args.text_field.clone()),
         language: args.language.clone(),
@@ -374,7 +392,7 @@ fn many(namespaces: &[NamespaceInfo]) -> TextTable {
     table
 }
 
-fn one(info: &NamespaceInfo) -> TextTable {
+pub(super) fn one(info: &NamespaceInfo) -> TextTable {
     let mut table = TextTable::new(&["", "value"]);
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
     row("name", info.name.clone());
