@@ -325,7 +325,7 @@ fn check(connection: &mut Connection, states: &[State], random: &mut Random) {
     for k in [1_000, 10, 10, 10] {
         let query = point(random.below(1 << 24));
         let request = SearchRequest {
-            vector: Vector(query.clone()),
+            vector: Some(Vector(query.clone())),
             k: Some(k),
             exact: Some(true),
             ..SearchRequest::default()
@@ -342,7 +342,8 @@ fn check(connection: &mut Connection, states: &[State], random: &mut Random) {
         assert_eq!(found.hits.len(), nearest.len());
         for (hit, nearest) in found.hits.iter().zip(nearest) {
             let own = distance(live[hit.id.as_str()]);
-            assert!((hit.distance - own).abs() <= 1e-9, "{}: {} {own}", hit.id, hit.distance);
+            let distance = hit.distance.unwrap();
+            assert!((distance - own).abs() <= 1e-9, "{}: {distance} {own}", hit.id);
             assert!((own - nearest).abs() <= 1e-9, "{}: {own} {nearest}", hit.id);
         }
         let near = SearchRequest { exact: None, ..request };

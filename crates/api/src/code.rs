@@ -123,6 +123,14 @@ pub enum Code {
     InvalidNprobe,
     /// The search has no bound.
     MissingBound,
+    /// The text cannot be searched for.
+    InvalidText,
+    /// The fusion cannot be used.
+    InvalidFusion,
+    /// The namespace has no index of text.
+    NoTextIndex,
+    /// The index of text is not complete.
+    TextIndexBuilding,
     /// The filter cannot be used.
     InvalidFilter,
     /// The page size is out of range.
@@ -160,6 +168,10 @@ pub enum Code {
     /// There is no such task.
     TaskNotFound,
     // The node.
+    /// The node holds as much as it may.
+    CapacityExceeded,
+    /// The node is asked more often than it may be.
+    RateExceeded,
     /// The node has as much in flight as it may.
     Overloaded,
     /// The node is shutting down.
@@ -249,6 +261,10 @@ impl Code {
         Self::InvalidEf,
         Self::InvalidNprobe,
         Self::MissingBound,
+        Self::InvalidText,
+        Self::InvalidFusion,
+        Self::NoTextIndex,
+        Self::TextIndexBuilding,
         Self::InvalidFilter,
         Self::InvalidLimit,
         Self::InvalidToken,
@@ -266,6 +282,8 @@ impl Code {
         Self::InvalidCheckpointUrl,
         Self::SeqUnavailable,
         Self::TaskNotFound,
+        Self::CapacityExceeded,
+        Self::RateExceeded,
         Self::Overloaded,
         Self::ShuttingDown,
         Self::NotReady,
@@ -458,7 +476,7 @@ impl Code {
                 "invalid_index",
                 400,
                 "The index settings cannot be used",
-                "Use type HNSW with m, ef_construction and ef_search, IVF with nlist and nprobe, or GEOMETRIC or FLAT without parameters; quantisation f16, or i8 where the space allows it.",
+                "Use type HNSW with m, ef_construction and ef_search, IVF with nlist and nprobe, or GEOMETRIC or FLAT without parameters; quantisation f16, or i8 where the space allows it. HYBRID has text_fields and a language beside one of these as dense.",
             ),
             Self::InvalidShards => entry(
                 "invalid_shards",
@@ -616,6 +634,30 @@ impl Code {
             Self::MissingBound => {
                 entry("missing_bound", 400, "The search has no bound", "Give k, radius, or both.")
             }
+            Self::InvalidText => entry(
+                "invalid_text",
+                400,
+                "The text cannot be searched for",
+                "Give at least one word, and at most limits.text_bytes and limits.text_words.",
+            ),
+            Self::InvalidFusion => entry(
+                "invalid_fusion",
+                400,
+                "The fusion cannot be used",
+                "Give it beside vector and text, with weights above 0 and candidates from k to limits.k; see docs/hybrid.md.",
+            ),
+            Self::NoTextIndex => entry(
+                "no_text_index",
+                400,
+                "The namespace has no index of text",
+                "Create a namespace whose index has the type HYBRID and names its text_fields, and import the records into it; see docs/hybrid.md.",
+            ),
+            Self::TextIndexBuilding => entry(
+                "text_index_building",
+                503,
+                "The index of text is not complete",
+                "Repeat later: it is being built from the records.",
+            ),
             Self::InvalidFilter => entry(
                 "invalid_filter",
                 400,
@@ -714,6 +756,20 @@ impl Code {
                 404,
                 "There is no such task",
                 "GET /v1/tasks lists them; tasks are forgotten when the node stops.",
+            ),
+            Self::CapacityExceeded => entry(
+                "capacity_exceeded",
+                507,
+                "The node holds as much as it may",
+                "Delete records or namespaces, which is always possible, or raise the scale limit \
+                 that is named; better, spread the namespaces over more nodes.",
+            ),
+            Self::RateExceeded => entry(
+                "rate_exceeded",
+                429,
+                "The node is asked more often than it may be",
+                "Repeat after the seconds in Retry-After; searches of a batch count one by one. Raise \
+                 scale.queries_refuse or add nodes.",
             ),
             Self::Overloaded => entry(
                 "overloaded",

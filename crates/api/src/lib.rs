@@ -7,6 +7,7 @@
 mod checkpoint;
 mod code;
 mod codec;
+mod fusion;
 mod geometry;
 mod health;
 mod namespace;
@@ -24,6 +25,7 @@ pub use checkpoint::{
 };
 pub use code::{Code, UnknownCode};
 pub use codec::{DecodeError, EncodeError, Encoding, MAX_DEPTH, decode, encode};
+pub use fusion::{Fusion, FusionWeights, HitRanks};
 pub use geometry::{
     ChooseRequest, ChooseResponse, CostIntervalRequest, CostOption, CostRequest, CostResponse,
     DistanceResponse, GeodesicRequest, InnerRequest, InnerResponse, IntervalResponse, MeanKind,
@@ -33,8 +35,8 @@ pub use geometry::{
 pub use health::Health;
 pub use namespace::{
     AliasInfo, AliasList, CreateNamespace, DeletedName, IndexSpec, IndexState, IndexType,
-    NamespaceInfo, NamespaceList, Precision, Quantisation, SetAlias, SwitchAliases, VectorInfo,
-    VectorSpec,
+    NamespaceInfo, NamespaceList, Precision, Quantisation, SetAlias, SwitchAliases, TextState,
+    VectorInfo, VectorSpec,
 };
 pub use object::{StrictObject, StrictValue, UniqueMap};
 pub use openapi::{Endpoint, endpoints, openapi, openapi_json};
@@ -53,6 +55,9 @@ pub use vector::Vector;
 
 /// The header under which a write may be repeated without taking effect twice.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The header of answers by a node that is near a limit of scale: each figure with how much is
+/// used, and from where the node warns and refuses.
+pub const NEAR_LIMIT: &str = "hvs-near-limit";
 /// The header that carries the id of a request, given by the client or by the node.
 pub const REQUEST_ID: &str = "x-request-id";
 /// The header by which a client says how many milliseconds an answer is of use to it.

@@ -34,6 +34,9 @@ pub enum IndexType {
     /// Inverted lists: approximate, quick to build.
     #[serde(rename = "IVF", alias = "ivf")]
     Ivf,
+    /// One of the others beside an index of text.
+    #[serde(rename = "HYBRID", alias = "hybrid")]
+    Hybrid,
 }
 
 /// How many bits the numbers have that searches compare first. Distances are computed from the
@@ -76,6 +79,15 @@ pub struct IndexSpec {
     /// Of what is compared first (HNSW, FLAT and IVF); `none` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantisation: Option<Quantisation>,
+    /// The index of the vector (HYBRID); HNSW when left out. Its parameters are given beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dense: Option<IndexType>,
+    /// Where in the metadata the text is (HYBRID): paths as in filters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_fields: Option<Vec<String>>,
+    /// The language whose stems are searched by (HYBRID), such as `english`; `none` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
 }
 
 /// A new namespace: the space, precision and index of its default vector, and what its other
@@ -165,6 +177,22 @@ pub struct NamespaceInfo {
     /// How many of the records are in memory alone.
     #[serde(default)]
     pub memory_records: u64,
+    /// The state of the index of text, over all shards, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextState>,
+}
+
+/// What an index of text holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TextState {
+    /// Records with text.
+    pub documents: u64,
+    /// Segments on disk.
+    pub segments: u64,
+    /// Bytes of what was written and waits for the disk. It is found all the same.
+    pub pending_bytes: u64,
+    /// Whether it is complete. After a start it may still be built, and searches wait for it.
+    pub ready: bool,
 }
 
 /// One named vector of a namespace.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hvs_filter::PayloadLimits;
 use hvs_index::IndexConfig;
 use hvs_log::{LogId, Writer};
+use hvs_text::TextConfig;
 use uuid::Uuid;
 
 use crate::error::OpenError;
@@ -46,6 +47,8 @@ pub struct ShardConfig {
     pub memory_bytes: usize,
     /// How much memory the index of metadata may take.
     pub payload: PayloadLimits,
+    /// The text that is indexed, if any is.
+    pub text: Option<TextConfig>,
     /// Most operations of one request.
     pub max_operations: usize,
     /// Payload at which a log entry is closed although more is waiting, in bytes.
@@ -77,6 +80,7 @@ impl ShardConfig {
             store: StoreSizes::default(),
             memory_bytes: DEFAULT_MEMORY_BYTES,
             payload: PayloadLimits::default(),
+            text: None,
             max_operations: DEFAULT_MAX_OPERATIONS,
             entry_target_bytes: 1 << 20,
             max_k: 10_000,

@@ -210,6 +210,18 @@ pub enum ReadError {
         /// Records looked at until then.
         scanned: usize,
     },
+    /// There is no index of text.
+    #[error("no text is indexed here")]
+    NoText,
+    /// The index of text is still built from the records.
+    #[error("the index of text is still being built from the records")]
+    TextBuilding,
+    /// The index of text failed, and is built anew.
+    #[error("the index of text failed, and is built anew: {reason}")]
+    Text {
+        /// Why.
+        reason: String,
+    },
     /// The index failed.
     #[error("the index of the vector {name:?} failed: {reason}")]
     Index {

@@ -54,14 +54,7 @@ impl Inner {
         let leader = lead(&log, &config, &mut machine, may_lose_buffered)?;
         let floor = block_on(log.floor())?.seq;
 
-        let next_key = machine.meta().next_key;
-        let indexes = Indexes::open(
-            &directory.join("index"),
-            &config.vectors,
-            config.payload,
-            &store,
-            next_key,
-        )?;
+        let indexes = Indexes::open(&directory.join("index"), &config, &store, machine.meta())?;
         let indexes = Arc::new(indexes);
         machine.attach(Arc::clone(&indexes));
         let progress = machine.progress();
@@ -166,6 +159,7 @@ impl Inner {
             store_bytes: self.store.disk_bytes(),
             indexes: self.indexes.stats(),
             payload: self.indexes.payload().stats(),
+            text: self.indexes.text().map(crate::text::Text::stats),
             stopped: self.stopped().map(|error| error.to_string()),
         }
     }
@@ -186,11 +180,14 @@ impl Inner {
 
     pub(crate) fn close(&self) -> Result<(), CloseError> {
         self.queue.close(WriteError::Closed);
-        self.indexes.payload().close();
-        if let Some(thread) = self.writer.lock().take() {
-            let ended = thread.join().unwrap_or_else(|_| {
+        let writer = self.writer.lock().take();
+        let ended = writer.map(|thread| {
+            thread.join().unwrap_or_else(|_| {
                 Err(WriteError::Wedged { reason: "the writing thread has panicked".to_owned() })
-            });
+            })
+        });
+        self.indexes.close();
+        if let Some(ended) = ended {
             return ended.map_err(|error| CloseError { reason: error.to_string() });
         }
         match self.stopped() {

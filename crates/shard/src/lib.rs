@@ -46,10 +46,15 @@ mod remembered;
 mod shard;
 mod store;
 mod stored;
+mod text;
 mod writer;
 
 pub use hvs_index::{IndexConfig, IndexKind, IndexStats, Strategy};
 pub use hvs_log::Writer;
+pub use hvs_text::{
+    FieldPath, Language, MIN_WRITER_BYTES, QueryError, QueryLimits, Statistics, TextConfig,
+    TextQuery, TextStats,
+};
 
 pub use config::{
     DEFAULT_MAX_OPERATIONS, DEFAULT_MEMORY_BYTES, DEFAULT_TOMBSTONE_MILLIS, IdempotencyLimits,
@@ -66,3 +71,4 @@ pub use record::{
     MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, Record, Timestamp, Vectors, check_id,
 };
 pub use shard::Shard;
+pub use text::{Detail, DetailsRequest, TextAnswer, TextMatch, TextSearch};

@@ -138,7 +138,7 @@ impl Machine {
         self.meta = meta;
         // After the records, so that an index never offers what cannot be read.
         if let Some(indexes) = &self.indexes {
-            indexes.apply(&index_changes)?;
+            indexes.apply(&index_changes, &meta)?;
         }
         self.progress.publish(&meta);
         Ok(outcomes)

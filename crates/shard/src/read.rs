@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use hvs_filter::PayloadStats;
 use hvs_index::{IndexStats, Strategy};
+use hvs_text::TextStats;
 
 use crate::filter::Filter;
 use crate::record::Record;
@@ -164,6 +165,8 @@ pub struct ShardStats {
     pub indexes: BTreeMap<String, IndexStats>,
     /// The index of metadata.
     pub payload: PayloadStats,
+    /// The index of text, if there is one.
+    pub text: Option<TextStats>,
     /// Why the shard has stopped, if it has.
     pub stopped: Option<String>,
 }

@@ -318,7 +318,10 @@ impl Inner {
     }
 
     /// A filter with what is known of it.
-    fn selection<'a>(&self, filter: Option<&'a Filter>) -> Result<Selection<'a>, ReadError> {
+    pub(crate) fn selection<'a>(
+        &self,
+        filter: Option<&'a Filter>,
+    ) -> Result<Selection<'a>, ReadError> {
         let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
             return Ok(Selection { filter: None, known: None });
         };
@@ -347,14 +350,14 @@ impl Inner {
         Ok(stored.content.partition_key.is_none().then_some(stored.header.key))
     }
 
-    fn accepts(&self, selection: &Selection<'_>, id: &str) -> Result<bool, ReadError> {
+    pub(crate) fn accepts(&self, selection: &Selection<'_>, id: &str) -> Result<bool, ReadError> {
         let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else {
             return Ok(false);
         };
         selection.matches(id.as_bytes(), &bytes)
     }
 
-    fn record(&self, id: &str, stored: &[u8]) -> Result<Record, ReadError> {
+    pub(crate) fn record(&self, id: &str, stored: &[u8]) -> Result<Record, ReadError> {
         StoredRecord::decode(stored)
             .and_then(|stored| stored.into_record(id, &self.config.vectors))
             .map_err(|damage| corrupt(id, &damage))
@@ -362,9 +365,9 @@ impl Inner {
 }
 
 /// A filter, and which records match it as far as is known.
-struct Selection<'a> {
-    filter: Option<&'a Filter>,
-    known: Option<Known>,
+pub(crate) struct Selection<'a> {
+    pub(crate) filter: Option<&'a Filter>,
+    pub(crate) known: Option<Known>,
 }
 
 impl Selection<'_> {
@@ -421,11 +424,11 @@ fn text(id: &[u8]) -> String {
     String::from_utf8_lossy(id).into_owned()
 }
 
-fn storage(what: &'static str) -> impl Fn(fjall::Error) -> ReadError {
+pub(crate) fn storage(what: &'static str) -> impl Fn(fjall::Error) -> ReadError {
     move |source| ReadError::Storage { what, source }
 }
 
-fn corrupt(id: &str, damage: &DecodeError) -> ReadError {
+pub(crate) fn corrupt(id: &str, damage: &DecodeError) -> ReadError {
     ReadError::Corrupt { id: id.to_owned(), reason: damage.to_string() }
 }
 

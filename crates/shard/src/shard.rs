@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hvs_kv::Kv;
+use hvs_text::{Statistics, TextQuery};
 
 use crate::config::ShardConfig;
 use crate::error::{CloseError, OpenError, ReadError, WriteError};
@@ -13,6 +14,7 @@ use crate::inner::Inner;
 use crate::operation::{WriteAnswer, WriteRequest};
 use crate::read::{ScrollPage, ScrollRequest, SearchAnswer, SearchRequest, ShardStats};
 use crate::record::Record;
+use crate::text::{Detail, DetailsRequest, TextAnswer, TextSearch};
 
 /// One shard that this process leads. Cheap to clone; all clones are the same shard.
 ///
@@ -89,6 +91,27 @@ impl Shard {
     /// How many records are in memory alone. Every search compares all of them.
     pub fn memory_records(&self) -> usize {
         self.inner.memory.len()
+    }
+
+    /// What is known of the words of a query over all records of the shard. Fails if no text is
+    /// indexed.
+    pub fn text_statistics(
+        &self,
+        query: &TextQuery,
+        deadline: Option<Instant>,
+    ) -> Result<Statistics, ReadError> {
+        self.inner.text_statistics(query, deadline)
+    }
+
+    /// The records whose text fits best. Takes as long as there are records with words of the
+    /// query. Fails if no text is indexed.
+    pub fn search_text(&self, request: &TextSearch) -> Result<TextAnswer, ReadError> {
+        self.inner.search_text(request)
+    }
+
+    /// Records that were found, with their distances from a point: all from one state.
+    pub fn details(&self, request: &DetailsRequest<'_>) -> Result<Vec<Detail>, ReadError> {
+        self.inner.details(request)
     }
 
     /// Counters and sizes.

@@ -10,6 +10,7 @@ mod settings;
 mod store;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

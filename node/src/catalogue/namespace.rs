@@ -48,6 +48,8 @@ pub struct Namespace {
     pub vectors: BTreeMap<String, VectorSpace>,
     /// When writes are acknowledged that do not say it.
     pub durability: hvs_api::Durability,
+    /// The language of its index of text, if there is one.
+    pub text: Option<hvs_shard::Language>,
     shards: Vec<Shard>,
     /// Held by everyone who holds the namespace, so that a deletion can wait for the last.
     _held: mpsc::Sender<()>,
@@ -101,6 +103,7 @@ impl Surroundings {
                 bytes: self.config.payload.bytes,
                 text_bytes: self.config.payload.text_bytes,
             },
+            text: entry.settings.text_config(&self.config)?,
             max_operations: limits.batch_operations,
             max_k: limits.k,
             max_page: limits.page,
@@ -140,8 +143,9 @@ impl Surroundings {
         }
         let (held, released) = mpsc::channel(1);
         let durability = entry.settings.durability.unwrap_or(self.config.writes.durability);
+        let text = entry.settings.text_config(&self.config)?.map(|config| config.language);
         let name = name.to_owned();
-        let namespace = Namespace { name, entry, vectors, durability, shards, _held: held };
+        let namespace = Namespace { name, entry, vectors, durability, text, shards, _held: held };
         Ok((namespace, Released(released)))
     }
 

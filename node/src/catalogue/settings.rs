@@ -10,6 +10,7 @@ use hvs_geometry::{Component, Geometry, Space, SpaceError, UnknownGeometry};
 use hvs_index::{IndexConfig, IndexKind};
 use serde::{Deserialize, Serialize};
 
+use super::text;
 use crate::{
     config::{self, Config, Limits},
     durability,
@@ -188,9 +189,10 @@ impl VectorSettings {
         let size = |value: Option<u64>, default: u64| {
             usize::try_from(value.unwrap_or(default)).unwrap_or(usize::MAX)
         };
-        let kind = match self.index.kind {
+        let spec = text::dense(&self.index);
+        let kind = match spec.kind {
             IndexType::Flat => IndexKind::Flat,
-            IndexType::Hnsw => IndexKind::Hnsw {
+            IndexType::Hnsw | IndexType::Hybrid => IndexKind::Hnsw {
                 m: size(self.index.m, defaults.m),
                 ef_construction: size(self.index.ef_construction, defaults.ef_construction),
                 ef_search: size(self.index.ef_search, defaults.ef_search),
@@ -255,9 +257,15 @@ fn resolve_vector(
     };
     let inherited = existing.or(default);
     let precision = spec.precision.or(inherited.map(|settings| settings.precision));
+    if default.is_some() && spec.index.as_ref().is_some_and(|index| index.kind == IndexType::Hybrid)
+    {
+        return Err(text::not_of_a_vector());
+    }
     let index = match &spec.index {
         Some(index) => resolve_index(index, existing.map(|settings| &settings.index), config)?,
         None => match inherited {
+            // Text belongs to the namespace, and not to each of its vectors.
+            Some(settings) if default.is_some() => text::dense(&settings.index),
             Some(settings) => settings.index.clone(),
             None => resolve_index(&IndexSpec::default(), None, config)?,
         },
@@ -276,11 +284,15 @@ fn searchable(space: Space) -> Result<Space, SettingsError> {
     if is_product && !space.is_metric() { Err(SettingsError::Unordered) } else { Ok(space) }
 }
 
-fn resolve_index(
+pub(super) fn resolve_index(
     spec: &IndexSpec,
     existing: Option<&IndexSpec>,
     config: &Config,
 ) -> Result<IndexSpec, SettingsError> {
+    if spec.kind == IndexType::Hybrid {
+        return text::resolve(spec, existing, config);
+    }
+    text::refuse_foreign(spec)?;
     let given = [
         ("m", spec.m, IndexType::Hnsw),
         ("ef_construction", spec.ef_construction, IndexType::Hnsw),
@@ -304,7 +316,7 @@ fn resolve_index(
         ..IndexSpec::default()
     };
     match spec.kind {
-        IndexType::Flat | IndexType::Geometric => {}
+        IndexType::Flat | IndexType::Geometric | IndexType::Hybrid => {}
         IndexType::Hnsw => {
             index.m = own(|index| index.m).or(Some(defaults.m));
             let construction = own(|index| index.ef_construction);
@@ -337,12 +349,13 @@ fn resolve_index(
     Ok(index)
 }
 
-fn type_name(kind: IndexType) -> &'static str {
+pub(super) fn type_name(kind: IndexType) -> &'static str {
     match kind {
         IndexType::Hnsw => "HNSW",
         IndexType::Flat => "FLAT",
         IndexType::Geometric => "GEOMETRIC",
         IndexType::Ivf => "IVF",
+        IndexType::Hybrid => "HYBRID",
     }
 }
 

@@ -26,6 +26,8 @@ const NAME_BYTES: usize = 128;
 const EF: usize = 65_536;
 const M: u64 = 256;
 const K: usize = 100_000;
+/// What the writer of an index of text needs at least.
+const WRITER_BYTES: usize = hvs_shard::MIN_WRITER_BYTES;
 /// A put must fit into one log entry of at most 2 MiB together with its vectors.
 const METADATA_BYTES: usize = 1 << 20;
 
@@ -54,6 +56,12 @@ impl Config {
         found.range("payload.fields", self.payload.fields, 0, 100_000);
         found.range("payload.bytes", self.payload.bytes, 0, 1 << 40);
         found.range("payload.text_bytes", self.payload.text_bytes, 0, 1 << 20);
+        found.range("text.writer_bytes", self.text.writer_bytes, WRITER_BYTES, 1 << 31);
+        found.range("text.pending_bytes", self.text.pending_bytes, 1 << 10, 1 << 36);
+        found.range("text.commit_ms", self.text.commit_ms, 1, 3_600_000);
+        found.range("limits.text_bytes", limits.text_bytes, 1, 1 << 20);
+        found.range("limits.text_words", limits.text_words, 1, 4_096);
+        found.range("limits.text_fields", limits.text_fields, 1, 256);
         found.range("limits.metadata_bytes", limits.metadata_bytes, 2, METADATA_BYTES);
         found.range("limits.id_bytes", limits.id_bytes, 1, ID_BYTES);
         found.range("limits.name_bytes", limits.name_bytes, 1, NAME_BYTES);
@@ -62,6 +70,16 @@ impl Config {
         found.range("limits.named_vectors", limits.named_vectors, 1, 1_024);
         found.range("limits.shards", limits.shards, 1, 1_024);
         found.range("limits.total_shards", limits.total_shards, 1, 100_000);
+        let scale = &self.scale;
+        for (setting, warn, refuse) in [
+            ("scale.vectors_refuse", scale.vectors_warn, scale.vectors_refuse),
+            ("scale.storage_bytes_refuse", scale.storage_bytes_warn, scale.storage_bytes_refuse),
+            ("scale.queries_refuse", scale.queries_warn, scale.queries_refuse),
+        ] {
+            if refuse > 0 && refuse < warn {
+                found.add(setting, format!("{refuse} is below the {warn} from which it warns"));
+            }
+        }
         let storage = &self.storage;
         found.range("storage.shard_cache_bytes", storage.shard_cache_bytes, 0, 1 << 40);
         found.range("storage.shard_memtable_bytes", storage.shard_memtable_bytes, 1 << 20, 1 << 36);

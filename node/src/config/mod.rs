@@ -22,6 +22,8 @@ pub struct Config {
     pub storage: Storage,
     /// What a request may ask for.
     pub limits: Limits,
+    /// How large the node may become.
+    pub scale: Scale,
     /// How writes are acknowledged, and what may wait to be written.
     pub writes: Writes,
     /// How searches are run.
@@ -30,6 +32,8 @@ pub struct Config {
     pub index: Index,
     /// The indexes of metadata.
     pub payload: Payload,
+    /// Indexes of text.
+    pub text: Text,
     /// Where checkpoints are kept, and how they are made.
     pub checkpoints: Checkpoints,
     /// What is logged and how.
@@ -100,6 +104,12 @@ pub struct Limits {
     pub filter_depth: usize,
     /// Values in the lists of one filter.
     pub filter_values: usize,
+    /// Bytes of the text of one search.
+    pub text_bytes: usize,
+    /// Different words of the text of one search.
+    pub text_words: usize,
+    /// Text fields of a namespace.
+    pub text_fields: usize,
     /// Bytes of one record's metadata, as JSON.
     pub metadata_bytes: usize,
     /// Bytes of an id or partition key; at most 512.
@@ -126,6 +136,27 @@ pub struct Limits {
     pub answer_bytes: usize,
     /// Milliseconds that a request may take, and does unless it asks for less.
     pub deadline_ms: u64,
+}
+
+/// How large the node may become.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scale {
+    /// Vectors that can be found, in all namespaces, from which the node warns; 0 for never.
+    pub vectors_warn: u64,
+    /// And from which it refuses more; 0 for never.
+    pub vectors_refuse: u64,
+    /// Bytes of everything below the data directory from which the node warns; 0 for never.
+    pub storage_bytes_warn: u64,
+    /// And from which it refuses more; 0 for never.
+    pub storage_bytes_refuse: u64,
+    /// Searches in a second from which the node warns; 0 for never.
+    pub queries_warn: u64,
+    /// And beyond which it refuses more; 0 for never.
+    pub queries_refuse: u64,
+    /// Intrinsic dimension from which the creation of a namespace warns; 0 for never. What is
+    /// refused is `limits.dimension`.
+    pub dimension_warn: usize,
 }
 
 /// How writes are acknowledged, and what may wait to be written, for each shard. Beyond any of the
@@ -192,6 +223,18 @@ pub struct Payload {
     pub bytes: usize,
     /// Bytes of a text that is indexed.
     pub text_bytes: usize,
+}
+
+/// The index of text of each shard whose namespace has one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Text {
+    /// Bytes that the writer of an index gathers.
+    pub writer_bytes: usize,
+    /// Bytes that wait for the disk; beyond it writes wait. Twice as much may be held.
+    pub pending_bytes: usize,
+    /// For how long they wait, in milliseconds.
+    pub commit_ms: u64,
 }
 
 /// Where checkpoints are kept, and how they are made.
@@ -308,10 +351,13 @@ impl Default for Limits {
             filter_terms: 64,
             filter_depth: 16,
             filter_values: 10_000,
+            text_bytes: 8 << 10,
+            text_words: 256,
+            text_fields: 16,
             metadata_bytes: 64 << 10,
             id_bytes: 512,
             name_bytes: 128,
-            dimension: 16_384,
+            dimension: 4_096,
             components: 16,
             named_vectors: 16,
             shards: 64,
@@ -321,6 +367,20 @@ impl Default for Limits {
             points: 10_000,
             answer_bytes: 64 << 20,
             deadline_ms: 30_000,
+        }
+    }
+}
+
+impl Default for Scale {
+    fn default() -> Self {
+        Self {
+            vectors_warn: 10_000_000,
+            vectors_refuse: 100_000_000,
+            storage_bytes_warn: 100_000_000_000,
+            storage_bytes_refuse: 1_000_000_000_000,
+            queries_warn: 10_000,
+            queries_refuse: 100_000,
+            dimension_warn: 1_024,
         }
     }
 }
@@ -358,6 +418,12 @@ impl Default for Index {
 impl Default for Payload {
     fn default() -> Self {
         Self { fields: 256, bytes: 256 << 20, text_bytes: 256 }
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { writer_bytes: 16_000_000, pending_bytes: 16 << 20, commit_ms: 1_000 }
     }
 }
 

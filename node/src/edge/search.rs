@@ -22,6 +22,7 @@ use super::{
     call::Call,
     failure::Failure,
     filter::read_filter,
+    hybrid::Hybrid,
     points::read_point,
     records::{Parts, check_partition_key},
     writes::{TOLD_ITEMS, check_count, named_vector, reading, refuse_if_any},
@@ -38,10 +39,14 @@ pub(super) async fn search(
     payload: Payload<SearchRequest>,
 ) -> Result<Response, Failure> {
     let namespace = app.catalogue.get(&namespace)?;
+    app.scale.admit_queries(1)?;
     let room = Arc::new(Room::new(app.config.limits.answer_bytes));
-    let prepared = Prepared::new(namespace, payload.value, &app.config, call.deadline, room)?;
-    let response =
-        if prepared.is_light { prepared.run()? } else { prepared.run_heavy(&app).await? };
+    let job = Job::new(namespace, payload.value, &app.config, call.deadline, room)?;
+    let response = match job {
+        Job::Vector(prepared) if prepared.is_light => prepared.run()?,
+        Job::Vector(prepared) => prepared.run_heavy(&app).await?,
+        Job::Text(hybrid) => hybrid.run_heavy(&app).await?,
+    };
     call.reply(&response)
 }
 
@@ -54,12 +59,13 @@ pub(super) async fn search_batch(
     let namespace = app.catalogue.get(&namespace)?;
     let searches = payload.value.searches;
     check_count(searches.len(), app.config.limits.searches)?;
+    app.scale.admit_queries(searches.len())?;
     let mut prepared = Vec::with_capacity(searches.len());
     let room = Arc::new(Room::new(app.config.limits.answer_bytes));
     let mut errors = Vec::new();
     for (index, search) in searches.into_iter().enumerate() {
         let namespace = Arc::clone(&namespace);
-        match Prepared::new(namespace, search, &app.config, call.deadline, Arc::clone(&room)) {
+        match Job::new(namespace, search, &app.config, call.deadline, Arc::clone(&room)) {
             Ok(one) => prepared.push(one),
             Err(failure) => errors.push(failure.problem.at(index, None)),
         }
@@ -82,7 +88,7 @@ fn in_batch(index: usize, problem: Problem) -> Failure {
 /// Runs searches side by side; each worker takes the next one until none is left.
 async fn run_all(
     app: &App,
-    prepared: Vec<Prepared>,
+    prepared: Vec<Job>,
     deadline: Instant,
 ) -> Result<Vec<SearchResponse>, Failure> {
     let total = prepared.len();
@@ -115,7 +121,7 @@ async fn run_all(
     complete.ok_or_else(|| Failure::internal(Code::Internal, "a search without an answer"))
 }
 
-fn take<'a>(prepared: &'a [Prepared], next: &AtomicUsize) -> Option<(usize, &'a Prepared)> {
+fn take<'a>(prepared: &'a [Job], next: &AtomicUsize) -> Option<(usize, &'a Job)> {
     let index = next.fetch_add(1, Ordering::Relaxed);
     prepared.get(index).map(|one| (index, one))
 }
@@ -124,7 +130,7 @@ fn take<'a>(prepared: &'a [Prepared], next: &AtomicUsize) -> Option<(usize, &'a 
 const HIT_BYTES: usize = 64;
 
 /// The bytes that the hits of one request may still take, all its searches together.
-struct Room {
+pub(super) struct Room {
     limit: usize,
     left: AtomicUsize,
 }
@@ -135,8 +141,17 @@ impl Room {
     }
 
     fn take(&self, answer: &SearchAnswer) -> Result<(), Failure> {
-        let ids = answer.hits.iter().map(|hit| hit.id.len() + HIT_BYTES).sum::<usize>();
-        let bytes = ids.saturating_add(answer.record_bytes);
+        self.take_hits(answer.hits.iter().map(|hit| hit.id.as_str()), answer.record_bytes)
+    }
+
+    /// Takes what hits of these ids and their records need.
+    pub(super) fn take_hits<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a str>,
+        record_bytes: usize,
+    ) -> Result<(), Failure> {
+        let ids = ids.map(|id| id.len() + HIT_BYTES).sum::<usize>();
+        let bytes = ids.saturating_add(record_bytes);
         let taken = self
             .left
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(bytes));
@@ -148,10 +163,46 @@ impl Room {
 }
 
 /// A search that is checked and ready to run.
-struct Prepared {
+enum Job {
+    /// By vector alone.
+    Vector(Box<Prepared>),
+    /// By text, or by both.
+    Text(Arc<Hybrid>),
+}
+
+impl Job {
+    fn new(
+        namespace: Arc<Namespace>,
+        wire: SearchRequest,
+        config: &Config,
+        deadline: Instant,
+        room: Arc<Room>,
+    ) -> Result<Self, Failure> {
+        if wire.text.is_some() {
+            let hybrid = Hybrid::new(namespace, wire, config, deadline, room)?;
+            return Ok(Self::Text(Arc::new(hybrid)));
+        }
+        if wire.fusion.is_some() {
+            let detail = "fusion is given without text: there is nothing to fuse the vector with";
+            return Err(Failure::new(Code::InvalidFusion, detail));
+        }
+        Ok(Self::Vector(Box::new(Prepared::new(namespace, wire, config, deadline, room)?)))
+    }
+
+    /// On this thread.
+    fn run(&self) -> Result<SearchResponse, Failure> {
+        match self {
+            Self::Vector(prepared) => prepared.run(),
+            Self::Text(hybrid) => hybrid.run(),
+        }
+    }
+}
+
+/// A search by vector that is checked and ready to run.
+pub(super) struct Prepared {
     room: Arc<Room>,
     namespace: Arc<Namespace>,
-    request: Arc<hvs_shard::SearchRequest>,
+    pub(super) request: Arc<hvs_shard::SearchRequest>,
     /// The only shard to ask, if the request names a partition key.
     shard: Option<usize>,
     /// Most hits over all shards.
@@ -163,14 +214,27 @@ struct Prepared {
 }
 
 /// What one shard answered, and how long it took.
-struct Answered {
-    shard: usize,
-    answer: SearchAnswer,
+pub(super) struct Answered {
+    pub(super) shard: usize,
+    pub(super) answer: SearchAnswer,
     index_us: f64,
 }
 
+impl Answered {
+    pub(super) fn explain(&self) -> ShardExplain {
+        ShardExplain {
+            shard: self.shard as u64,
+            strategy: self.answer.strategy.as_str().to_owned(),
+            scanned: self.answer.scanned as u64,
+            exact: self.answer.exact,
+            matching: self.answer.matching,
+            index_us: self.index_us,
+        }
+    }
+}
+
 impl Prepared {
-    fn new(
+    pub(super) fn new(
         namespace: Arc<Namespace>,
         wire: SearchRequest,
         config: &Config,
@@ -186,15 +250,18 @@ impl Prepared {
         let using = wire.using.unwrap_or_default();
         let vector = named_vector(&namespace, &using)?;
         let reading = reading(wire.coordinates, wire.project);
+        let Some(point) = wire.vector else {
+            return Err(Failure::new(Code::MissingVector, "neither vector nor text is given"));
+        };
         let query = match wire.geometry.as_deref() {
             None if wire.curvature.is_none() => {
-                let point = read_point(&vector.space, vector.precision, wire.vector.0, reading)?;
+                let point = read_point(&vector.space, vector.precision, point.0, reading)?;
                 // On the manifold to f64, of which the client may have known only the f32 part.
                 vector.space.project(&point, Precision::F64)?
             }
             geometry => {
                 let from = query_space(&vector.space, geometry, wire.curvature, limits)?;
-                let point = read_point(&from, vector.precision, wire.vector.0, reading)?;
+                let point = read_point(&from, vector.precision, point.0, reading)?;
                 hvs_geometry::transform(&from, &vector.space, &point)?
             }
         };
@@ -304,9 +371,10 @@ impl Prepared {
         }
         Hit {
             id: hit.id,
-            distance: hit.distance,
+            distance: Some(hit.distance),
             score: 1.0 / (1.0 + hit.distance),
             rank,
+            ranks: None,
             vector,
             metadata,
         }
@@ -314,24 +382,14 @@ impl Prepared {
 
     fn explain(&self, answers: &[Answered]) -> Explain {
         Explain {
-            shards: answers
-                .iter()
-                .map(|answered| ShardExplain {
-                    shard: answered.shard as u64,
-                    strategy: answered.answer.strategy.as_str().to_owned(),
-                    scanned: answered.answer.scanned as u64,
-                    exact: answered.answer.exact,
-                    matching: answered.answer.matching,
-                    index_us: answered.index_us,
-                })
-                .collect(),
+            shards: answers.iter().map(Answered::explain).collect(),
             index_us: answers.iter().map(|answered| answered.index_us).sum(),
             total_us: microseconds_since(self.started),
         }
     }
 }
 
-fn ask(
+pub(super) fn ask(
     number: usize,
     shard: &Shard,
     request: &hvs_shard::SearchRequest,
@@ -341,11 +399,11 @@ fn ask(
     Ok(Answered { shard: number, answer, index_us: microseconds_since(started) })
 }
 
-fn microseconds_since(start: Instant) -> f64 {
+pub(super) fn microseconds_since(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1e6
 }
 
-fn checked_k(wire: &SearchRequest, limits: &Limits) -> Result<Option<usize>, Failure> {
+pub(super) fn checked_k(wire: &SearchRequest, limits: &Limits) -> Result<Option<usize>, Failure> {
     if let Some(radius) = wire.radius
         && !(radius.is_finite() && radius >= 0.0)
     {

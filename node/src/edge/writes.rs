@@ -40,6 +40,7 @@ pub(super) async fn put_one(
     payload: Payload<PutRecord>,
 ) -> Result<Response, Failure> {
     let namespace = app.catalogue.get(&namespace)?;
+    app.scale.admit_records()?;
     let mut put = payload.value;
     match put.id.take() {
         Some(given) if given != id => {
@@ -110,6 +111,9 @@ pub(super) async fn batch(
     let request = payload.value;
     let limits = &app.config.limits;
     check_count(request.operations.len(), limits.batch_operations)?;
+    if request.operations.iter().any(|operation| matches!(operation, BatchOperation::Put(_))) {
+        app.scale.admit_records()?;
+    }
     let options = WriteOptions {
         durability: wanted_durability(&namespace, request.durability)?,
         atomic: request.atomic.unwrap_or_default(),

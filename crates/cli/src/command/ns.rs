@@ -94,6 +94,13 @@ pub(crate) struct CreateArgs {
     /// The index of the default vector.
     #[arg(long)]
     index: Option<IndexArg>,
+    /// HYBRID: where in the metadata the text is, as `title` or `author.name`; may be repeated. It
+    /// chooses the type HYBRID.
+    #[arg(long, value_name = "PATH")]
+    text_field: Vec<String>,
+    /// HYBRID: the language whose stems are searched by, such as english.
+    #[arg(long)]
+    language: Option<String>,
     /// HNSW: connections per node of the graph.
     #[arg(long)]
     m: Option<u64>,
@@ -148,6 +155,7 @@ enum IndexArg {
     Flat,
     Geometric,
     Ivf,
+    Hybrid,
 }
 
 pub(crate) async fn run(context: &Context, command: NsCommand) -> Result<(), CliError> {
@@ -236,11 +244,14 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
     }
     let numbers = [args.m, args.ef_construction, args.ef_search, args.nlist, args.nprobe];
     let parameters = numbers.iter().any(Option::is_some) || args.quantisation.is_some();
-    let index = (args.index.is_some() || parameters).then_some(IndexSpec {
+    let text = !args.text_field.is_empty() || args.language.is_some();
+    let index = (args.index.is_some() || parameters || text).then_some(IndexSpec {
         kind: match args.index {
             Some(IndexArg::Flat) => IndexType::Flat,
             Some(IndexArg::Geometric) => IndexType::Geometric,
             Some(IndexArg::Ivf) => IndexType::Ivf,
+            Some(IndexArg::Hybrid) => IndexType::Hybrid,
+            None if text => IndexType::Hybrid,
             Some(IndexArg::Hnsw) | None => IndexType::Hnsw,
         },
         m: args.m,
@@ -253,6 +264,9 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
             QuantisationArg::F16 => Quantisation::F16,
             QuantisationArg::I8 => Quantisation::I8,
         }),
+        dense: None,
+        text_fields: (!args.text_field.is_empty()).then(|| args.text_field.clone()),
+        language: args.language.clone(),
     });
     let components: Vec<ComponentSpec> =
         args.component.iter().map(|text| component(text)).collect::<Result<_, _>>()?;
@@ -441,6 +455,17 @@ fn index(index: &IndexSpec) -> String {
 
 fn index_kind(index: &IndexSpec) -> String {
     match index.kind {
+        IndexType::Hybrid => {
+            let dense = IndexSpec { kind: index.dense.unwrap_or_default(), ..index.clone() };
+            let fields = index.text_fields.as_deref().unwrap_or_default().join(", ");
+            let language = index.language.as_deref().unwrap_or("none");
+            // The type of the vector's index is never HYBRID again.
+            let dense = match dense.kind {
+                IndexType::Hybrid => String::new(),
+                _ => index_kind(&dense),
+            };
+            format!("HYBRID: {dense}, text of {fields} ({language})")
+        }
         IndexType::Flat => "FLAT".to_owned(),
         IndexType::Geometric => "GEOMETRIC".to_owned(),
         IndexType::Ivf => {
