@@ -240,8 +240,8 @@ impl Hybrid {
         });
         let hits = hits.collect();
         let explain = self.explain.then(|| self.explanation(found));
-        let exact = found.iter().filter_map(|found| found.vector.as_ref());
-        let exact = exact.map(|answered| answered.answer.exact).all(|exact| exact);
+        let mut answers = found.iter().filter_map(|found| found.vector.as_ref());
+        let exact = answers.all(|answered| answered.answer.exact);
         Ok(Some(SearchResponse { hits, exact, truncated: false, explain }))
     }
 

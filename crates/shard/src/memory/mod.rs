@@ -163,8 +163,7 @@ impl Memory {
                 if self.moves.load(Ordering::Acquire) == before {
                     return found;
                 }
-            }
-            if begun.elapsed() > PATIENCE {
+            } else if begun.elapsed() > PATIENCE {
                 return read();
             }
             std::thread::yield_now();
