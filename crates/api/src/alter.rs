@@ -57,6 +57,9 @@ pub struct AlterIndex {
     /// Of what is compared first (HNSW, FLAT and IVF).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantisation: Option<Quantisation>,
+    /// Whether what is compared first is held in memory and not mapped from its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident: Option<bool>,
     /// The index of the vector (HYBRID).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dense: Option<IndexType>,

@@ -37,7 +37,7 @@ pub use geometry::{
 pub use health::Health;
 pub use namespace::{
     AliasInfo, AliasList, CreateNamespace, DeletedName, IndexSpec, IndexState, IndexType,
-    NamespaceInfo, NamespaceList, Precision, Quantisation, SetAlias, SwitchAliases, TextState,
+    NamespaceInfo, NamespaceList, Precision, Profile, Quantisation, SetAlias, SwitchAliases, TextState,
     VectorInfo, VectorSpec,
 };
 pub use object::{StrictObject, StrictValue, UniqueMap};

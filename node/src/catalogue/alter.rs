@@ -99,6 +99,7 @@ fn alter_index(
         nlist: change.nlist,
         nprobe: change.nprobe,
         quantisation: change.quantisation,
+        resident: change.resident,
         dense: change.dense,
         ..IndexSpec::default()
     };

@@ -6,6 +6,7 @@
 
 mod alter;
 mod namespace;
+mod profile;
 mod restore;
 mod settings;
 mod store;
@@ -546,6 +547,10 @@ async fn close(namespace: &Namespace) -> Result<(), CatalogueError> {
 fn difference(before: &Settings, wanted: &Settings) -> Option<String> {
     if before.shards != wanted.shards {
         return Some(format!("shards is {}, not {}", before.shards, wanted.shards));
+    }
+    if before.profile != wanted.profile {
+        let (before, wanted) = (json(&before.profile), json(&wanted.profile));
+        return Some(format!("profile is {before}, not {wanted}"));
     }
     if before.durability != wanted.durability {
         let (before, wanted) = (json(&before.durability), json(&wanted.durability));

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use hvs_api::{
-    ComponentSpec, CreateNamespace, Durability, IndexSpec, IndexType, Precision, Quantisation,
+    ComponentSpec, CreateNamespace, Durability, IndexSpec, IndexType, Precision, Profile, Quantisation,
     SpaceInfo, SpaceSpec, VectorSpec,
 };
 use hvs_geometry::{Component, Geometry, Space, SpaceError, UnknownGeometry};
 use hvs_index::{IndexConfig, IndexKind};
 use serde::{Deserialize, Serialize};
 
-use super::text;
+use super::{profile, text};
 use crate::{
     config::{self, Config, Limits},
     durability,
@@ -130,6 +130,9 @@ pub struct Settings {
     pub vectors: BTreeMap<String, VectorSettings>,
     /// How many shards.
     pub shards: u64,
+    /// What its indexes were chosen to be good at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
     /// When writes are acknowledged that do not say it; as the node has it, if none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
@@ -160,16 +163,20 @@ impl Settings {
             return Err(SettingsError::Durability(level));
         }
 
+        let profile = request.profile.or(existing.and_then(|settings| settings.profile));
         let find = |name: &str| existing.and_then(|settings| settings.vectors.get(name));
-        let default = resolve_vector(&default_vector(request), None, find(""), config)?;
+        let resolve_vector = |spec: &VectorSpec, default: Option<&VectorSettings>, name: &str| {
+            resolve_vector(spec, default, find(name), profile, config)
+        };
+        let default = resolve_vector(&default_vector(request), None, "")?;
         let mut vectors = BTreeMap::new();
         for (name, spec) in &request.vectors {
             check_vector_name(name, limits)?;
-            let settings = resolve_vector(spec, Some(&default), find(name), config)?;
+            let settings = resolve_vector(spec, Some(&default), name)?;
             vectors.insert(name.clone(), settings);
         }
         vectors.insert(String::new(), default);
-        Ok(Self { vectors, shards, durability })
+        Ok(Self { vectors, shards, profile, durability })
     }
 
     /// What each index of a shard is opened with.
@@ -226,21 +233,26 @@ impl VectorSettings {
                 IndexKind::Ivf { nlist: lists(self.index.nlist), nprobe: lists(self.index.nprobe) }
             }
         };
-        let quantisation = match self.index.quantisation.unwrap_or_default() {
-            Quantisation::None => hvs_index::Quantisation::None,
-            Quantisation::F16 => hvs_index::Quantisation::F16,
-            Quantisation::I8 => hvs_index::Quantisation::I8,
-            Quantisation::Pq => hvs_index::Quantisation::Pq,
-        };
+        let quantisation = index_quantisation(self.index.quantisation.unwrap_or_default());
         Ok(IndexConfig {
             precision: geometry_precision(self.precision),
             kind,
             quantisation,
             tail_limit: defaults.tail,
             max_hits: config.limits.k,
-            resident_rows: config.storage.resident_rows,
+            resident_rows: self.index.resident.unwrap_or(config.storage.resident_rows),
             ..IndexConfig::new(space)
         })
+    }
+}
+
+/// The quantisation as the index knows it.
+pub(super) fn index_quantisation(quantisation: Quantisation) -> hvs_index::Quantisation {
+    match quantisation {
+        Quantisation::None => hvs_index::Quantisation::None,
+        Quantisation::F16 => hvs_index::Quantisation::F16,
+        Quantisation::I8 => hvs_index::Quantisation::I8,
+        Quantisation::Pq => hvs_index::Quantisation::Pq,
     }
 }
 
@@ -267,6 +279,7 @@ fn resolve_vector(
     spec: &VectorSpec,
     default: Option<&VectorSettings>,
     existing: Option<&VectorSettings>,
+    profile: Option<Profile>,
     config: &Config,
 ) -> Result<VectorSettings, SettingsError> {
     let own = SpaceSpec {
@@ -275,6 +288,7 @@ fn resolve_vector(
         curvature: spec.curvature,
         components: spec.components.clone(),
     };
+    let has_own_space = own != SpaceSpec::default();
     let space = match default {
         Some(default) if own == SpaceSpec::default() => default.space.clone(),
         _ => describe_space(&searchable(build_space(&own, None, &config.limits)?)?),
@@ -285,9 +299,16 @@ fn resolve_vector(
     {
         return Err(text::not_of_a_vector());
     }
-    let index = match &spec.index {
-        Some(index) => resolve_index(index, existing.map(|settings| &settings.index), config)?,
-        None => match inherited {
+    let is_new = existing.is_none();
+    let index = match (&spec.index, profile.filter(|_| is_new)) {
+        (Some(index), None) => {
+            resolve_index(index, existing.map(|settings| &settings.index), config)?
+        }
+        // Where neither is given, another vector than the default one has the index of that.
+        (given, Some(profile)) if given.is_some() || default.is_none() || has_own_space => {
+            resolve_index(&profile::expand(profile, given.as_ref(), &space)?, None, config)?
+        }
+        _ => match inherited {
             // Text belongs to the namespace, and not to each of its vectors.
             Some(settings) if default.is_some() => text::dense(&settings.index),
             Some(settings) => settings.index.clone(),
@@ -335,6 +356,7 @@ pub(super) fn resolve_index(
     let quantisation = spec.quantisation.or(existing.and_then(|index| index.quantisation));
     let mut index = IndexSpec {
         kind: spec.kind,
+        resident: spec.resident.or(existing.and_then(|index| index.resident)),
         quantisation: quantisation.filter(|quantisation| *quantisation != Quantisation::None),
         ..IndexSpec::default()
     };

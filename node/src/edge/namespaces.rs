@@ -166,6 +166,7 @@ pub(super) fn info(namespace: &Namespace, aliases: &BTreeMap<String, String>) ->
             .collect(),
         vectors: vectors.collect(),
         shards: settings.shards,
+        profile: settings.profile,
         records: stats.iter().map(|shard| shard.records).sum(),
         durability: namespace.durability,
         memory_records: stats.iter().map(|shard| shard.memory_records).sum(),

@@ -40,6 +40,9 @@ pub(crate) struct AlterArgs {
     /// Bits of what is compared first.
     #[arg(long)]
     quantisation: Option<QuantisationArg>,
+    /// Hold what is compared first in memory, or map it from its file.
+    #[arg(long)]
+    resident: Option<bool>,
     /// HYBRID: the index of the vector.
     #[arg(long)]
     dense: Option<IndexArg>,
@@ -57,6 +60,7 @@ pub(crate) async fn run(context: &Context, args: &AlterArgs) -> Result<(), CliEr
         nlist: args.nlist,
         nprobe: args.nprobe,
         quantisation: args.quantisation.map(QuantisationArg::quantisation),
+        resident: args.resident,
         dense: args.dense.map(IndexArg::kind),
     };
     if index == AlterIndex::default() {

@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use hvs_api::{
-    ComponentSpec, CreateNamespace, IndexSpec, IndexType, NamespaceInfo, Precision, Quantisation,
+    ComponentSpec, CreateNamespace, IndexSpec, IndexType, NamespaceInfo, Precision, Profile, Quantisation,
     SpaceInfo, SwitchAliases, VectorSpec,
 };
 
@@ -94,6 +94,9 @@ pub(crate) struct CreateArgs {
     /// Bits of a stored coordinate.
     #[arg(long)]
     precision: Option<PrecisionArg>,
+    /// What the indexes are to be good at, where they are not given.
+    #[arg(long)]
+    profile: Option<ProfileArg>,
     /// The index of the default vector.
     #[arg(long)]
     index: Option<IndexArg>,
@@ -122,6 +125,9 @@ pub(crate) struct CreateArgs {
     /// Bits of what is compared first.
     #[arg(long)]
     quantisation: Option<QuantisationArg>,
+    /// Hold what is compared first in memory, or map it from its file.
+    #[arg(long)]
+    resident: Option<bool>,
     /// A named vector beside the default one; may be repeated. Without a space it has that of the
     /// default one.
     #[arg(long, value_name = "NAME[=GEOMETRY:DIMENSION[:CURVATURE]]")]
@@ -134,7 +140,7 @@ pub(crate) struct CreateArgs {
     durability: Option<DurabilityArg>,
     /// The settings as JSON, in the API's form, in place of all the above.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["geometry", "dimension", "curvature",
-        "component", "precision", "index", "m", "ef_construction", "ef_search",
+        "component", "precision", "profile", "index", "resident", "m", "ef_construction", "ef_search",
         "nlist", "nprobe", "quantisation", "vector", "shards", "durability"])]
     file: Option<PathBuf>,
 }
@@ -151,6 +157,25 @@ pub(super) enum QuantisationArg {
     F16,
     I8,
     Pq,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProfileArg {
+    Latency,
+    Throughput,
+    Memory,
+    Accuracy,
+}
+
+impl ProfileArg {
+    fn profile(self) -> Profile {
+        match self {
+            Self::Latency => Profile::Latency,
+            Self::Throughput => Profile::Throughput,
+            Self::Memory => Profile::Memory,
+            Self::Accuracy => Profile::Accuracy,
+        }
+    }
 }
 
 impl QuantisationArg {
@@ -271,7 +296,8 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
             .map_err(|error| CliError::Content { path: path.clone(), detail: error.to_string() });
     }
     let numbers = [args.m, args.ef_construction, args.ef_search, args.nlist, args.nprobe];
-    let parameters = numbers.iter().any(Option::is_some) || args.quantisation.is_some();
+    let parameters = numbers.iter().any(Option::is_some) || args.quantisation.is_some()
+        || args.resident.is_some();
     let text = !args.text_field.is_empty() || args.language.is_some();
     let index = (args.index.is_some() || parameters || text).then_some(IndexSpec {
         kind: match args.index {
@@ -284,6 +310,7 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
         nlist: args.nlist,
         nprobe: args.nprobe,
         quantisation: args.quantisation.map(QuantisationArg::quantisation),
+        resident: args.resident,
         dense: None,
         text_fields: (!args.text_field.is_empty()).then(|| args.text_field.clone()),
         language: args.language.clone(),
@@ -302,6 +329,7 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
         index,
         vectors: args.vector.iter().map(|text| named_vector(text)).collect::<Result<_, _>>()?,
         shards: args.shards,
+        profile: args.profile.map(ProfileArg::profile),
         durability: durability_kind(args.durability),
     })
 }
@@ -402,6 +430,9 @@ pub(super) fn one(info: &NamespaceInfo) -> TextTable {
         row("  in memory", grouped(info.memory_records));
     }
     row("shards", info.shards.to_string());
+    if let Some(profile) = info.profile {
+        row("profile", format!("{profile:?}").to_lowercase());
+    }
     row("durability", format!("{:?}", info.durability).to_lowercase());
     if !info.aliases.is_empty() {
         row("aliases", info.aliases.join(", "));
@@ -471,7 +502,12 @@ fn index(index: &IndexSpec) -> String {
         Quantisation::I8 => ", i8",
         Quantisation::Pq => ", pq",
     };
-    index_kind(index) + quantisation
+    let place = match index.resident {
+        Some(true) => ", resident",
+        Some(false) => ", mapped",
+        None => "",
+    };
+    index_kind(index) + quantisation + place
 }
 
 fn index_kind(index: &IndexSpec) -> String {
