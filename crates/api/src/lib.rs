@@ -11,6 +11,7 @@ mod codec;
 mod fusion;
 mod geometry;
 mod health;
+mod maintenance;
 mod namespace;
 mod object;
 mod openapi;
@@ -35,6 +36,7 @@ pub use geometry::{
     TangentResponse, TransformRequest, TransportRequest, ValidateRequest, ValidateResponse,
 };
 pub use health::Health;
+pub use maintenance::{MaintenanceDebt, MaintenanceInfo};
 pub use namespace::{
     AliasInfo, AliasList, CreateNamespace, DeletedName, IndexSpec, IndexState, IndexType,
     NamespaceInfo, NamespaceList, Precision, Profile, Quantisation, SetAlias, SwitchAliases, TextState,

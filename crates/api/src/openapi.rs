@@ -19,7 +19,7 @@ use crate::{
     CostRequest, CostResponse, CountRequest, CountResponse, CreateCheckpoint, CreateNamespace,
     DEADLINE_MS, DeletedCheckpoint, DeletedName, DistanceResponse, Encoding, FetchRequest,
     FetchResponse, GeodesicRequest, Health, IDEMPOTENCY_KEY, InnerRequest, InnerResponse,
-    IntervalResponse, MeanRequest, NamespaceInfo, NamespaceList, PROBLEM_JSON,
+    IntervalResponse, MaintenanceInfo, MeanRequest, NamespaceInfo, NamespaceList, PROBLEM_JSON,
     PROBLEM_MESSAGE_PACK, PairRequest, PointRequest, PointResponse, Problem, PutRecord, REQUEST_ID,
     RecordInfo, RestoreRequest, ScaleRequest, ScrollRequest, ScrollResponse, SearchRequest,
     SearchResponse, SetAlias, SwitchAliases, TangentRequest, TangentResponse, TaskInfo, TaskList,
@@ -120,6 +120,7 @@ pub fn endpoints() -> Vec<Endpoint> {
     let mut all = namespace_endpoints();
     all.extend(record_endpoints());
     all.extend(checkpoint_endpoints());
+    all.extend(maintenance_endpoints());
     all.extend(geometry_endpoints());
     all.extend(node_endpoints());
     all
@@ -221,6 +222,19 @@ fn checkpoint_endpoints() -> Vec<Endpoint> {
         Endpoint::new(Get, "/v1/tasks", tag, "List tasks").answers::<TaskList>(),
         Endpoint::new(Get, "/v1/tasks/{task}", tag, "How far a task is").answers::<TaskInfo>(),
         Endpoint::new(Delete, "/v1/tasks/{task}", tag, "End a task that builds indexes").begins(),
+    ]
+}
+
+fn maintenance_endpoints() -> Vec<Endpoint> {
+    use HttpMethod::{Get, Post};
+
+    let new = |method, path, summary| {
+        Endpoint::new(method, path, "maintenance", summary).answers::<MaintenanceInfo>()
+    };
+    vec![
+        new(Get, "/v1/maintenance", "Whether indexes are built in the background, and what waits"),
+        new(Post, "/v1/maintenance/pause", "Let no further build of an index begin"),
+        new(Post, "/v1/maintenance/resume", "Let builds of indexes begin again"),
     ]
 }
 

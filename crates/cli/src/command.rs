@@ -2,6 +2,7 @@
 
 mod alter;
 pub(crate) mod checkpoint;
+pub(crate) mod maintenance;
 pub(crate) mod ns;
 pub(crate) mod records;
 pub(crate) mod search;

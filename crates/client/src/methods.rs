@@ -4,7 +4,7 @@ use hvs_api::{
     AlterNamespace, AlteredNamespace, AliasInfo, AliasList, BatchOperation, BatchRequest, BatchResponse, BatchSearchRequest,
     BatchSearchResponse, CheckpointList, CheckpointPlaces, Code, CountRequest, CountResponse,
     CreateCheckpoint, CreateNamespace, DeleteRecord, DeletedCheckpoint, DeletedName, Durability,
-    FetchRequest, FetchResponse, Health, NamespaceInfo, NamespaceList, Problem, PutRecord,
+    FetchRequest, FetchResponse, Health, MaintenanceInfo, NamespaceInfo, NamespaceList, Problem, PutRecord,
     RecordInfo, RestoreRequest, ScrollRequest, ScrollResponse, SearchRequest, SearchResponse,
     SetAlias, SwitchAliases, TaskInfo, TaskList, WriteResult,
 };
@@ -214,6 +214,27 @@ impl Client {
     /// [`ClientError`].
     pub async fn list_tasks(&self) -> Result<TaskList, ClientError> {
         self.read(&["v1", "tasks"]).await
+    }
+}
+
+/// What is done in the background.
+impl Client {
+    /// Whether indexes are built, and what waits for it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn maintenance(&self) -> Result<MaintenanceInfo, ClientError> {
+        self.read(&["v1", "maintenance"]).await
+    }
+
+    /// Lets no further build of an index begin, or lets them begin again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn pause_maintenance(&self, pause: bool) -> Result<MaintenanceInfo, ClientError> {
+        let verb = if pause { "pause" } else { "resume" };
+        let url = self.url(&["v1", "maintenance", verb])?;
+        self.send(Request::new(Method::POST, url, Harmless)).await
     }
 }
 

@@ -242,6 +242,7 @@ impl<T: Lane> Engine for TypedEngine<T> {
         let snapshot = shared.snapshot.load();
         let mut stats = IndexStats {
             tail: writer.tail_rows,
+            tail_excess: writer.tail_rows.saturating_sub(shared.config.tail_limit),
             segments: snapshot.segments.len(),
             building: writer.building,
             builds: shared.builds.load(Ordering::Relaxed),

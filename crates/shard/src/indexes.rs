@@ -180,6 +180,11 @@ impl Indexes {
             .try_for_each(|(name, index)| index.flush().map_err(|error| (name.clone(), error)))
     }
 
+    /// Rows that are not yet in segments of the indexes that are to take the place of others.
+    pub(crate) fn rebuild_rows(&self) -> u64 {
+        self.by_name.values().map(Named::rebuild_rows).sum()
+    }
+
     pub(crate) fn stats(&self) -> BTreeMap<String, IndexStats> {
         self.by_name.iter().map(|(name, index)| (name.clone(), index.current().stats())).collect()
     }

@@ -138,6 +138,15 @@ impl Named {
         self.current.load().stats().builds + of_next + replaced
     }
 
+    /// Live rows that are not yet in segments of the next index.
+    pub(crate) fn rebuild_rows(&self) -> u64 {
+        let next = self.next.lock();
+        let Some(next) = next.as_ref() else { return 0 };
+        let (wanted, there) = (self.current.load().stats().live, next.index.stats());
+        let built = (there.live + there.dead).saturating_sub(there.tail);
+        wanted.saturating_sub(built) as u64
+    }
+
     /// Lets the next index answer. Returns the one that did until now.
     pub(crate) fn switch(&self, next: &mut Option<Next>) -> Option<Arc<VectorIndex>> {
         let next = next.take()?;

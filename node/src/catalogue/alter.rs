@@ -272,7 +272,8 @@ impl Rebuild {
         let mut changes = Vec::new();
         for (vector, settings) in &self.vectors {
             let config = settings.index_config(&self.catalogue.surroundings.config);
-            let config = config.map_err(CatalogueError::from)?;
+            let mut config = config.map_err(CatalogueError::from)?;
+            config.builders = self.catalogue.surroundings.builders.clone();
             for (number, shard) in self.namespace.shards().iter().enumerate() {
                 let failed = |source| match source {
                     ReindexError::Cancelled => RebuildError::Cancelled,

@@ -22,6 +22,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hvs_api::CreateNamespace;
+use hvs_index::Builders;
 use hvs_kv::Kv;
 use hvs_shard::{CloseError, OpenError, ReadError, ShardStats, WriteError, Writer};
 use parking_lot::Mutex;
@@ -221,7 +222,11 @@ impl Catalogue {
         kv: Arc<dyn Kv>,
         writer: Writer,
     ) -> Result<Self, CatalogueError> {
-        let surroundings = Surroundings { config, kv, writer };
+        let builders = Builders::new(config.maintenance.builds);
+        if config.maintenance.paused {
+            builders.pause();
+        }
+        let surroundings = Surroundings { config, kv, writer, builders };
         let opening = tokio::task::spawn_blocking(move || Self::open_all(surroundings));
         let (catalogue, unfinished) = opening.await.map_err(|_| CatalogueError::Worker)??;
         for (name, entry) in unfinished {
@@ -277,6 +282,11 @@ impl Catalogue {
         }
         check_name(name, self.name_limit())?;
         Err(CatalogueError::NamespaceNotFound { name: name.to_owned() })
+    }
+
+    /// With whom the builds of all indexes take turns.
+    pub fn builders(&self) -> &Builders {
+        &self.surroundings.builders
     }
 
     /// Every namespace, by name.

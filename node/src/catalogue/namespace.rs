@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hvs_geometry::Space;
+use hvs_index::Builders;
 use hvs_kv::Kv;
 use hvs_shard::{
     Durability, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig, ShardStats, StoreSizes,
@@ -90,6 +91,8 @@ pub struct Surroundings {
     pub kv: Arc<dyn Kv>,
     /// Who writes.
     pub writer: Writer,
+    /// With whom builds of indexes take turns.
+    pub builders: Builders,
 }
 
 impl Surroundings {
@@ -98,7 +101,8 @@ impl Surroundings {
         entry: &Entry,
         shard: Uuid,
     ) -> Result<ShardConfig, CatalogueError> {
-        let vectors = entry.settings.index_configs(&self.config)?;
+        let mut vectors = entry.settings.index_configs(&self.config)?;
+        vectors.values_mut().for_each(|index| index.builders = self.builders.clone());
         let limits = &self.config.limits;
         let storage = &self.config.storage;
         let writes = &self.config.writes;

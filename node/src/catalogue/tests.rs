@@ -8,7 +8,7 @@ fn surroundings(directory: &std::path::Path) -> Surroundings {
     std::fs::create_dir_all(directory.join("shards")).unwrap();
     let kv = Embedded::open(&directory.join("kv"), EmbeddedConfig::default()).unwrap();
     let writer = Writer { node: "test".into(), incarnation: 1 };
-    Surroundings { config: Arc::new(config), kv: Arc::new(kv), writer }
+    Surroundings { config: Arc::new(config), kv: Arc::new(kv), writer, builders: Builders::new(1) }
 }
 
 fn flat() -> CreateNamespace {
@@ -29,7 +29,7 @@ fn shard_directories(directory: &std::path::Path) -> usize {
 }
 
 async fn open(surroundings: &Surroundings) -> Arc<Catalogue> {
-    let Surroundings { config, kv, writer } = surroundings.clone();
+    let Surroundings { config, kv, writer, .. } = surroundings.clone();
     Arc::new(Catalogue::open(config, kv, writer).await.unwrap())
 }
 

@@ -10,6 +10,7 @@ mod filter;
 mod fusion;
 mod geometry;
 mod hybrid;
+mod maintenance;
 mod mapping;
 mod namespaces;
 mod node;
@@ -124,6 +125,7 @@ fn api() -> Router<Arc<App>> {
         .route(&format!("{one}/search"), post(search::search))
         .route(&format!("{one}/search/batch"), post(search::search_batch))
         .merge(checkpoints::routes())
+        .merge(maintenance::routes())
         .merge(geometry::routes())
         .merge(decide::routes())
 }
