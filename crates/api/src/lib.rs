@@ -4,6 +4,7 @@
 //! that they do not know, so that a misspelt option is an error and not ignored; answers may gain
 //! fields, so that an older client reads a newer node.
 
+mod change;
 mod checkpoint;
 mod code;
 mod codec;
@@ -18,6 +19,7 @@ mod search;
 mod space;
 mod vector;
 
+pub use change::PatchRecord;
 pub use checkpoint::{
     CheckpointInfo, CheckpointKind, CheckpointList, CheckpointPlaces, CreateCheckpoint,
     DeletedCheckpoint, RestoreRequest, TaskInfo, TaskKind, TaskList, TaskState,
@@ -41,7 +43,7 @@ pub use openapi::{Endpoint, endpoints, openapi, openapi_json};
 pub use problem::{ItemProblem, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, Problem};
 pub use record::{
     BatchOperation, BatchRequest, BatchResponse, Coordinates, CountRequest, CountResponse,
-    DeleteRecord, Durability, FetchRequest, FetchResponse, Filter, PutRecord, RecordInfo,
+    DEFAULT_KIND, DeleteRecord, Durability, FetchRequest, FetchResponse, Filter, PutRecord, RecordInfo,
     ScrollRequest, ScrollResponse, WriteResult, WriteStatus,
 };
 pub use search::{

@@ -20,7 +20,7 @@ use crate::{
     DEADLINE_MS, DeletedCheckpoint, DeletedName, DistanceResponse, Encoding, FetchRequest,
     FetchResponse, GeodesicRequest, Health, IDEMPOTENCY_KEY, InnerRequest, InnerResponse,
     IntervalResponse, MeanRequest, NamespaceInfo, NamespaceList, PROBLEM_JSON,
-    PROBLEM_MESSAGE_PACK, PairRequest, PointRequest, PointResponse, Problem, PutRecord, REQUEST_ID,
+    PROBLEM_MESSAGE_PACK, PairRequest, PatchRecord, PointRequest, PointResponse, Problem, PutRecord, REQUEST_ID,
     RecordInfo, RestoreRequest, ScaleRequest, ScrollRequest, ScrollResponse, SearchRequest,
     SearchResponse, SetAlias, SwitchAliases, TangentRequest, TangentResponse, TaskInfo, TaskList,
     TransformRequest, TransportRequest, ValidateRequest, ValidateResponse, WriteResult,
@@ -31,7 +31,7 @@ type Described = (Cow<'static, str>, Vec<(String, RefOr<Schema>)>);
 
 /// One method of one route.
 pub struct Endpoint {
-    /// `GET`, `PUT`, `POST` or `DELETE`.
+    /// `GET`, `PUT`, `POST`, `PATCH` or `DELETE`.
     pub method: HttpMethod,
     /// The path, parameters in braces.
     pub path: &'static str,
@@ -50,6 +50,10 @@ const WRITE_HEADERS: &[(&str, &str)] = &[
     (IDEMPOTENCY_KEY, "Repeating a request with the same key takes effect once."),
     ("if-match", "Only over the record of this etag."),
     ("if-none-match", "`*`: only where there is no such record."),
+];
+const PATCH_HEADERS: &[(&str, &str)] = &[
+    (IDEMPOTENCY_KEY, "Repeating a request with the same key takes effect once."),
+    ("if-match", "Only the record of this etag."),
 ];
 const BATCH_HEADERS: &[(&str, &str)] =
     &[(IDEMPOTENCY_KEY, "Repeating a request with the same key takes effect once.")];
@@ -150,7 +154,7 @@ fn namespace_endpoints() -> Vec<Endpoint> {
 }
 
 fn record_endpoints() -> Vec<Endpoint> {
-    use HttpMethod::{Delete, Get, Post, Put};
+    use HttpMethod::{Delete, Get, Patch, Post, Put};
 
     let tag = "records";
     let one = "/v1/namespaces/{namespace}/vectors/{id}";
@@ -172,7 +176,11 @@ fn record_endpoints() -> Vec<Endpoint> {
             .answers::<WriteResult>()
             .headers(WRITE_HEADERS)
             .query(DELETE_QUERY),
-        Endpoint::new(Post, batch, tag, "Several puts and deletes")
+        Endpoint::new(Patch, one, tag, "Change parts of a record")
+            .takes::<PatchRecord>()
+            .answers::<WriteResult>()
+            .headers(PATCH_HEADERS),
+        Endpoint::new(Post, batch, tag, "Several puts, patches and deletes")
             .takes::<BatchRequest>()
             .answers::<BatchResponse>()
             .headers(BATCH_HEADERS),
@@ -311,6 +319,7 @@ fn operation(endpoint: &Endpoint, problem: &str) -> OperationBuilder {
         HttpMethod::Put => "put",
         HttpMethod::Post => "post",
         HttpMethod::Delete => "delete",
+        HttpMethod::Patch => "patch",
         _ => "get",
     };
     let id: String = endpoint

@@ -45,6 +45,8 @@ enum Command {
     },
     /// Store one record.
     Put(command::records::PutArgs),
+    /// Change parts of a record.
+    Patch(command::patch::PatchArgs),
     /// Read records by their ids.
     Get(command::records::GetArgs),
     /// Delete records by their ids.
@@ -127,6 +129,7 @@ impl Cli {
         match self.command {
             Command::Ns { command } => block_on(command::ns::run(&context, command)),
             Command::Put(args) => block_on(command::records::put(&context, args)),
+            Command::Patch(args) => block_on(command::patch::run(&context, args)),
             Command::Get(args) => block_on(command::records::get(&context, args)),
             Command::Delete(args) => block_on(command::records::delete(&context, args)),
             Command::Count(args) => block_on(command::records::count(&context, args)),

@@ -2,6 +2,7 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod ns;
+pub(crate) mod patch;
 pub(crate) mod records;
 pub(crate) mod search;
 mod values;

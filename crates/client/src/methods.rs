@@ -4,7 +4,7 @@ use hvs_api::{
     AliasInfo, AliasList, BatchOperation, BatchRequest, BatchResponse, BatchSearchRequest,
     BatchSearchResponse, CheckpointList, CheckpointPlaces, Code, CountRequest, CountResponse,
     CreateCheckpoint, CreateNamespace, DeleteRecord, DeletedCheckpoint, DeletedName, Durability,
-    FetchRequest, FetchResponse, Health, NamespaceInfo, NamespaceList, Problem, PutRecord,
+    FetchRequest, FetchResponse, Health, NamespaceInfo, NamespaceList, PatchRecord, Problem, PutRecord,
     RecordInfo, RestoreRequest, ScrollRequest, ScrollResponse, SearchRequest, SearchResponse,
     SetAlias, SwitchAliases, TaskInfo, TaskList, WriteResult,
 };
@@ -241,6 +241,28 @@ impl Client {
         self.send(Request::new(Method::GET, url, Harmless)).await
     }
 
+    /// Changes parts of a record; `patch.id` is required.
+    ///
+    /// # Errors
+    /// [`ClientError`], with the code `vector_not_found` where there is none.
+    pub async fn patch(
+        &self,
+        namespace: &str,
+        patch: &PatchRecord,
+        idempotency_key: Option<&str>,
+    ) -> Result<WriteResult, ClientError> {
+        let id = patch.id.as_deref().unwrap_or_default();
+        if !fits_in_path(id) {
+            let durability = patch.durability;
+            let operation =
+                BatchOperation::Patch(PatchRecord { durability: None, ..patch.clone() });
+            return self.write_one(namespace, operation, durability, idempotency_key).await;
+        }
+        let url = self.record_url(namespace, id, None)?;
+        let request = Request::new(Method::PATCH, url, Harmless);
+        self.send(request.body(patch)?.idempotent(idempotency_key)).await
+    }
+
     /// Deletes a record.
     ///
     /// # Errors
@@ -262,7 +284,7 @@ impl Client {
         self.write_one(namespace, operation, options.durability, idempotency_key).await
     }
 
-    /// Several puts and deletes.
+    /// Several puts, patches and deletes.
     ///
     /// # Errors
     /// [`ClientError`]. When single operations are bad, the problem's `errors` name each of them

@@ -250,7 +250,7 @@ mod properties {
                     vectors.insert("flat".to_owned(), flat.to_vec());
                 }
                 let metadata = metadata.into_iter().map(|(key, value)| (key, value.into()));
-                NewRecord { id, partition_key, vectors, metadata: metadata.collect(), region, kind }
+                NewRecord { id, partition_key, vectors, metadata: metadata.collect(), region, kind, expiry: None }
             })
     }
 
@@ -258,7 +258,7 @@ mod properties {
         #[test]
         fn a_record_comes_back_as_it_was_put(new in new_records()) {
             let mut bytes = Vec::new();
-            content::encode(&new, &configs(), &mut bytes).unwrap();
+            content::encode(&new, None, &configs(), &mut bytes).unwrap();
             let row = encode_record(&header(), &[1; 32], &bytes);
             let stored = StoredRecord::decode(&row).unwrap();
             prop_assert_eq!(stored.header, header());
@@ -276,11 +276,11 @@ mod properties {
         #[test]
         fn operations_come_back_from_a_batch(new in new_records(), other: u64) {
             let mut bytes = Vec::new();
-            content::encode(&new, &configs(), &mut bytes).unwrap();
+            content::encode(&new, None, &configs(), &mut bytes).unwrap();
             let condition = Some(Condition::IfMatch(Etag { epoch: other, seq: 1, index: 2 }));
             let id = new.id.clone();
             let put = Operation::Put { record: new, condition };
-            let operations = [encode_operation(&put, Some(&bytes))];
+            let operations = [encode_operation(&put, &bytes)];
             let request = EncodedRequest { atomic: true, idempotency: None, operations: &operations };
             let payload = encode_batch(Timestamp(other), [request].into_iter(), 0);
             let Ok(Command::Batch { first, requests }) = Command::decode(&payload) else {

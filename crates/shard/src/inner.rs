@@ -113,7 +113,7 @@ impl Inner {
     }
 
     pub(crate) async fn write(&self, request: WriteRequest) -> Result<WriteAnswer, WriteError> {
-        let prepared = prepare(&request, &self.config)?;
+        let prepared = prepare(&request, &self.config, self.progress.clock.now())?;
         drop(request);
         let (responder, answer) = oneshot::channel();
         self.queue.push(prepared, responder)?;
@@ -128,7 +128,7 @@ impl Inner {
         let queue = self.queue.stats();
         let (progress, writer) = (&self.progress, &self.writer_stats);
         ShardStats {
-            records: progress.records.load(Ordering::Relaxed),
+            records: self.count_all().unwrap_or_else(|_| progress.records.load(Ordering::Relaxed)),
             tombstones: progress.tombstones.load(Ordering::Relaxed),
             idempotency_keys: progress.remembered.load(Ordering::Relaxed),
             epoch: progress.epoch.load(Ordering::Relaxed),

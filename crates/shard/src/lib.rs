@@ -18,6 +18,7 @@
     reason = "each operation has an error type of its own, whose variants say when they occur"
 )]
 
+mod arena;
 mod block_on;
 mod changes;
 pub mod checkpoint;
@@ -26,6 +27,7 @@ mod command;
 mod config;
 mod content;
 mod error;
+mod expiry;
 mod filter;
 #[cfg(test)]
 mod golden;
@@ -35,6 +37,7 @@ mod inner;
 mod machine;
 mod meta;
 mod operation;
+mod patch;
 mod payload;
 mod prepare;
 mod queue;
@@ -42,6 +45,7 @@ mod read;
 mod reading;
 mod record;
 mod remembered;
+mod selection;
 mod shard;
 mod store;
 mod stored;
@@ -61,7 +65,7 @@ pub use operation::{Condition, Durability, Operation, WriteAnswer, WriteOutcome,
 pub use prepare::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_OPERATIONS_BYTES};
 pub use read::{ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest, ShardStats};
 pub use record::{
-    DEFAULT_KIND, Etag, EtagError, InvalidRecord, MAX_ID_BYTES, MAX_NAME_BYTES,
-    MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, Record, Timestamp, Vectors, check_id,
+    DEFAULT_KIND, Etag, EtagError, Expiry, InvalidRecord, MAX_ID_BYTES, MAX_NAME_BYTES,
+    MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, Patch, Record, Timestamp, Vectors, check_id,
 };
 pub use shard::Shard;

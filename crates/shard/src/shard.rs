@@ -79,6 +79,12 @@ impl Shard {
         self.inner.count(filter, deadline)
     }
 
+    /// The number of records as they are stored, expired ones that are not deleted yet among
+    /// them: what costs nothing to know.
+    pub fn stored(&self) -> u64 {
+        self.inner.stored()
+    }
+
     /// The nearest records. Exact and filtered searches take as long as there are vectors to
     /// compare.
     pub fn search(&self, request: &SearchRequest) -> Result<SearchAnswer, ReadError> {

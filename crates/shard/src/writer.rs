@@ -7,7 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use hvs_kv::Durability as StoreDurability;
 use hvs_log::{AppendError, Appended, Leader};
@@ -15,7 +15,9 @@ use parking_lot::Mutex;
 
 use crate::block_on::block_on;
 use crate::changes::recall;
-use crate::command::{EncodedRequest, LoggedKey, encode_batch, encode_configure, encode_purge};
+use crate::command::{
+    EncodedRequest, LoggedKey, encode_batch, encode_configure, encode_expire, encode_purge,
+};
 use crate::config::ShardConfig;
 use crate::error::WriteError;
 use crate::housekeeping::Housekeeping;
@@ -112,11 +114,15 @@ impl Writer {
     }
 
     fn serve(&mut self) -> Result<(), WriteError> {
+        let mut patience = IDLE;
         loop {
-            match self.queue.take(IDLE) {
+            match self.queue.take(patience) {
                 Taken::Closed => return self.finish(),
                 Taken::Requests(taken) => self.carry_out(taken)?,
             }
+            // What has expired goes in small steps, between which writes get their turn.
+            let is_more_expired = self.expire()?;
+            patience = if is_more_expired { Duration::ZERO } else { IDLE };
             self.keep_house()?;
         }
     }
@@ -283,6 +289,16 @@ impl Writer {
         })
     }
 
+    /// Deletes some of the records that have expired. True if it may be that there are more.
+    fn expire(&mut self) -> Result<bool, WriteError> {
+        let now = self.now();
+        let wedged = |reason| WriteError::Wedged { reason };
+        let found = self.housekeeping.records_to_expire(&self.machine, now).map_err(wedged)?;
+        let Some(at) = found else { return Ok(false) };
+        self.commit(encode_expire(at))?;
+        Ok(true)
+    }
+
     fn keep_house(&mut self) -> Result<(), WriteError> {
         if let Some(before) = self.housekeeping.tombstones_to_purge(&self.machine, self.now()) {
             self.commit(encode_purge(before))?;
@@ -305,9 +321,7 @@ impl Writer {
 
     /// The next reading of the hybrid logical clock: the wall clock, unless the log is ahead.
     fn now(&self) -> Timestamp {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = Timestamp::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        wall.max(self.machine.meta().clock)
+        self.machine.progress().clock.now().max(self.machine.meta().clock)
     }
 }
 

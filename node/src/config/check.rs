@@ -55,6 +55,8 @@ impl Config {
         found.range("payload.text_bytes", self.payload.text_bytes, 0, 1 << 20);
         found.range("limits.metadata_bytes", limits.metadata_bytes, 2, METADATA_BYTES);
         found.range("limits.id_bytes", limits.id_bytes, 1, ID_BYTES);
+        found.range("limits.label_bytes", limits.label_bytes, 1, hvs_shard::MAX_NAME_BYTES);
+        found.range("limits.ttl_ms", limits.ttl_ms, 1, 1 << 46);
         found.range("limits.name_bytes", limits.name_bytes, 1, NAME_BYTES);
         found.range("limits.dimension", limits.dimension, 1, 65_536);
         found.range("limits.components", limits.components, 1, 1_024);

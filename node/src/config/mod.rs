@@ -103,6 +103,12 @@ pub struct Limits {
     pub metadata_bytes: usize,
     /// Bytes of an id or partition key; at most 512.
     pub id_bytes: usize,
+    /// Bytes of a region or kind; at most 255.
+    pub label_bytes: usize,
+    /// Milliseconds until a record ceases to exist, if it does.
+    pub ttl_ms: u64,
+    /// Vectors or records that one request may look at one by one, in each shard; 0 for no limit.
+    pub exact_vectors: u64,
     /// Bytes of the name of a namespace, alias or vector; at most 128.
     pub name_bytes: usize,
     /// Intrinsic dimension of a space.
@@ -304,6 +310,9 @@ impl Default for Limits {
             filter_values: 10_000,
             metadata_bytes: 64 << 10,
             id_bytes: 512,
+            label_bytes: 128,
+            ttl_ms: 3_153_600_000_000,
+            exact_vectors: 0,
             name_bytes: 128,
             dimension: 16_384,
             components: 16,

@@ -34,6 +34,7 @@ impl From<SettingsError> for Failure {
                 Code::InvalidShards
             }
             SettingsError::Index { .. } => Code::InvalidIndex,
+            SettingsError::Ttl { .. } => Code::InvalidExpiry,
             SettingsError::VectorName { .. } => Code::InvalidName,
         };
         Self::new(code, error.to_string())
@@ -181,6 +182,9 @@ fn record_code(error: &InvalidRecord) -> Code {
         InvalidRecord::TooLong { what: "partition key", .. }
         | InvalidRecord::ControlCharacter { what: "partition key", .. }
         | InvalidRecord::Empty { what: "partition key" } => Code::InvalidPartitionKey,
+        InvalidRecord::TooLong { what: "region" | "kind", .. }
+        | InvalidRecord::ControlCharacter { what: "region" | "kind", .. }
+        | InvalidRecord::Empty { what: "region" | "kind" } => Code::InvalidLabel,
         _ => Code::InvalidId,
     }
 }
@@ -206,6 +210,10 @@ impl From<ReadError> for Failure {
             ReadError::InvalidQuery { source } => point_code(source),
             ReadError::DeadlineExceeded { .. } => Code::DeadlineExceeded,
             ReadError::AnswerTooLarge { .. } => Code::AnswerTooLarge,
+            ReadError::TooManyToScan { limit, .. } => {
+                let limit = *limit;
+                return Self::new(Code::ScanTooLarge, error.to_string()).with("limit", limit);
+            }
             _ => return Self::internal(Code::StorageFailed, error),
         };
         Self::new(code, error.to_string())

@@ -7,10 +7,12 @@ mod decide;
 mod failure;
 mod filter;
 mod geometry;
+mod labels;
 mod mapping;
 mod namespaces;
 mod node;
 mod observe;
+mod patches;
 mod points;
 mod records;
 mod scroll;
@@ -99,12 +101,18 @@ fn api() -> Router<Arc<App>> {
         )
         .route(
             &format!("{vectors}/{{id}}"),
-            put(writes::put_one).get(records::get_one).delete(writes::delete_one),
+            put(writes::put_one)
+                .get(records::get_one)
+                .delete(writes::delete_one)
+                .patch(patches::patch_one),
         )
         // An empty id matches no parameter; it gets an answer about ids all the same.
         .route(
             &format!("{vectors}/"),
-            put(writes::empty_id).get(writes::empty_id).delete(writes::empty_id),
+            put(writes::empty_id)
+                .get(writes::empty_id)
+                .delete(writes::empty_id)
+                .patch(writes::empty_id),
         )
         .route(&format!("{one}/batch"), post(writes::batch))
         .route(&format!("{one}/fetch"), post(records::fetch))

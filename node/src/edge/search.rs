@@ -294,12 +294,15 @@ impl Prepared {
 
     fn hit(&self, rank: u64, hit: SearchHit) -> Hit {
         let (mut vector, mut metadata) = (None, None);
+        let (mut region, mut kind) = (None, None);
         if let Some(mut record) = hit.record {
             if self.parts.vectors {
                 vector = record.vectors.remove(&self.request.vector).map(Vector);
             }
             if self.parts.metadata {
                 metadata = Some(record.metadata);
+                region = record.region;
+                kind = Some(record.kind);
             }
         }
         Hit {
@@ -309,6 +312,8 @@ impl Prepared {
             rank,
             vector,
             metadata,
+            region,
+            kind,
         }
     }
 
@@ -407,7 +412,7 @@ fn is_light(
     }
     let mut records = 0;
     for shard in namespace.shards() {
-        records += shard.count(None, None)?;
+        records += shard.stored();
     }
     let coordinates = records.saturating_mul(vector.space.ambient() as u64);
     Ok(coordinates <= settings.inline_coordinates as u64)

@@ -118,10 +118,13 @@ pub(crate) struct CreateArgs {
     /// How many shards.
     #[arg(long)]
     shards: Option<u64>,
+    /// After so many milliseconds records cease to exist that are put without a time of their own.
+    #[arg(long, value_name = "MILLISECONDS")]
+    ttl_ms: Option<u64>,
     /// The settings as JSON, in the API's form, in place of all the above.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["geometry", "dimension", "curvature",
         "component", "precision", "index", "m", "ef_construction", "ef_search",
-        "nlist", "nprobe", "quantisation", "vector", "shards"])]
+        "nlist", "nprobe", "quantisation", "vector", "shards", "ttl_ms"])]
     file: Option<PathBuf>,
 }
 
@@ -264,6 +267,7 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
         index,
         vectors: args.vector.iter().map(|text| named_vector(text)).collect::<Result<_, _>>()?,
         shards: args.shards,
+        ttl_ms: args.ttl_ms,
     })
 }
 
@@ -360,6 +364,9 @@ fn one(info: &NamespaceInfo) -> TextTable {
     row("uid", info.uid.clone());
     row("records", grouped(info.records));
     row("shards", info.shards.to_string());
+    if let Some(ttl) = info.ttl_ms {
+        row("time to live (ms)", ttl.to_string());
+    }
     if !info.aliases.is_empty() {
         row("aliases", info.aliases.join(", "));
     }

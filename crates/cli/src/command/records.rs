@@ -1,7 +1,9 @@
 //! `hvs put`, `get`, `delete` and `count`.
 
 use clap::Args;
-use hvs_api::{CountRequest, FetchRequest, PutRecord, RecordInfo, WriteResult, WriteStatus};
+use hvs_api::{
+    CountRequest, DEFAULT_KIND, FetchRequest, PutRecord, RecordInfo, WriteResult, WriteStatus,
+};
 use hvs_client::DeleteOptions;
 use serde_json::Value;
 
@@ -28,6 +30,11 @@ pub(crate) struct PutArgs {
     /// A JSON object.
     #[arg(long, short)]
     metadata: Option<String>,
+    #[command(flatten)]
+    labels: LabelArgs,
+    /// What the record is for; `vector` when left out.
+    #[arg(long)]
+    kind: Option<String>,
     /// Keeps records of one key together on a shard.
     #[arg(long)]
     partition_key: Option<String>,
@@ -49,6 +56,20 @@ pub(crate) struct PutArgs {
     /// Makes repeating this very command harmless.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+}
+
+/// What puts and patches have in common.
+#[derive(Debug, Args)]
+pub(super) struct LabelArgs {
+    /// The named part of the namespace that the record lives in.
+    #[arg(long)]
+    pub(super) region: Option<String>,
+    /// After so many milliseconds the record ceases to exist; 0 means never.
+    #[arg(long, value_name = "MILLISECONDS", conflicts_with = "expires_at_ms")]
+    pub(super) ttl_ms: Option<u64>,
+    /// When the record ceases to exist, in milliseconds since 1970.
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub(super) expires_at_ms: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +117,10 @@ pub(crate) async fn put(context: &Context, args: PutArgs) -> Result<(), CliError
         id: Some(args.id),
         partition_key: args.partition_key,
         metadata: args.metadata.as_deref().map(metadata).transpose()?,
+        region: args.labels.region,
+        kind: args.kind,
+        ttl_ms: args.labels.ttl_ms,
+        expires_at_ms: args.labels.expires_at_ms,
         coordinates: coordinates_kind(args.coordinates),
         project: args.project.then_some(true),
         if_absent: args.if_absent.then_some(true),
@@ -164,7 +189,7 @@ pub(crate) async fn count(context: &Context, args: CountArgs) -> Result<(), CliE
     }
 }
 
-fn print_results(context: &Context, results: &[WriteResult]) -> Result<(), CliError> {
+pub(super) fn print_results(context: &Context, results: &[WriteResult]) -> Result<(), CliError> {
     let mut table = TextTable::new(&["id", "status", "#version", "etag"]);
     for result in results {
         table.row([
@@ -187,6 +212,10 @@ fn print_results(context: &Context, results: &[WriteResult]) -> Result<(), CliEr
     if !refused.is_empty() {
         return Err(CliError::Refused(format!("the condition does not hold: {refused}")));
     }
+    let large = ids(results, |status| status == WriteStatus::TooLarge);
+    if !large.is_empty() {
+        return Err(CliError::Refused(format!("too large after the patch: {large}")));
+    }
     let missing = ids(results, |status| status == WriteStatus::NotFound);
     if missing.is_empty() {
         return Ok(());
@@ -208,6 +237,7 @@ fn status(status: WriteStatus) -> &'static str {
         WriteStatus::NotFound => "not found",
         WriteStatus::ConditionFailed => "condition failed",
         WriteStatus::NotApplied => "not applied",
+        WriteStatus::TooLarge => "too large",
     }
 }
 
@@ -226,6 +256,15 @@ fn one(record: &RecordInfo) -> TextTable {
     }
     if record.metadata.is_some() {
         row("metadata", object(record.metadata.as_ref()));
+    }
+    if let Some(region) = &record.region {
+        row("region", region.clone());
+    }
+    if record.kind != DEFAULT_KIND {
+        row("kind", record.kind.clone());
+    }
+    if let Some(at) = record.expires_at_ms {
+        row("expires at (ms)", at.to_string());
     }
     row("version", record.version.to_string());
     row("etag", record.etag.clone());
