@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::{Coordinates, Durability, Vector, object};
+use crate::{Coordinates, Durability, Filter, Vector, object};
 
 /// What to change of a record. What is left out stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -59,6 +59,76 @@ pub struct PatchRecord {
     /// When to acknowledge; `buffered` when left out. Within a batch, the batch says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
+}
+
+/// Deletes the records that match.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteByFilter {
+    /// Which records; required, and not empty.
+    #[serde(
+        default,
+        deserialize_with = "object::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<Object>)]
+    pub filter: Option<Filter>,
+    /// At most so many; what is left follows with another request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Only count what would be deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+    /// The `next` of the answer before, to go on where that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// When to acknowledge; `buffered` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+}
+
+/// Changes parts of the records that match, all in the same way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchByFilter {
+    /// Which records; required, and not empty.
+    #[serde(
+        default,
+        deserialize_with = "object::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<Object>)]
+    pub filter: Option<Filter>,
+    /// What to change; without id, partition key, condition and durability.
+    pub patch: PatchRecord,
+    /// At most so many; what is left follows with another request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Only count what would be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+    /// The `next` of the answer before, to go on where that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// When to acknowledge; `buffered` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+}
+
+/// What became of the records that match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ByFilterResponse {
+    /// Records that matched when they were looked at.
+    pub matched: u64,
+    /// Records that were deleted or changed; none with `dry_run`.
+    pub changed: u64,
+    /// Records that others wrote in between, or that would be too large; they stay as they are.
+    pub skipped: u64,
+    /// Whether every record was looked at.
+    pub complete: bool,
+    /// Where to go on; absent when complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Tells `null` from a field that is left out.

@@ -8,24 +8,27 @@ mod change;
 mod checkpoint;
 mod code;
 mod codec;
+mod facet;
 mod geometry;
 mod health;
 mod namespace;
 mod object;
 mod openapi;
 mod problem;
+mod recommend;
 mod record;
 mod search;
 mod space;
 mod vector;
 
-pub use change::PatchRecord;
+pub use change::{ByFilterResponse, DeleteByFilter, PatchByFilter, PatchRecord};
 pub use checkpoint::{
     CheckpointInfo, CheckpointKind, CheckpointList, CheckpointPlaces, CreateCheckpoint,
     DeletedCheckpoint, RestoreRequest, TaskInfo, TaskKind, TaskList, TaskState,
 };
 pub use code::{Code, UnknownCode};
 pub use codec::{DecodeError, EncodeError, Encoding, MAX_DEPTH, decode, encode};
+pub use facet::{FacetValue, FacetsRequest, FacetsResponse};
 pub use geometry::{
     ChooseRequest, ChooseResponse, CostIntervalRequest, CostOption, CostRequest, CostResponse,
     DistanceResponse, GeodesicRequest, InnerRequest, InnerResponse, IntervalResponse, MeanKind,
@@ -41,13 +44,14 @@ pub use namespace::{
 pub use object::{StrictObject, StrictValue, UniqueMap};
 pub use openapi::{Endpoint, endpoints, openapi, openapi_json};
 pub use problem::{ItemProblem, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, Problem};
+pub use recommend::{Example, RecommendRequest, RecommendResponse};
 pub use record::{
     BatchOperation, BatchRequest, BatchResponse, Coordinates, CountRequest, CountResponse,
     DEFAULT_KIND, DeleteRecord, Durability, FetchRequest, FetchResponse, Filter, PutRecord, RecordInfo,
     ScrollRequest, ScrollResponse, WriteResult, WriteStatus,
 };
 pub use search::{
-    BatchSearchRequest, BatchSearchResponse, Explain, Hit, SearchRequest, SearchResponse,
+    BatchSearchRequest, BatchSearchResponse, Explain, Group, Hit, SearchRequest, SearchResponse,
     ShardExplain,
 };
 pub use space::{ComponentSpec, SpaceInfo, SpaceSpec};

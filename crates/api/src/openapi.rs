@@ -15,6 +15,8 @@ use utoipa::{
 
 use crate::{
     AliasInfo, AliasList, BatchRequest, BatchResponse, BatchSearchRequest, BatchSearchResponse,
+    ByFilterResponse, DeleteByFilter, FacetsRequest, FacetsResponse, PatchByFilter,
+    RecommendRequest, RecommendResponse,
     CheckpointList, CheckpointPlaces, ChooseRequest, ChooseResponse, Code, CostIntervalRequest,
     CostRequest, CostResponse, CountRequest, CountResponse, CreateCheckpoint, CreateNamespace,
     DEADLINE_MS, DeletedCheckpoint, DeletedName, DistanceResponse, Encoding, FetchRequest,
@@ -162,6 +164,10 @@ fn record_endpoints() -> Vec<Endpoint> {
     let fetch = "/v1/namespaces/{namespace}/fetch";
     let scroll = "/v1/namespaces/{namespace}/scroll";
     let count = "/v1/namespaces/{namespace}/count";
+    let delete = "/v1/namespaces/{namespace}/vectors/delete";
+    let patch = "/v1/namespaces/{namespace}/vectors/patch";
+    let facets = "/v1/namespaces/{namespace}/facets";
+    let recommend = "/v1/namespaces/{namespace}/recommend";
     let search = "/v1/namespaces/{namespace}/search";
     let searches = "/v1/namespaces/{namespace}/search/batch";
     vec![
@@ -193,6 +199,18 @@ fn record_endpoints() -> Vec<Endpoint> {
         Endpoint::new(Post, count, tag, "Count records")
             .takes::<CountRequest>()
             .answers::<CountResponse>(),
+        Endpoint::new(Post, delete, tag, "Delete the records that match")
+            .takes::<DeleteByFilter>()
+            .answers::<ByFilterResponse>(),
+        Endpoint::new(Post, patch, tag, "Change parts of the records that match")
+            .takes::<PatchByFilter>()
+            .answers::<ByFilterResponse>(),
+        Endpoint::new(Post, facets, tag, "Count records by the values of a field")
+            .takes::<FacetsRequest>()
+            .answers::<FacetsResponse>(),
+        Endpoint::new(Post, recommend, "search", "Find records by examples")
+            .takes::<RecommendRequest>()
+            .answers::<RecommendResponse>(),
         Endpoint::new(Post, search, "search", "Find the nearest records")
             .takes::<SearchRequest>()
             .answers::<SearchResponse>(),

@@ -303,6 +303,12 @@ pub struct ScrollRequest {
     )]
     #[schema(value_type = Option<Object>)]
     pub filter: Option<Filter>,
+    /// In the order of a field's values, rather than of ids; only records that have a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_by: Option<String>,
+    /// From the largest value to the smallest; false when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descending: Option<bool>,
     /// Whether to answer vectors; true when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_vectors: Option<bool>,

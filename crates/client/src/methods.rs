@@ -2,10 +2,10 @@
 
 use hvs_api::{
     AliasInfo, AliasList, BatchOperation, BatchRequest, BatchResponse, BatchSearchRequest,
-    BatchSearchResponse, CheckpointList, CheckpointPlaces, Code, CountRequest, CountResponse,
-    CreateCheckpoint, CreateNamespace, DeleteRecord, DeletedCheckpoint, DeletedName, Durability,
-    FetchRequest, FetchResponse, Health, NamespaceInfo, NamespaceList, PatchRecord, Problem, PutRecord,
-    RecordInfo, RestoreRequest, ScrollRequest, ScrollResponse, SearchRequest, SearchResponse,
+    BatchSearchResponse, ByFilterResponse, CheckpointList, CheckpointPlaces, Code, CountRequest, CountResponse,
+    CreateCheckpoint, CreateNamespace, DeleteByFilter, DeleteRecord, DeletedCheckpoint, DeletedName, Durability,
+    FacetsRequest, FacetsResponse, FetchRequest, FetchResponse, Health, NamespaceInfo, NamespaceList, PatchByFilter, PatchRecord, Problem, PutRecord,
+    RecommendRequest, RecommendResponse, RecordInfo, RestoreRequest, ScrollRequest, ScrollResponse, SearchRequest, SearchResponse,
     SetAlias, SwitchAliases, TaskInfo, TaskList, WriteResult,
 };
 use reqwest::{Method, Url};
@@ -336,6 +336,43 @@ impl Client {
         self.post(&["v1", "namespaces", namespace, "count"], request, Harmless).await
     }
 
+    /// Deletes the records that match. Repeating it is harmless; an answer that is not complete
+    /// says where to go on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn delete_by_filter(
+        &self,
+        namespace: &str,
+        request: &DeleteByFilter,
+    ) -> Result<ByFilterResponse, ClientError> {
+        self.post(&["v1", "namespaces", namespace, "vectors", "delete"], request, Harmless).await
+    }
+
+    /// Changes parts of the records that match, likewise.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn patch_by_filter(
+        &self,
+        namespace: &str,
+        request: &PatchByFilter,
+    ) -> Result<ByFilterResponse, ClientError> {
+        self.post(&["v1", "namespaces", namespace, "vectors", "patch"], request, Harmless).await
+    }
+
+    /// Counts records by the values of a field.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn facets(
+        &self,
+        namespace: &str,
+        request: &FacetsRequest,
+    ) -> Result<FacetsResponse, ClientError> {
+        self.post(&["v1", "namespaces", namespace, "facets"], request, Harmless).await
+    }
+
     async fn write_one(
         &self,
         namespace: &str,
@@ -379,6 +416,18 @@ impl Client {
         request: &SearchRequest,
     ) -> Result<SearchResponse, ClientError> {
         self.post(&["v1", "namespaces", namespace, "search"], request, Harmless).await
+    }
+
+    /// Finds records by examples.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn recommend(
+        &self,
+        namespace: &str,
+        request: &RecommendRequest,
+    ) -> Result<RecommendResponse, ClientError> {
+        self.post(&["v1", "namespaces", namespace, "recommend"], request, Harmless).await
     }
 
     /// Several searches in one request.

@@ -34,6 +34,7 @@ mod golden;
 mod housekeeping;
 mod indexes;
 mod inner;
+mod listing;
 mod machine;
 mod meta;
 mod operation;
@@ -60,7 +61,8 @@ pub use config::{
 };
 pub use error::{CloseError, OpenError, ReadError, WriteError};
 pub use filter::Filter;
-pub use hvs_filter::{FilterError, FilterLimits, PayloadLimits, PayloadStats};
+pub use hvs_filter::{Facet, FilterError, FilterLimits, PayloadLimits, PayloadStats, Scalar, Subject};
+pub use listing::{FacetRequest, Matched, MatchingPage, MatchingRequest, OrderedRequest};
 pub use operation::{Condition, Durability, Operation, WriteAnswer, WriteOutcome, WriteRequest};
 pub use prepare::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_OPERATIONS_BYTES};
 pub use read::{ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest, ShardStats};

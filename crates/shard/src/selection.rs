@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use hvs_filter::{Facet, PayloadIndex, Subject};
+
 use crate::codec::DecodeError;
 use crate::content::is_expired;
 use crate::error::ReadError;
@@ -39,22 +41,49 @@ impl Inner {
         }
         let everything = Filter::default();
         let condition = filter.unwrap_or(&everything);
+        let known = self.ask_payload(condition, |_, known| known)?;
+        if let Some(mut known) = known {
+            self.leave_out(&mut known, condition, now_millis)?;
+            selection.known = Some(known);
+        }
+        Ok(selection)
+    }
+
+    /// What the index of metadata says of a filter; none while it is being built.
+    fn ask_payload<R>(
+        &self,
+        filter: &Filter,
+        mut then: impl FnMut(&PayloadIndex, Known) -> R,
+    ) -> Result<Option<R>, ReadError> {
         for _ in 0..STALE_ATTEMPTS {
-            let key_of_id = match &condition.partition_key {
+            let key_of_id = match &filter.partition_key {
                 Some(id) => self.key_without_partition(id)?,
                 None => None,
             };
-            match self.indexes.payload().evaluate(condition, key_of_id) {
-                Evaluated::Known(mut known) => {
-                    self.leave_out(&mut known, condition, now_millis)?;
-                    selection.known = Some(known);
-                    break;
-                }
+            match self.indexes.payload().evaluate_with(filter, key_of_id, &mut then) {
+                Evaluated::Known(answer) => return Ok(Some(answer)),
                 Evaluated::Building => break,
                 Evaluated::Stale => std::thread::yield_now(),
             }
         }
-        Ok(selection)
+        Ok(None)
+    }
+
+    /// The facet of those that match, if the index of metadata knows all of it.
+    pub(crate) fn known_facet(
+        &self,
+        filter: &Filter,
+        subject: &Subject,
+        most: usize,
+    ) -> Result<Option<Facet>, ReadError> {
+        let now_millis = self.now_millis();
+        let facet = self.ask_payload(filter, |index, mut known| {
+            self.leave_out(&mut known, filter, now_millis)?;
+            let is_known = known.matching.maybe.is_empty();
+            let keys = is_known.then_some(&known.matching.sure);
+            Ok(keys.and_then(|keys| index.facet(subject, keys, most)))
+        })?;
+        Ok(facet.transpose()?.flatten())
     }
 
     /// Takes away what the index of metadata does not know of. It is looked up after what is

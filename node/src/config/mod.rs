@@ -103,6 +103,14 @@ pub struct Limits {
     pub metadata_bytes: usize,
     /// Bytes of an id or partition key; at most 512.
     pub id_bytes: usize,
+    /// Records that one write by filter changes.
+    pub filter_writes: u64,
+    /// Distinct values that a facet holds in each shard.
+    pub facet_values: usize,
+    /// Examples of one recommendation.
+    pub examples: usize,
+    /// Groups of one search.
+    pub groups: usize,
     /// Bytes of a region or kind; at most 255.
     pub label_bytes: usize,
     /// Milliseconds until a record ceases to exist, if it does.
@@ -310,6 +318,10 @@ impl Default for Limits {
             filter_values: 10_000,
             metadata_bytes: 64 << 10,
             id_bytes: 512,
+            filter_writes: 10_000,
+            facet_values: 100_000,
+            examples: 1_000,
+            groups: 1_000,
             label_bytes: 128,
             ttl_ms: 3_153_600_000_000,
             exact_vectors: 0,

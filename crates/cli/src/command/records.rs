@@ -2,7 +2,7 @@
 
 use clap::Args;
 use hvs_api::{
-    CountRequest, DEFAULT_KIND, FetchRequest, PutRecord, RecordInfo, WriteResult, WriteStatus,
+    ByFilterResponse, CountRequest, DEFAULT_KIND, DeleteByFilter, FetchRequest, PutRecord, RecordInfo, WriteResult, WriteStatus,
 };
 use hvs_client::DeleteOptions;
 use serde_json::Value;
@@ -89,8 +89,15 @@ pub(crate) struct DeleteArgs {
     /// The namespace or an alias.
     namespace: String,
     /// The ids.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "filter")]
     ids: Vec<String>,
+    /// In place of ids: all records whose metadata field equals the value; may be repeated.
+    #[arg(long, short, value_name = "FIELD=VALUE",
+        conflicts_with_all = ["ids", "partition_key", "if_match"])]
+    filter: Vec<String>,
+    /// Only count what would be deleted.
+    #[arg(long, requires = "filter")]
+    dry_run: bool,
     /// As the records were stored with.
     #[arg(long)]
     partition_key: Option<String>,
@@ -165,7 +172,33 @@ pub(crate) async fn get(context: &Context, args: GetArgs) -> Result<(), CliError
     Err(CliError::Wrong(format!("not found: {}", found.missing.join(", "))))
 }
 
+/// Goes on until no record is left that was not looked at.
+async fn delete_by_filter(context: &Context, args: DeleteArgs) -> Result<(), CliError> {
+    let client = context.client()?;
+    let mut request = DeleteByFilter {
+        filter: filter(&args.filter)?,
+        dry_run: args.dry_run.then_some(true),
+        durability: durability_kind(args.durability),
+        ..DeleteByFilter::default()
+    };
+    let mut total = ByFilterResponse::default();
+    while !total.complete {
+        let answer = client.delete_by_filter(&args.namespace, &request).await?;
+        total.matched += answer.matched;
+        total.changed += answer.changed;
+        total.skipped += answer.skipped;
+        total.complete = answer.complete;
+        request.token = answer.next;
+    }
+    let mut table = TextTable::new(&["#matched", "#deleted", "#skipped"]);
+    table.row([total.matched, total.changed, total.skipped].map(grouped));
+    context.output.table_or_json(&table, &total)
+}
+
 pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), CliError> {
+    if !args.filter.is_empty() {
+        return delete_by_filter(context, args).await;
+    }
     let client = context.client()?;
     let options = DeleteOptions {
         partition_key: args.partition_key,
