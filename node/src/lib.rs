@@ -16,6 +16,7 @@ mod edge;
 mod gate;
 mod identity;
 mod node;
+pub mod scale;
 mod server;
 mod serving;
 pub mod telemetry;

@@ -3,7 +3,10 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use hvs_kv::embedded::{Embedded, EmbeddedConfig};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{
     catalogue::{Catalogue, CatalogueError},
@@ -68,6 +71,8 @@ pub struct Node {
     internal: SocketAddr,
     stop: watch::Sender<bool>,
     servers: JoinSet<()>,
+    /// Looks at how large the node has become.
+    measuring: JoinHandle<()>,
     /// Kept until everything is closed.
     _serving: Arc<Serving>,
 }
@@ -103,7 +108,13 @@ impl Node {
         let catalogue = Catalogue::open(Arc::clone(&config), kv, writer).await?;
         let catalogue = Arc::new(catalogue);
         metrics.watch(Arc::clone(&catalogue) as _)?;
-        let app = App::new(Arc::clone(&config), catalogue, metrics);
+        let app = App::new(Arc::clone(&config), Arc::clone(&catalogue), Arc::clone(&metrics));
+        metrics.watch_scale(Arc::clone(&app.scale))?;
+        let data_dir = &config.storage.data_dir;
+        // Before the first request, so that a node that is too large already knows it.
+        app.scale.measure(&catalogue, data_dir).await;
+        let scale = Arc::clone(&app.scale);
+        let measuring = tokio::spawn(scale.watch(catalogue, data_dir.clone()));
         gate.open(edge::router(&app));
         tracing::info!(
             listen.external = %external,
@@ -112,7 +123,7 @@ impl Node {
             version = env!("CARGO_PKG_VERSION"),
             "ready"
         );
-        Ok(Self { app, external, internal, stop, servers, _serving: serving })
+        Ok(Self { app, external, internal, stop, servers, measuring, _serving: serving })
     }
 
     /// The address of the API.
@@ -137,6 +148,7 @@ impl Node {
         // Nobody listens any more only if all servers have ended.
         let _ = self.stop.send(true);
         while self.servers.join_next().await.is_some() {}
+        self.measuring.abort();
         self.app.checkpoints.stop().await;
         self.app.catalogue.close().await?;
         tracing::info!("stopped");

@@ -1,7 +1,7 @@
 //! A small blocking HTTP/1.1 client over one connection that is kept open.
 //!
 //! It does as little as possible for each request, so that a benchmark measures the server. It
-//! understands what the node sends: a status line, headers, and a body with a length.
+//! understands what servers send: a status line, headers, and a body with a length or in chunks.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -144,9 +144,15 @@ impl Connection {
             .and_then(|text| text.parse().ok())
             .with_context(|| format!("not an answer: {:?}", head.lines().next()))?;
         let mut answer = Answer { status, head, body: Vec::new() };
+        let is_chunked = answer.header("transfer-encoding").is_some_and(|how| how == "chunked");
         let length: usize = match answer.header("content-length") {
             Some(text) => text.parse().context("a length that is no number")?,
             None if status == 204 || status == 304 => 0,
+            None if is_chunked => {
+                self.buffer.drain(..head_end);
+                answer.body = self.chunks()?;
+                return Ok(answer);
+            }
             None => bail!("an answer without a length"),
         };
         if length > MAX_BODY {
@@ -158,6 +164,34 @@ impl Connection {
         answer.body = self.buffer.get(head_end..head_end + length).unwrap_or_default().to_vec();
         self.buffer.drain(..head_end + length);
         Ok(answer)
+    }
+
+    /// A body in chunks, each with its length in hexadecimal before it; the last is empty.
+    fn chunks(&mut self) -> Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line_end = loop {
+                if let Some(at) = find(&self.buffer, b"\r\n") {
+                    break at;
+                }
+                self.fill()?;
+            };
+            let line = String::from_utf8_lossy(self.buffer.get(..line_end).unwrap_or_default());
+            let digits = line.split(';').next().unwrap_or_default().trim();
+            let length = usize::from_str_radix(digits, 16).context("a chunk without a length")?;
+            if body.len() + length > MAX_BODY {
+                bail!("an answer of more than {MAX_BODY} bytes");
+            }
+            let end = line_end + 2 + length;
+            while self.buffer.len() < end + 2 {
+                self.fill()?;
+            }
+            body.extend_from_slice(self.buffer.get(line_end + 2..end).unwrap_or_default());
+            self.buffer.drain(..end + 2);
+            if length == 0 {
+                return Ok(body);
+            }
+        }
     }
 
     fn fill(&mut self) -> Result<()> {
@@ -234,6 +268,19 @@ mod tests {
         assert_eq!(first.header("x-thing"), Some("a b"));
         assert_eq!(connection.json("GET", "/", "").unwrap().status, 204);
         assert!(connection.json("GET", "/", "").is_err(), "the connection is closed");
+    }
+
+    #[test]
+    fn answers_in_chunks_are_put_together() {
+        let answers = vec![
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x\r\nlo\r\n0\r\n\r\n",
+            "HTTP/1.1 204 No Content\r\n\r\n",
+        ];
+        for piece in [1, 7, 4096] {
+            let mut connection = Connection::open(serve(answers.clone(), piece)).unwrap();
+            assert_eq!(connection.json("GET", "/", "").unwrap().body, b"hello");
+            assert_eq!(connection.json("GET", "/", "").unwrap().status, 204);
+        }
     }
 
     #[test]

@@ -164,6 +164,10 @@ pub enum Code {
     /// There is no such task.
     TaskNotFound,
     // The node.
+    /// The node holds as much as it may.
+    CapacityExceeded,
+    /// The node is asked more often than it may be.
+    RateExceeded,
     /// The node has as much in flight as it may.
     Overloaded,
     /// The node is shutting down.
@@ -272,6 +276,8 @@ impl Code {
         Self::InvalidCheckpointUrl,
         Self::SeqUnavailable,
         Self::TaskNotFound,
+        Self::CapacityExceeded,
+        Self::RateExceeded,
         Self::Overloaded,
         Self::ShuttingDown,
         Self::NotReady,
@@ -732,6 +738,20 @@ impl Code {
                 404,
                 "There is no such task",
                 "GET /v1/tasks lists them; tasks are forgotten when the node stops.",
+            ),
+            Self::CapacityExceeded => entry(
+                "capacity_exceeded",
+                507,
+                "The node holds as much as it may",
+                "Delete records or namespaces, which is always possible, or raise the scale limit \
+                 that is named; better, spread the namespaces over more nodes.",
+            ),
+            Self::RateExceeded => entry(
+                "rate_exceeded",
+                429,
+                "The node is asked more often than it may be",
+                "Repeat after the seconds in Retry-After; searches of a batch count one by one. Raise \
+                 scale.queries_refuse or add nodes.",
             ),
             Self::Overloaded => entry(
                 "overloaded",

@@ -59,6 +59,9 @@ pub use vector::Vector;
 
 /// The header under which a write may be repeated without taking effect twice.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The header of answers by a node that is near a limit of scale: each figure with how much is
+/// used, and from where the node warns and refuses.
+pub const NEAR_LIMIT: &str = "hvs-near-limit";
 /// The header that carries the id of a request, given by the client or by the node.
 pub const REQUEST_ID: &str = "x-request-id";
 /// The header by which a client says how many milliseconds an answer is of use to it.

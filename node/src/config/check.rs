@@ -67,6 +67,16 @@ impl Config {
         found.range("limits.named_vectors", limits.named_vectors, 1, 1_024);
         found.range("limits.shards", limits.shards, 1, 1_024);
         found.range("limits.total_shards", limits.total_shards, 1, 100_000);
+        let scale = &self.scale;
+        for (setting, warn, refuse) in [
+            ("scale.vectors_refuse", scale.vectors_warn, scale.vectors_refuse),
+            ("scale.storage_bytes_refuse", scale.storage_bytes_warn, scale.storage_bytes_refuse),
+            ("scale.queries_refuse", scale.queries_warn, scale.queries_refuse),
+        ] {
+            if refuse > 0 && refuse < warn {
+                found.add(setting, format!("{refuse} is below the {warn} from which it warns"));
+            }
+        }
         let storage = &self.storage;
         found.range("storage.shard_cache_bytes", storage.shard_cache_bytes, 0, 1 << 40);
         found.range("storage.shard_memtable_bytes", storage.shard_memtable_bytes, 1 << 20, 1 << 36);

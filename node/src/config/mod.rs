@@ -21,6 +21,8 @@ pub struct Config {
     pub storage: Storage,
     /// What a request may ask for.
     pub limits: Limits,
+    /// How large the node may become.
+    pub scale: Scale,
     /// What may wait to be written.
     pub writes: Writes,
     /// How searches are run.
@@ -139,6 +141,27 @@ pub struct Limits {
     pub answer_bytes: usize,
     /// Milliseconds that a request may take, and does unless it asks for less.
     pub deadline_ms: u64,
+}
+
+/// How large the node may become.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scale {
+    /// Vectors that can be found, in all namespaces, from which the node warns; 0 for never.
+    pub vectors_warn: u64,
+    /// And from which it refuses more; 0 for never.
+    pub vectors_refuse: u64,
+    /// Bytes of everything below the data directory from which the node warns; 0 for never.
+    pub storage_bytes_warn: u64,
+    /// And from which it refuses more; 0 for never.
+    pub storage_bytes_refuse: u64,
+    /// Searches in a second from which the node warns; 0 for never.
+    pub queries_warn: u64,
+    /// And beyond which it refuses more; 0 for never.
+    pub queries_refuse: u64,
+    /// Intrinsic dimension from which the creation of a namespace warns; 0 for never. What is
+    /// refused is `limits.dimension`.
+    pub dimension_warn: usize,
 }
 
 /// What may wait to be written, for each shard. Beyond any of these a write is refused with 503.
@@ -326,7 +349,7 @@ impl Default for Limits {
             ttl_ms: 3_153_600_000_000,
             exact_vectors: 0,
             name_bytes: 128,
-            dimension: 16_384,
+            dimension: 4_096,
             components: 16,
             named_vectors: 16,
             shards: 64,
@@ -336,6 +359,20 @@ impl Default for Limits {
             points: 10_000,
             answer_bytes: 64 << 20,
             deadline_ms: 30_000,
+        }
+    }
+}
+
+impl Default for Scale {
+    fn default() -> Self {
+        Self {
+            vectors_warn: 10_000_000,
+            vectors_refuse: 100_000_000,
+            storage_bytes_warn: 100_000_000_000,
+            storage_bytes_refuse: 1_000_000_000_000,
+            queries_warn: 10_000,
+            queries_refuse: 100_000,
+            dimension_warn: 1_024,
         }
     }
 }

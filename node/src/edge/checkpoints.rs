@@ -77,6 +77,7 @@ async fn restore(
     call: Call,
     payload: Payload<RestoreRequest>,
 ) -> Result<Response, Failure> {
+    app.scale.admit_records()?;
     begun(&call, &app.checkpoints.restore(payload.value)?)
 }
 

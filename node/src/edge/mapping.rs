@@ -11,6 +11,7 @@ use hvs_shard::{EtagError, InvalidRecord, ReadError, WriteError};
 use super::failure::Failure;
 use crate::catalogue::{CatalogueError, Limited, NameError, RoutedWriteError, SettingsError};
 use crate::checkpoints::CheckpointError;
+use crate::scale::{Exceeded, Figure};
 use crate::workers::WorkError;
 
 impl From<NameError> for Failure {
@@ -347,6 +348,17 @@ impl From<TransformError> for Failure {
             _ => Code::OutOfDomain,
         };
         Self::new(code, message)
+    }
+}
+
+impl From<Exceeded> for Failure {
+    fn from(error: Exceeded) -> Self {
+        let code = match error.figure {
+            Figure::Vectors | Figure::StorageBytes => Code::CapacityExceeded,
+            Figure::Queries => Code::RateExceeded,
+        };
+        let failure = Self::new(code, error.to_string());
+        failure.with("used", error.used).with("limit", error.limit)
     }
 }
 

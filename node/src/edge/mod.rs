@@ -38,8 +38,8 @@ use hvs_api::Code;
 pub(crate) use self::failure::Failure;
 use self::{body::Budget, call::RequestIds};
 use crate::{
-    catalogue::Catalogue, checkpoints::Checkpoints, config::Config, telemetry::Metrics,
-    workers::Workers,
+    catalogue::Catalogue, checkpoints::Checkpoints, config::Config, scale::Scale,
+    telemetry::Metrics, workers::Workers,
 };
 
 /// What every handler can reach.
@@ -48,6 +48,7 @@ pub(crate) struct App {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) checkpoints: Arc<Checkpoints>,
+    pub(crate) scale: Arc<Scale>,
     workers: Workers,
     budget: Arc<Budget>,
     request_ids: RequestIds,
@@ -70,6 +71,7 @@ impl App {
             traced: !config.otlp.endpoint.is_empty(),
             stopping: AtomicBool::new(false),
             started: std::time::Instant::now(),
+            scale: Arc::new(Scale::new(config.scale.clone())),
             checkpoints: Checkpoints::new(Arc::clone(&config), Arc::clone(&catalogue)),
             config,
             catalogue,

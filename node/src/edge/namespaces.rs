@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{
+    extract::State,
+    http::{HeaderValue, StatusCode},
+    response::Response,
+};
 use hvs_api::{
-    AliasInfo, AliasList, Code, CreateNamespace, DeletedName, IndexState, NamespaceInfo,
-    NamespaceList, SetAlias, SwitchAliases, VectorInfo,
+    AliasInfo, AliasList, Code, CreateNamespace, DeletedName, IndexState, NEAR_LIMIT,
+    NamespaceInfo, NamespaceList, SetAlias, SwitchAliases, VectorInfo,
 };
 use hvs_index::IndexStats;
 use hvs_shard::ShardStats;
@@ -39,7 +43,22 @@ pub(super) async fn create(
     if is_new {
         *response.status_mut() = StatusCode::CREATED;
     }
+    warn_of_dimension(&app, &namespace, &mut response);
     Ok(response)
+}
+
+/// Tells the client and the log of a dimension that is larger than the node is meant for.
+fn warn_of_dimension(app: &App, namespace: &Namespace, response: &mut Response) {
+    let (warn, refuse) = (app.config.scale.dimension_warn, app.config.limits.dimension);
+    let largest = namespace.vectors.values().map(|vector| vector.space.dimension()).max();
+    let Some(dimension) = largest.filter(|&dimension| warn > 0 && dimension >= warn) else {
+        return;
+    };
+    tracing::warn!(hvs.namespace = namespace.name, dimension, warn, refuse, "a large dimension");
+    let text = format!("dimension; used={dimension}; warn={warn}; refuse={}", refuse + 1);
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        response.headers_mut().append(NEAR_LIMIT, value);
+    }
 }
 
 pub(super) async fn describe(

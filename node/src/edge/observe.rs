@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
-use hvs_api::{Code, Encoding, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, REQUEST_ID, encode};
+use hvs_api::{Code, Encoding, NEAR_LIMIT, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, REQUEST_ID, encode};
 use tracing::Instrument;
 
 use super::{App, call::Call, failure::Failure};
@@ -63,6 +63,11 @@ pub(super) async fn observe(
     let failure = response.extensions_mut().remove::<Failure>();
     if let Some(failure) = &failure {
         write_problem(&mut response, failure, &call);
+    }
+    if let Some(warning) = app.scale.warning()
+        && let Ok(value) = HeaderValue::from_str(&warning)
+    {
+        response.headers_mut().append(NEAR_LIMIT, value);
     }
     if let Ok(value) = HeaderValue::from_str(&call.request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -113,7 +118,8 @@ fn write_problem(response: &mut Response, failure: &Failure, call: &Call) {
     let bytes = encode(call.answer, &*problem).unwrap_or_default();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+    let comes_again = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
+    if comes_again.contains(&response.status()) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     *response.body_mut() = bytes.into();

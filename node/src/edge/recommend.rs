@@ -33,6 +33,7 @@ pub(super) async fn recommend(
     payload: Payload<RecommendRequest>,
 ) -> Result<Response, Failure> {
     let namespace = app.catalogue.get(&namespace)?;
+    app.scale.admit_queries(1)?;
     let mut request = payload.value;
     let limits = &app.config.limits;
     check_count(request.positive.len(), limits.examples)?;

@@ -39,6 +39,7 @@ pub(super) async fn search(
     payload: Payload<SearchRequest>,
 ) -> Result<Response, Failure> {
     let namespace = app.catalogue.get(&namespace)?;
+    app.scale.admit_queries(1)?;
     let room = Arc::new(Room::new(app.config.limits.answer_bytes));
     let prepared = Prepared::new(namespace, payload.value, &app.config, call.deadline, room)?;
     call.reply(&run(&app, prepared).await?)
@@ -65,6 +66,7 @@ pub(super) async fn search_batch(
     let namespace = app.catalogue.get(&namespace)?;
     let searches = payload.value.searches;
     check_count(searches.len(), app.config.limits.searches)?;
+    app.scale.admit_queries(searches.len())?;
     let mut prepared = Vec::with_capacity(searches.len());
     let room = Arc::new(Room::new(app.config.limits.answer_bytes));
     let mut errors = Vec::new();

@@ -45,6 +45,7 @@ pub(super) async fn put_one(
     payload: Payload<PutRecord>,
 ) -> Result<Response, Failure> {
     let namespace = app.catalogue.get(&namespace)?;
+    app.scale.admit_records()?;
     let mut put = payload.value;
     match put.id.take() {
         Some(given) if given != id => {
@@ -115,6 +116,9 @@ pub(super) async fn batch(
     let request = payload.value;
     let limits = &app.config.limits;
     check_count(request.operations.len(), limits.batch_operations)?;
+    if request.operations.iter().any(|operation| matches!(operation, BatchOperation::Put(_))) {
+        app.scale.admit_records()?;
+    }
     let options = WriteOptions {
         durability: durability(request.durability)?,
         atomic: request.atomic.unwrap_or_default(),

@@ -14,7 +14,8 @@ use prometheus::{
     proto::{MetricFamily, MetricType},
 };
 
-use super::process::Process;
+use super::{process::Process, scale::ScaleCollector};
+use crate::scale::Scale;
 
 /// How many namespaces have a label of their own; the others are summed up as `_other`.
 const LABELLED_NAMESPACES: usize = 100;
@@ -97,6 +98,15 @@ impl Metrics {
     /// [`MetricsError`] if that was done before.
     pub fn watch(&self, source: Arc<dyn StateSource>) -> Result<(), MetricsError> {
         self.registry.register(Box::new(ShardCollector { source, gauges: ShardGauges::new()? }))?;
+        Ok(())
+    }
+
+    /// Has every scrape read the figures of scale.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if that was done before.
+    pub fn watch_scale(&self, scale: Arc<Scale>) -> Result<(), MetricsError> {
+        self.registry.register(Box::new(ScaleCollector::new(scale)?))?;
         Ok(())
     }
 

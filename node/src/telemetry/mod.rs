@@ -3,6 +3,7 @@
 mod ecs;
 mod metrics;
 mod process;
+mod scale;
 mod trace;
 
 use std::io::{self, IsTerminal};

@@ -95,9 +95,16 @@ impl TestNode {
     }
 
     /// Stops the node and starts it again on the same directory.
-    pub async fn restart(mut self) -> Self {
+    pub async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same with another configuration.
+    pub async fn restart_with(mut self, change: impl FnOnce(&mut Config)) -> Self {
         self.node.take().unwrap().stop().await.unwrap();
-        let node = Node::start(config_in(self.directory.path())).await.unwrap();
+        let mut config = config_in(self.directory.path());
+        change(&mut config);
+        let node = Node::start(config).await.unwrap();
         Self::around(node, self.directory)
     }
 

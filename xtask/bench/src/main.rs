@@ -1,9 +1,13 @@
 //! What measures and demonstrates HVS. `cargo xtask` builds it for release and starts it.
 
 mod concepts;
+mod counts;
 mod demo;
+mod engine;
+mod glove;
 mod latency;
 mod node;
+mod peers;
 mod points;
 mod process;
 mod wordnet;
@@ -33,8 +37,12 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// Writing, indexing, filtering and backing up, each beside what it is made of.
+    Engine(engine::Options),
     /// A million points in one node, one client on loopback.
     Node(node::Options),
+    /// The same workload for HVS and for other vector databases.
+    Peers(peers::Options),
     /// How well WordNet's nouns come back out of a node as a hierarchy.
     Wordnet(wordnet::Options),
 }
@@ -53,6 +61,8 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(options) => demo::run(&options),
         Command::Bench { bench: Bench::Wordnet(options) } => wordnet::run(&options),
+        Command::Bench { bench: Bench::Engine(options) } => engine::run(&options),
         Command::Bench { bench: Bench::Node(options) } => node::run(&options),
+        Command::Bench { bench: Bench::Peers(options) } => peers::run(&options),
     }
 }

@@ -20,19 +20,43 @@ pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(Duration::from_millis(hundredths * 10))
 }
 
+/// Resident memory, files that are mapped included, in bytes.
+///
+/// # Errors
+/// There is no such process, or the system has no `/proc`.
+pub(crate) fn resident_memory(pid: u32) -> Result<u64> {
+    kilobytes(&format!("/proc/{pid}/status"), "VmRSS:")
+}
+
 /// Resident memory that no file backs, in bytes.
 ///
 /// # Errors
 /// There is no such process, or the system has no `/proc`.
 pub(crate) fn anonymous_memory(pid: u32) -> Result<u64> {
-    let file = format!("/proc/{pid}/smaps_rollup");
+    kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Anonymous:")
+}
+
+/// Bytes that the process has caused to be written to disks, so far.
+///
+/// # Errors
+/// There is no such process, or the system has no `/proc`.
+pub(crate) fn written(pid: u32) -> Result<u64> {
+    let file = format!("/proc/{pid}/io");
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok())
+        .with_context(|| format!("{file} has no line write_bytes"))
+}
+
+/// The number in the line that begins with `name`, as bytes.
+fn kilobytes(file: &str, name: &str) -> Result<u64> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
     let kilobytes: u64 = text
         .lines()
-        .find_map(|line| line.strip_prefix("Anonymous:"))
+        .find_map(|line| line.strip_prefix(name))
         .and_then(|rest| rest.split_whitespace().next())
         .and_then(|number| number.parse().ok())
-        .with_context(|| format!("{file} has no line Anonymous"))?;
+        .with_context(|| format!("{file} has no line {name}"))?;
     Ok(kilobytes * 1024)
 }
 
@@ -55,6 +79,7 @@ mod tests {
         }
         assert!(cpu_time(pid).unwrap() > time_before);
         assert!(anonymous_memory(pid).unwrap() > memory_before + (32 << 20));
+        assert!(resident_memory(pid).unwrap() > 32 << 20);
         assert!(cpu_time(u32::MAX).is_err());
     }
 }
