@@ -198,13 +198,17 @@ async fn exact_and_unindexed_searches_keep_to_their_cap() {
             search(json!({"exact": true})).await.ok();
             search(long.clone()).await.ok();
         }
-        let put = json!({"vector": [1, number], "metadata": {"text": "longer than four", "n": number}});
+        let put =
+            json!({"vector": [1, number], "metadata": {"text": "longer than four", "n": number}});
         node.put(&format!("/v1/namespaces/n/vectors/{number}"), put).await.ok();
     }
     let problem = search(json!({"exact": true})).await.problem("scan_too_large");
     assert_eq!(problem["context"]["limit"], 2);
     search(long.clone()).await.problem("scan_too_large");
     node.post("/v1/namespaces/n/count", long).await.problem("scan_too_large");
-    assert_eq!(ids(&search(json!({"filter": {"n": {"$gte": 1}}, "exact": true})).await.ok()).len(), 2);
+    assert_eq!(
+        ids(&search(json!({"filter": {"n": {"$gte": 1}}, "exact": true})).await.ok()).len(),
+        2
+    );
     assert_eq!(ids(&search(json!({})).await.ok()).len(), 3);
 }

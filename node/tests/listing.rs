@@ -14,7 +14,8 @@ const RECORDS: u32 = 60;
 
 /// The metadata of a record: values of several types, some missing, some lists.
 fn metadata(number: u32) -> Value {
-    let mut metadata = json!({"n": number, "colour": ["red", "green", "blue"][number as usize % 3]});
+    let colour = ["red", "green", "blue"][number as usize % 3];
+    let mut metadata = json!({"n": number, "colour": colour});
     match number % 5 {
         0 => metadata["size"] = json!(number / 10),
         1 => metadata["size"] = json!(f64::from(number) / 10.0),
@@ -61,7 +62,8 @@ async fn deleting_by_filter_goes_in_steps_until_it_is_complete() {
 
     let (mut rounds, mut changed) = (0, 0);
     loop {
-        let answer = post(&node, "vectors/delete", json!({"filter": filter, "limit": 7})).await.ok();
+        let answer =
+            post(&node, "vectors/delete", json!({"filter": filter, "limit": 7})).await.ok();
         assert!(answer["matched"].as_u64().unwrap() <= 7);
         assert_eq!(answer["matched"], answer["changed"]);
         assert_eq!(answer["complete"] == true, answer.get("next").is_none());
@@ -242,7 +244,8 @@ async fn scrolls_in_order_meet_every_record_once() {
             let mut found = Vec::new();
             let mut token: Option<Value> = None;
             loop {
-                let mut body = json!({"order_by": "size", "descending": descending, "limit": limit});
+                let mut body =
+                    json!({"order_by": "size", "descending": descending, "limit": limit});
                 if let Some(token) = token.take() {
                     body["token"] = token;
                 }
@@ -294,10 +297,12 @@ async fn exact_groups_are_those_of_the_nearest_hits() {
                     _ => continue,
                 };
                 let id = format!("r{n:02}");
-                match expected.iter_mut().find(|group| group.0 == value) {
-                    Some(group) if group.1.len() < size => group.1.push(id),
-                    None if expected.len() < groups => expected.push((value, vec![id])),
-                    _ => {}
+                if let Some(group) = expected.iter_mut().find(|group| group.0 == value) {
+                    if group.1.len() < size {
+                        group.1.push(id);
+                    }
+                } else if expected.len() < groups {
+                    expected.push((value, vec![id]));
                 }
             }
             let body = json!({
@@ -356,9 +361,8 @@ async fn a_recommendation_is_a_search_at_the_mean_without_the_examples() {
             "operations": operations, "coordinates": coordinates, "project": !spatial
         });
         node.post(&format!("{path}/batch"), batch).await.ok();
-        let vector = async |id: &str| {
-            node.get(&format!("{path}/vectors/{id}")).await.ok()["vector"].clone()
-        };
+        let vector =
+            async |id: &str| node.get(&format!("{path}/vectors/{id}")).await.ok()["vector"].clone();
         let space = json!({"geometry": geometry, "dimension": 2});
         let project = async |x: Value| {
             let body = json!({"space": space, "x": x});

@@ -47,8 +47,8 @@ pub use problem::{ItemProblem, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, Problem};
 pub use recommend::{Example, RecommendRequest, RecommendResponse};
 pub use record::{
     BatchOperation, BatchRequest, BatchResponse, Coordinates, CountRequest, CountResponse,
-    DEFAULT_KIND, DeleteRecord, Durability, FetchRequest, FetchResponse, Filter, PutRecord, RecordInfo,
-    ScrollRequest, ScrollResponse, WriteResult, WriteStatus,
+    DEFAULT_KIND, DeleteRecord, Durability, FetchRequest, FetchResponse, Filter, PutRecord,
+    RecordInfo, ScrollRequest, ScrollResponse, WriteResult, WriteStatus,
 };
 pub use search::{
     BatchSearchRequest, BatchSearchResponse, Explain, Group, Hit, SearchRequest, SearchResponse,

@@ -15,17 +15,17 @@ use utoipa::{
 
 use crate::{
     AliasInfo, AliasList, BatchRequest, BatchResponse, BatchSearchRequest, BatchSearchResponse,
-    ByFilterResponse, DeleteByFilter, FacetsRequest, FacetsResponse, PatchByFilter,
-    RecommendRequest, RecommendResponse,
-    CheckpointList, CheckpointPlaces, ChooseRequest, ChooseResponse, Code, CostIntervalRequest,
-    CostRequest, CostResponse, CountRequest, CountResponse, CreateCheckpoint, CreateNamespace,
-    DEADLINE_MS, DeletedCheckpoint, DeletedName, DistanceResponse, Encoding, FetchRequest,
-    FetchResponse, GeodesicRequest, Health, IDEMPOTENCY_KEY, InnerRequest, InnerResponse,
-    IntervalResponse, MeanRequest, NamespaceInfo, NamespaceList, PROBLEM_JSON,
-    PROBLEM_MESSAGE_PACK, PairRequest, PatchRecord, PointRequest, PointResponse, Problem, PutRecord, REQUEST_ID,
-    RecordInfo, RestoreRequest, ScaleRequest, ScrollRequest, ScrollResponse, SearchRequest,
-    SearchResponse, SetAlias, SwitchAliases, TangentRequest, TangentResponse, TaskInfo, TaskList,
-    TransformRequest, TransportRequest, ValidateRequest, ValidateResponse, WriteResult,
+    ByFilterResponse, CheckpointList, CheckpointPlaces, ChooseRequest, ChooseResponse, Code,
+    CostIntervalRequest, CostRequest, CostResponse, CountRequest, CountResponse, CreateCheckpoint,
+    CreateNamespace, DEADLINE_MS, DeleteByFilter, DeletedCheckpoint, DeletedName, DistanceResponse,
+    Encoding, FacetsRequest, FacetsResponse, FetchRequest, FetchResponse, GeodesicRequest, Health,
+    IDEMPOTENCY_KEY, InnerRequest, InnerResponse, IntervalResponse, MeanRequest, NamespaceInfo,
+    NamespaceList, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, PairRequest, PatchByFilter, PatchRecord,
+    PointRequest, PointResponse, Problem, PutRecord, REQUEST_ID, RecommendRequest,
+    RecommendResponse, RecordInfo, RestoreRequest, ScaleRequest, ScrollRequest, ScrollResponse,
+    SearchRequest, SearchResponse, SetAlias, SwitchAliases, TangentRequest, TangentResponse,
+    TaskInfo, TaskList, TransformRequest, TransportRequest, ValidateRequest, ValidateResponse,
+    WriteResult,
 };
 
 /// A type of the API as the document knows it: its name and everything that it is made of.

@@ -2,11 +2,13 @@
 
 use hvs_api::{
     AliasInfo, AliasList, BatchOperation, BatchRequest, BatchResponse, BatchSearchRequest,
-    BatchSearchResponse, ByFilterResponse, CheckpointList, CheckpointPlaces, Code, CountRequest, CountResponse,
-    CreateCheckpoint, CreateNamespace, DeleteByFilter, DeleteRecord, DeletedCheckpoint, DeletedName, Durability,
-    FacetsRequest, FacetsResponse, FetchRequest, FetchResponse, Health, NamespaceInfo, NamespaceList, PatchByFilter, PatchRecord, Problem, PutRecord,
-    RecommendRequest, RecommendResponse, RecordInfo, RestoreRequest, ScrollRequest, ScrollResponse, SearchRequest, SearchResponse,
-    SetAlias, SwitchAliases, TaskInfo, TaskList, WriteResult,
+    BatchSearchResponse, ByFilterResponse, CheckpointList, CheckpointPlaces, Code, CountRequest,
+    CountResponse, CreateCheckpoint, CreateNamespace, DeleteByFilter, DeleteRecord,
+    DeletedCheckpoint, DeletedName, Durability, FacetsRequest, FacetsResponse, FetchRequest,
+    FetchResponse, Health, NamespaceInfo, NamespaceList, PatchByFilter, PatchRecord, Problem,
+    PutRecord, RecommendRequest, RecommendResponse, RecordInfo, RestoreRequest, ScrollRequest,
+    ScrollResponse, SearchRequest, SearchResponse, SetAlias, SwitchAliases, TaskInfo, TaskList,
+    WriteResult,
 };
 use reqwest::{Method, Url};
 use serde::{Serialize, de::DeserializeOwned};

@@ -113,11 +113,11 @@ mod tests {
 
     fn both(subject: &str, most: usize) -> Vec<(Value, u64)> {
         let subject = Subject::parse(subject).unwrap();
-        let (mut counted, mut index) = (Facet::new(most), PayloadIndex::new(PayloadLimits::default()));
+        let (mut counted, mut index) =
+            (Facet::new(most), PayloadIndex::new(PayloadLimits::default()));
         let mut keys = roaring::RoaringTreemap::new();
         for (key, metadata) in (1..).zip(&records()) {
-            let fields =
-                Fields { kind: "vector", region: None, partition_key: None, metadata };
+            let fields = Fields { kind: "vector", region: None, partition_key: None, metadata };
             counted.add(&fields, &subject);
             index.insert(key, &fields);
             keys.insert(key);
@@ -130,10 +130,7 @@ mod tests {
     #[test]
     fn values_are_counted_alike_with_and_without_an_index() {
         let large = json!(9_007_199_254_740_993_u64);
-        assert_eq!(
-            both("a", 9),
-            [(json!(1), 2), (json!(0.5), 1), (large, 1), (json!("1"), 1)]
-        );
+        assert_eq!(both("a", 9), [(json!(1), 2), (json!(0.5), 1), (large, 1), (json!("1"), 1)]);
         assert_eq!(both("tags", 9), [(json!("y"), 2), (json!("x"), 1)]);
         assert_eq!(both("deep.b", 9), [(json!(null), 1), (json!(true), 1), (json!(2), 1)]);
         assert_eq!(both("$kind", 9), [(json!("vector"), 5)]);

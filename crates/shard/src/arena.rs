@@ -15,7 +15,10 @@ pub(crate) struct Arena {
 
 impl Arena {
     fn with_room(room: usize) -> Self {
-        Self { cells: std::iter::repeat_with(OnceCell::new).take(room).collect(), ..Self::default() }
+        Self {
+            cells: std::iter::repeat_with(OnceCell::new).take(room).collect(),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn keep(&self, bytes: Vec<u8>) -> &[u8] {

@@ -260,8 +260,7 @@ impl<'a> Changes<'a> {
         patch: &LoggedPatch<'_>,
         before: State<'a>,
     ) -> Result<Patched, ApplyError> {
-        let damaged =
-            |damage| ApplyError::Stored { what: "record", id: id.to_owned(), damage };
+        let damaged = |damage| ApplyError::Stored { what: "record", id: id.to_owned(), damage };
         if let State::Live(Live { content: Some(content), .. }) = before {
             return patch.apply(content.bytes).map_err(damaged);
         }

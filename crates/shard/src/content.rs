@@ -193,7 +193,9 @@ impl<'a> Content<'a> {
     }
 
     /// The vectors by name, as they are stored.
-    pub(crate) fn stored_vectors(&self) -> Result<BTreeMap<&'a str, StoredVector<'a>>, DecodeError> {
+    pub(crate) fn stored_vectors(
+        &self,
+    ) -> Result<BTreeMap<&'a str, StoredVector<'a>>, DecodeError> {
         stored_vectors(self.vectors.clone())
     }
 

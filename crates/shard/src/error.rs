@@ -142,9 +142,7 @@ pub enum ReadError {
         limit: usize,
     },
     /// More would have to be looked at one by one than allowed.
-    #[error(
-        "{records} records would have to be looked at one by one, at most {limit} are allowed"
-    )]
+    #[error("{records} records would have to be looked at one by one, at most {limit} are allowed")]
     TooManyToScan {
         /// How many, at most.
         records: u64,

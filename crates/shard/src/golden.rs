@@ -147,9 +147,15 @@ fn a_patch_of_format_2_is_read_and_carried_out() {
     let record = StoredRecord::decode(&row).unwrap().into_record("id-1", &configs()).unwrap();
     assert_eq!(record.metadata, *json!({"b": [true, null], "c": [1]}).as_object().unwrap());
     assert_eq!(record.region.as_deref(), Some("region-b"));
-    assert_eq!((record.kind.as_str(), record.partition_key.as_deref()), ("message", Some("mailbox-1")));
+    assert_eq!(
+        (record.kind.as_str(), record.partition_key.as_deref()),
+        ("message", Some("mailbox-1"))
+    );
     assert_eq!(record.expires_at, Some(1_800_000_000_000));
-    assert_eq!((&record.vectors[""][..], &record.vectors["flat"][..]), (&[0.5, -0.25, 2.0][..], &[4.0, -0.5][..]));
+    assert_eq!(
+        (&record.vectors[""][..], &record.vectors["flat"][..]),
+        (&[0.5, -0.25, 2.0][..], &[4.0, -0.5][..])
+    );
 
     let operations = [BATCH_2[2 + 8 + 3..].to_vec()];
     let request = EncodedRequest { atomic: false, idempotency: None, operations: &operations };
@@ -259,9 +265,7 @@ fn damaged_golden_bytes_never_panic() {
             let _ = stored.into_record("id", &configs());
         }
     }
-    for golden in
-        [RECORD, TOMBSTONE, BATCH, BATCH_2, EXPIRE_2, META, REMEMBERED, REMEMBERED_2]
-    {
+    for golden in [RECORD, TOMBSTONE, BATCH, BATCH_2, EXPIRE_2, META, REMEMBERED, REMEMBERED_2] {
         for length in 0..golden.len() {
             read(&golden[..length]);
         }
@@ -304,7 +308,15 @@ mod properties {
                     vectors.insert("flat".to_owned(), flat.to_vec());
                 }
                 let metadata = metadata.into_iter().map(|(key, value)| (key, value.into()));
-                NewRecord { id, partition_key, vectors, metadata: metadata.collect(), region, kind, expiry: None }
+                NewRecord {
+                    id,
+                    partition_key,
+                    vectors,
+                    metadata: metadata.collect(),
+                    region,
+                    kind,
+                    expiry: None,
+                }
             })
     }
 

@@ -61,7 +61,9 @@ pub use config::{
 };
 pub use error::{CloseError, OpenError, ReadError, WriteError};
 pub use filter::Filter;
-pub use hvs_filter::{Facet, FilterError, FilterLimits, PayloadLimits, PayloadStats, Scalar, Subject};
+pub use hvs_filter::{
+    Facet, FilterError, FilterLimits, PayloadLimits, PayloadStats, Scalar, Subject,
+};
 pub use listing::{FacetRequest, Matched, MatchingPage, MatchingRequest, OrderedRequest};
 pub use operation::{Condition, Durability, Operation, WriteAnswer, WriteOutcome, WriteRequest};
 pub use prepare::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_OPERATIONS_BYTES};

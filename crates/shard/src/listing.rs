@@ -151,11 +151,12 @@ impl Inner {
             });
             let Some(value) = value else { return };
             let candidate = (value, text(id));
-            let is_after = after.as_ref().is_none_or(|(last, same)| match order(&candidate, last) {
-                Ordering::Greater => true,
-                Ordering::Equal => *same,
-                Ordering::Less => false,
-            });
+            let is_after =
+                after.as_ref().is_none_or(|(last, same)| match order(&candidate, last) {
+                    Ordering::Greater => true,
+                    Ordering::Equal => *same,
+                    Ordering::Less => false,
+                });
             if is_after {
                 found.push(candidate);
             }

@@ -177,7 +177,8 @@ fn never_fewer_than_k_while_expired_records_are_still_stored() {
     };
     let at_radius = |id: String, number: u32, radius: f64| {
         let angle = f64::from(number);
-        let mut record = NewRecord::new(id, lift([radius * angle.sin(), radius * angle.cos(), 0.0]));
+        let mut record =
+            NewRecord::new(id, lift([radius * angle.sin(), radius * angle.cos(), 0.0]));
         record.metadata.insert("number".to_owned(), number.into());
         record
     };

@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 use hvs_geometry::Precision;
 use hvs_shard::{
     Condition, Durability, Etag, Expiry, Filter, FilterLimits, NewRecord, Operation, Patch, Record,
-    ScrollRequest, SearchRequest, Shard, Timestamp, WriteAnswer, WriteError, WriteOutcome, WriteRequest,
+    ScrollRequest, SearchRequest, Shard, Timestamp, WriteAnswer, WriteError, WriteOutcome,
+    WriteRequest,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

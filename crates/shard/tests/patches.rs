@@ -41,7 +41,10 @@ fn patches_of_one_batch_build_on_each_other() {
     let outcomes = write(&shard, batch(operations, false)).unwrap().outcomes;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, WriteOutcome::Put { .. })));
     let after = shard.get("a").unwrap().unwrap();
-    assert_eq!(serde_json::Value::from(after.metadata), json!({"one": 1, "deep": {"x": 1, "z": 0.1}}));
+    assert_eq!(
+        serde_json::Value::from(after.metadata),
+        json!({"one": 1, "deep": {"x": 1, "z": 0.1}})
+    );
     assert_eq!(after.vectors, before.vectors);
     assert_eq!(after.version, 4);
     assert_eq!(shard.get("b").unwrap().unwrap().metadata["two"], 2);

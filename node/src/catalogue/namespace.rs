@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use hvs_geometry::Space;
 use hvs_kv::Kv;
 use hvs_shard::{
-    Durability, Expiry, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig, ShardStats, StoreSizes,
-    WriteAnswer, WriteError, WriteOutcome, WriteRequest, Writer,
+    Durability, Expiry, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig, ShardStats,
+    StoreSizes, WriteAnswer, WriteError, WriteOutcome, WriteRequest, Writer,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;

@@ -27,11 +27,7 @@ use super::{
     scroll::{Digest, Place, query_digest, read_token, write_token},
     writes::durability,
 };
-use crate::{
-    catalogue::Namespace,
-    config::Limits,
-    workers::WorkError,
-};
+use crate::{catalogue::Namespace, config::Limits, workers::WorkError};
 
 /// Records that are looked up and written at once, and the bytes that they may take together.
 const AT_ONCE: usize = 500;
@@ -116,7 +112,15 @@ impl Job {
                 let metadata = patch.metadata.as_ref().map_or(0, |metadata| {
                     serde_json::to_vec(metadata).map_or(0, |bytes| bytes.len())
                 });
-                (filter, limit, dry_run, token, durability, Change::Patch(patch), coordinates * 8 + metadata)
+                (
+                    filter,
+                    limit,
+                    dry_run,
+                    token,
+                    durability,
+                    Change::Patch(patch),
+                    coordinates * 8 + metadata,
+                )
             }
         };
         let most = limits.filter_writes;

@@ -183,8 +183,7 @@ impl Grouping {
     ) -> Result<SearchResponse, Failure> {
         let mut groups = Vec::with_capacity(found.len());
         for Found { value, hits } in found.into_iter().take(self.groups) {
-            let hits: Vec<_> =
-                (1..).zip(hits).map(|(rank, hit)| search.hit(rank, hit)).collect();
+            let hits: Vec<_> = (1..).zip(hits).map(|(rank, hit)| search.hit(rank, hit)).collect();
             let bytes = hits.iter().map(|hit| {
                 let vector = hit.vector.as_ref().map_or(0, |vector| vector.len() * 8);
                 let metadata = hit.metadata.as_ref().map_or(0, |metadata| {

@@ -63,9 +63,7 @@ pub(super) fn expiry(
     let limit = limits.ttl_ms;
     match (ttl_ms, expires_at_ms) {
         (None, None) => Ok(None),
-        (Some(_), Some(_)) => {
-            Err(refuse("ttl_ms and expires_at_ms exclude each other".to_owned()))
-        }
+        (Some(_), Some(_)) => Err(refuse("ttl_ms and expires_at_ms exclude each other".to_owned())),
         (Some(0), None) => Ok(Some(None)),
         (Some(ttl), None) if ttl > limit => {
             let detail = format!("ttl_ms is {ttl}, it must be from 0 to {limit}");

@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn tokens_come_back_and_are_bound_to_their_query() {
-        for value in [json!(null), json!(true), json!(1), json!(0.1), json!("犬"), json!(u64::MAX)] {
+        for value in [json!(null), json!(true), json!(1), json!(0.1), json!("犬"), json!(u64::MAX)]
+        {
             let value = Scalar::of(&value).unwrap();
             let last = Last { shard: 3, id: "ä".to_owned(), value };
             let token = write_token(&last, QUERY);

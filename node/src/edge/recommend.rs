@@ -161,12 +161,7 @@ fn target(
 }
 
 /// The step away from where `towards` leads, in each component by itself.
-fn away(
-    space: &Space,
-    mean: &[f64],
-    towards: &[f64],
-    strength: f64,
-) -> Result<Vec<f64>, MapError> {
+fn away(space: &Space, mean: &[f64], towards: &[f64], strength: f64) -> Result<Vec<f64>, MapError> {
     if !space.components().is_empty() {
         let mut step = Vec::with_capacity(mean.len());
         let (mut mean, mut towards) = (mean, towards);
@@ -230,10 +225,11 @@ mod tests {
             Geometry::Spherical,
         ] {
             let space = Space::new(geometry, 2, geometry.default_curvature()).unwrap();
-            let point = |x: f64, y: f64| space.exp(&space.base_point(), &tangent(&space, x, y)).unwrap();
+            let point =
+                |x: f64, y: f64| space.exp(&space.base_point(), &tangent(&space, x, y)).unwrap();
             let (good, bad) = (point(0.3, 0.1), point(-0.2, 0.4));
             let found = target(&space, &[good.clone()], &[bad.clone()], 0.5).unwrap();
-            let distance = |x: &[f64], y: &[f64]| space.distance(x, y, Precision::F64).unwrap();
+            let distance = |x: &[f64], y: &[f64]| space.distance(x, y).unwrap();
             let apart = distance(&good, &bad);
             assert!((distance(&good, &found) - apart / 2.0).abs() < 1e-9, "{geometry}");
             assert!((distance(&bad, &found) - apart * 1.5).abs() < 1e-9, "{geometry}");

@@ -152,8 +152,8 @@ pub(super) fn to_hexadecimal(bytes: &[u8]) -> String {
 
 pub(super) fn read_token(token: &str, query: Digest) -> Result<Place, Failure> {
     let refuse = |detail: &str| Failure::new(Code::InvalidToken, detail);
-    let bytes =
-        from_hexadecimal(token, LONGEST_TOKEN).ok_or_else(|| refuse("the token is not one of this API"))?;
+    let bytes = from_hexadecimal(token, LONGEST_TOKEN)
+        .ok_or_else(|| refuse("the token is not one of this API"))?;
     let (payload, checksum) =
         bytes.split_last_chunk::<DIGEST_BYTES>().ok_or_else(|| refuse("the token is too short"))?;
     if first_bytes(&blake3::hash(payload)) != *checksum {

@@ -469,7 +469,11 @@ fn has_failed(result: &WriteResult) -> bool {
     matches!(result.status, WriteStatus::ConditionFailed | WriteStatus::TooLarge)
 }
 
-pub(super) fn single(call: &Call, id: String, outcomes: Vec<WriteOutcome>) -> Result<Response, Failure> {
+pub(super) fn single(
+    call: &Call,
+    id: String,
+    outcomes: Vec<WriteOutcome>,
+) -> Result<Response, Failure> {
     let Some(outcome) = outcomes.into_iter().next() else {
         return Err(Failure::internal(Code::Internal, "a write without an outcome"));
     };
@@ -518,9 +522,10 @@ fn problem(result: &WriteResult, outcome: &WriteOutcome) -> Option<Problem> {
 }
 
 fn atomic_failure(results: &[WriteResult], outcomes: &[WriteOutcome]) -> Problem {
-    let problems = results.iter().zip(outcomes).enumerate().filter_map(|(index, (result, outcome))| {
-        problem(result, outcome).map(|problem| problem.at(index, Some(&result.id)))
-    });
+    let problems =
+        results.iter().zip(outcomes).enumerate().filter_map(|(index, (result, outcome))| {
+            problem(result, outcome).map(|problem| problem.at(index, Some(&result.id)))
+        });
     let errors: Vec<_> = problems.collect();
     let detail = format!(
         "nothing was changed, because {} operations cannot be carried out, or their conditions do not hold",

@@ -2,7 +2,8 @@
 
 use clap::Args;
 use hvs_api::{
-    ByFilterResponse, CountRequest, DEFAULT_KIND, DeleteByFilter, FetchRequest, PutRecord, RecordInfo, WriteResult, WriteStatus,
+    ByFilterResponse, CountRequest, DEFAULT_KIND, DeleteByFilter, FetchRequest, PutRecord,
+    RecordInfo, WriteResult, WriteStatus,
 };
 use hvs_client::DeleteOptions;
 use serde_json::Value;

@@ -200,9 +200,7 @@ fn half_line(comparison: Comparison, bound: &Operand) -> Range {
             Excluded(Scalar(Kind::Bool(true))),
             Excluded(Scalar::text("")),
         ),
-        Operand::Text(text) => {
-            (Scalar::text(text), Included(Scalar::text("")), Unbounded)
-        }
+        Operand::Text(text) => (Scalar::text(text), Included(Scalar::text("")), Unbounded),
     };
     match comparison {
         Comparison::Greater => (Excluded(bound), above),

@@ -105,10 +105,7 @@ impl Field {
     }
 
     /// The values, each with how many of the given records have it.
-    pub(super) fn counts(
-        &self,
-        keys: &RoaringTreemap,
-    ) -> impl Iterator<Item = (&Scalar, u64)> {
+    pub(super) fn counts(&self, keys: &RoaringTreemap) -> impl Iterator<Item = (&Scalar, u64)> {
         self.values.iter().map(move |(scalar, postings)| (scalar, postings.count(keys)))
     }
 
