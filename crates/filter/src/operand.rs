@@ -72,7 +72,8 @@ impl Exact {
     /// The integer that it is, if it is one.
     pub(crate) fn integer(self) -> Option<i128> {
         // Only integers of JSON differ from their rounding, and they are within 64 bits.
-        let is_one = self.rounded.fract() == 0.0 && self.integer as f64 == self.rounded;
+        let is_one =
+            self.rounded.fract() == 0.0 && (self.integer as f64).total_cmp(&self.rounded).is_eq();
         is_one.then_some(self.integer)
     }
 }

@@ -211,7 +211,9 @@ impl<'a> Changes<'a> {
         let Header { etag, version, timestamp, .. } = header;
         let created = live.is_none();
         let content = match &operation.change {
-            LoggedChange::Delete if created => return Ok((before, WriteOutcome::NotFound)),
+            LoggedChange::Delete | LoggedChange::Patch(_) if created => {
+                return Ok((before, WriteOutcome::NotFound));
+            }
             LoggedChange::Delete => {
                 let outcome = WriteOutcome::Deleted { etag, version, timestamp };
                 return Ok((State::Tombstone(header), outcome));
@@ -219,7 +221,6 @@ impl<'a> Changes<'a> {
             LoggedChange::Put { content_hash, content } => {
                 NewContent { hash: *content_hash, bytes: content }
             }
-            LoggedChange::Patch(_) if created => return Ok((before, WriteOutcome::NotFound)),
             LoggedChange::Patch(patch) => match self.patched(operation.id, patch, before)? {
                 Patched::Content(bytes) => {
                     let bytes = self.arena.keep(bytes);

@@ -88,7 +88,6 @@ impl Housekeeping {
 
     /// The time by which records have expired, if there are any.
     pub(crate) fn records_to_expire(
-        &self,
         machine: &Machine,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, String> {

@@ -67,6 +67,7 @@ pub(crate) fn encode(
 
 /// A patch as it stands in the log.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::option_option, reason = "left as it is, removed, or replaced")]
 pub(crate) struct LoggedPatch<'a> {
     region: Option<Option<&'a str>>,
     expires_at: Option<Option<u64>>,

@@ -293,7 +293,7 @@ impl Writer {
     fn expire(&mut self) -> Result<bool, WriteError> {
         let now = self.now();
         let wedged = |reason| WriteError::Wedged { reason };
-        let found = self.housekeeping.records_to_expire(&self.machine, now).map_err(wedged)?;
+        let found = Housekeeping::records_to_expire(&self.machine, now).map_err(wedged)?;
         let Some(at) = found else { return Ok(false) };
         self.commit(encode_expire(at))?;
         Ok(true)

@@ -35,7 +35,7 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 
 pub(super) enum Body {
     Delete(DeleteByFilter),
-    Patch(PatchByFilter),
+    Patch(Box<PatchByFilter>),
 }
 
 /// What is done to each record.
@@ -79,7 +79,7 @@ pub(super) async fn by_filter(
         (Body::Delete(value), share)
     } else {
         let Payload { value, share } = Payload::from_request(request, &app).await?;
-        (Body::Patch(value), share)
+        (Body::Patch(Box::new(value)), share)
     };
     let namespace = app.catalogue.get(&namespace)?;
     let (job, place) = Job::new(namespace, body, &app.config.limits, call.deadline)?;
@@ -98,7 +98,8 @@ impl Job {
             Body::Delete(DeleteByFilter { filter, limit, dry_run, token, durability }) => {
                 (filter, limit, dry_run, token, durability, Change::Delete, 0)
             }
-            Body::Patch(PatchByFilter { filter, patch, limit, dry_run, token, durability }) => {
+            Body::Patch(request) => {
+                let PatchByFilter { filter, patch, limit, dry_run, token, durability } = *request;
                 let is_of_one = patch.id.is_some()
                     || patch.partition_key.is_some()
                     || patch.if_match.is_some()
@@ -241,7 +242,8 @@ impl Job {
         }
     }
 
-    fn ended(&self, answer: ByFilterResponse, place: &Place) -> ByFilterResponse {
-        ByFilterResponse { next: Some(write_token(place, self.query)), ..answer }
+    fn ended(&self, mut answer: ByFilterResponse, place: &Place) -> ByFilterResponse {
+        answer.next = Some(write_token(place, self.query));
+        answer
     }
 }

@@ -54,6 +54,7 @@ fn checked(what: &str, label: String, limits: &Limits) -> Result<String, Failure
 }
 
 /// What a request says of the expiry: nothing, that there is none, or when.
+#[expect(clippy::option_option, reason = "these three")]
 pub(super) fn expiry(
     ttl_ms: Option<u64>,
     expires_at_ms: Option<u64>,

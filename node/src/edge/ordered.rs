@@ -61,7 +61,7 @@ pub(super) async fn scroll(
         filter: read_filter(request.filter, limits)?,
         deadline: Some(call.deadline),
     };
-    let work = move || page(&namespace, shard_request, after);
+    let work = move || page(&namespace, shard_request, after.as_ref());
     let (records, last) = app.workers.run(call.deadline, work).await??;
     let parts = Parts::unless_left_out(request.include_vectors, request.include_metadata);
     let records = records.into_iter().map(|record| record_info(record, parts)).collect();
@@ -71,14 +71,14 @@ pub(super) async fn scroll(
 fn page(
     namespace: &Namespace,
     mut request: OrderedRequest,
-    after: Option<Last>,
+    after: Option<&Last>,
 ) -> Result<(Vec<Record>, Option<Last>), Failure> {
     let limit = request.limit;
     let descending = request.descending;
     let mut found: Vec<(Scalar, Record, usize)> = Vec::new();
     let mut is_full = false;
     for (number, shard) in namespace.shards().iter().enumerate() {
-        request.after = after.as_ref().map(|last| {
+        request.after = after.map(|last| {
             // Shards behind that of the last record still have what equals it.
             (last.value.clone(), last.id.clone(), number > last.shard)
         });

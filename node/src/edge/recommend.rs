@@ -188,6 +188,8 @@ fn away(space: &Space, mean: &[f64], towards: &[f64], strength: f64) -> Result<V
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use hvs_geometry::Component;
 
     use super::*;
@@ -228,7 +230,7 @@ mod tests {
             let point =
                 |x: f64, y: f64| space.exp(&space.base_point(), &tangent(&space, x, y)).unwrap();
             let (good, bad) = (point(0.3, 0.1), point(-0.2, 0.4));
-            let found = target(&space, &[good.clone()], &[bad.clone()], 0.5).unwrap();
+            let found = target(&space, slice::from_ref(&good), slice::from_ref(&bad), 0.5).unwrap();
             let distance = |x: &[f64], y: &[f64]| space.distance(x, y).unwrap();
             let apart = distance(&good, &bad);
             assert!((distance(&good, &found) - apart / 2.0).abs() < 1e-9, "{geometry}");
