@@ -12,6 +12,7 @@
 pub mod catalogue;
 mod checkpoints;
 pub mod config;
+mod durability;
 mod edge;
 mod gate;
 mod identity;

@@ -179,7 +179,7 @@ type Opened = (Arc<dyn hvs_kv::Kv>, hvs_shard::Writer);
 
 fn open_data(config: &Config) -> Result<Opened, StartError> {
     let directory = &config.storage.data_dir;
-    std::fs::create_dir_all(directory.join("shards"))
+    hvs_kv::directory::create(&directory.join("shards"))
         .map_err(|source| StartError::DataDirectory { path: directory.clone(), source })?;
     // The store comes first: it is what refuses a second node on the same directory.
     let store = Embedded::open(&directory.join("kv"), EmbeddedConfig::default())?;

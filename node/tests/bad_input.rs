@@ -252,12 +252,16 @@ async fn namespaces() {
     }
     let body = json!({"geometry": "euclidean", "dimension": 2, "index": {"type": "LSH"}});
     cases.push(put(body, "invalid_body"));
-    let odd = json!({"quantisation": "pq"});
+    let odd = json!({"quantisation": "i4"});
     let body = json!({"geometry": "euclidean", "dimension": 2, "index": odd});
     cases.push(put(body, "invalid_body"));
-    for (geometry, quantisation) in
-        [("hyperboloid", "i8"), ("poincare", "i8"), ("lorentzian", "i8"), ("lorentzian", "f16")]
-    {
+    for (geometry, quantisation) in [
+        ("hyperboloid", "i8"),
+        ("poincare", "i8"),
+        ("klein", "pq"),
+        ("lorentzian", "i8"),
+        ("lorentzian", "f16"),
+    ] {
         let index = json!({"type": "FLAT", "quantisation": quantisation});
         let body = json!({"geometry": geometry, "dimension": 2, "index": index});
         cases.push(put(body, "invalid_index"));
@@ -463,7 +467,6 @@ async fn metadata_and_durability() {
         vec![
             put(json!({"metadata": {"a": "x".repeat(100)}}), "invalid_metadata"),
             put(json!({"metadata": [1]}), "invalid_body"),
-            put(json!({"durability": "memory"}), "durability_unavailable"),
             put(json!({"durability": "replicated"}), "durability_unavailable"),
             put(json!({"durability": "quorum"}), "durability_unavailable"),
             put(json!({"durability": "eventually"}), "invalid_body"),

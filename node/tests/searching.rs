@@ -270,6 +270,7 @@ async fn every_type_of_index_finds_the_nearest() {
         ("hnsw", json!({"type": "HNSW"}), "HNSW"),
         ("flat", json!({"type": "flat", "quantisation": "none"}), "FLAT"),
         ("flat-i8", json!({"type": "FLAT", "quantisation": "i8"}), "FLAT"),
+        ("flat-pq", json!({"type": "FLAT", "quantisation": "pq"}), "FLAT"),
         ("geometric", json!({"type": "geometric"}), "GEOMETRIC"),
         ("ivf", json!({"type": "ivf", "nlist": 20, "nprobe": 5}), "IVF"),
         ("ivf-f16", json!({"type": "IVF", "quantisation": "f16"}), "IVF"),

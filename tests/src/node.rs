@@ -58,6 +58,13 @@ impl Settings {
         self
     }
 
+    /// Sets a variable of the node's environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         for (name, _) in env::vars_os() {

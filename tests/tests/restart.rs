@@ -56,7 +56,7 @@ fn searches(connection: &mut Connection) -> Vec<SearchResponse> {
         .into_iter()
         .flat_map(|filter| {
             [[0.0, 0.0], [0.5, 0.1], [-0.3, 0.8]].map(|query| SearchRequest {
-                vector: Vector(query.to_vec()),
+                vector: Some(Vector(query.to_vec())),
                 k: Some(10),
                 exact: Some(true),
                 filter: filter.clone(),

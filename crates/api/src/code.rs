@@ -114,6 +114,8 @@ pub enum Code {
     InvalidIdempotencyKey,
     /// This durability is not available here.
     DurabilityUnavailable,
+    /// The records in memory take as much as they may.
+    MemoryFull,
     // Reading and searching.
     /// k is out of range.
     InvalidK,
@@ -125,6 +127,14 @@ pub enum Code {
     InvalidNprobe,
     /// The search has no bound.
     MissingBound,
+    /// The text cannot be searched for.
+    InvalidText,
+    /// The fusion cannot be used.
+    InvalidFusion,
+    /// The namespace has no index of text.
+    NoTextIndex,
+    /// The index of text is not complete.
+    TextIndexBuilding,
     /// The filter cannot be used.
     InvalidFilter,
     /// The page size is out of range.
@@ -253,11 +263,16 @@ impl Code {
         Self::IdempotencyConflict,
         Self::InvalidIdempotencyKey,
         Self::DurabilityUnavailable,
+        Self::MemoryFull,
         Self::InvalidK,
         Self::InvalidRadius,
         Self::InvalidEf,
         Self::InvalidNprobe,
         Self::MissingBound,
+        Self::InvalidText,
+        Self::InvalidFusion,
+        Self::NoTextIndex,
+        Self::TextIndexBuilding,
         Self::InvalidFilter,
         Self::InvalidLimit,
         Self::InvalidToken,
@@ -476,7 +491,7 @@ impl Code {
                 "invalid_index",
                 400,
                 "The index settings cannot be used",
-                "Use type HNSW with m, ef_construction and ef_search, IVF with nlist and nprobe, or GEOMETRIC or FLAT without parameters; quantisation f16, or i8 where the space allows it.",
+                "Use type HNSW with m, ef_construction and ef_search, IVF with nlist and nprobe, or GEOMETRIC or FLAT without parameters; quantisation f16, or i8 or pq where the space allows them. HYBRID has text_fields and a language beside one of these as dense.",
             ),
             Self::InvalidShards => entry(
                 "invalid_shards",
@@ -605,7 +620,13 @@ impl Code {
                 "durability_unavailable",
                 400,
                 "This durability is not available here",
-                "Use buffered or sync; the others need mirrors, which this node does not have.",
+                "Use memory, buffered or sync; the others need mirrors, which this node does not have.",
+            ),
+            Self::MemoryFull => entry(
+                "memory_full",
+                507,
+                "The records in memory take as much as they may",
+                "Delete some of them, write with durability buffered, or raise writes.memory_bytes.",
             ),
             Self::InvalidK => entry(
                 "invalid_k",
@@ -634,6 +655,30 @@ impl Code {
             Self::MissingBound => {
                 entry("missing_bound", 400, "The search has no bound", "Give k, radius, or both.")
             }
+            Self::InvalidText => entry(
+                "invalid_text",
+                400,
+                "The text cannot be searched for",
+                "Give at least one word, and at most limits.text_bytes and limits.text_words.",
+            ),
+            Self::InvalidFusion => entry(
+                "invalid_fusion",
+                400,
+                "The fusion cannot be used",
+                "Give it beside vector and text, with weights above 0 and candidates from k to limits.k; see docs/hybrid.md.",
+            ),
+            Self::NoTextIndex => entry(
+                "no_text_index",
+                400,
+                "The namespace has no index of text",
+                "Create a namespace whose index has the type HYBRID and names its text_fields, and import the records into it; see docs/hybrid.md.",
+            ),
+            Self::TextIndexBuilding => entry(
+                "text_index_building",
+                503,
+                "The index of text is not complete",
+                "Repeat later: it is being built from the records.",
+            ),
             Self::InvalidFilter => entry(
                 "invalid_filter",
                 400,

@@ -9,6 +9,7 @@ mod checkpoint;
 mod code;
 mod codec;
 mod facet;
+mod fusion;
 mod geometry;
 mod health;
 mod namespace;
@@ -29,6 +30,7 @@ pub use checkpoint::{
 pub use code::{Code, UnknownCode};
 pub use codec::{DecodeError, EncodeError, Encoding, MAX_DEPTH, decode, encode};
 pub use facet::{FacetValue, FacetsRequest, FacetsResponse};
+pub use fusion::{Fusion, FusionWeights, HitRanks};
 pub use geometry::{
     ChooseRequest, ChooseResponse, CostIntervalRequest, CostOption, CostRequest, CostResponse,
     DistanceResponse, GeodesicRequest, InnerRequest, InnerResponse, IntervalResponse, MeanKind,
@@ -38,8 +40,8 @@ pub use geometry::{
 pub use health::Health;
 pub use namespace::{
     AliasInfo, AliasList, CreateNamespace, DeletedName, IndexSpec, IndexState, IndexType,
-    NamespaceInfo, NamespaceList, Precision, Quantisation, SetAlias, SwitchAliases, VectorInfo,
-    VectorSpec,
+    NamespaceInfo, NamespaceList, Precision, Quantisation, SetAlias, SwitchAliases, TextState,
+    VectorInfo, VectorSpec,
 };
 pub use object::{StrictObject, StrictValue, UniqueMap};
 pub use openapi::{Endpoint, endpoints, openapi, openapi_json};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ComponentSpec, SpaceInfo, object};
+use crate::{ComponentSpec, Durability, SpaceInfo, object};
 
 /// How many bits a stored coordinate has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -34,6 +34,9 @@ pub enum IndexType {
     /// Inverted lists: approximate, quick to build.
     #[serde(rename = "IVF", alias = "ivf")]
     Ivf,
+    /// One of the others beside an index of text.
+    #[serde(rename = "HYBRID", alias = "hybrid")]
+    Hybrid,
 }
 
 /// How many bits the numbers have that searches compare first. Distances are computed from the
@@ -48,6 +51,8 @@ pub enum Quantisation {
     F16,
     /// 8, in Euclidean and spherical space and products of these.
     I8,
+    /// 2: product quantisation of four numbers at a time, where `i8` is allowed.
+    Pq,
 }
 
 /// The index of one named vector. Parameters that are left out take the node's defaults.
@@ -76,6 +81,15 @@ pub struct IndexSpec {
     /// Of what is compared first (HNSW, FLAT and IVF); `none` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantisation: Option<Quantisation>,
+    /// The index of the vector (HYBRID); HNSW when left out. Its parameters are given beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dense: Option<IndexType>,
+    /// Where in the metadata the text is (HYBRID): paths as in filters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_fields: Option<Vec<String>>,
+    /// The language whose stems are searched by (HYBRID), such as `english`; `none` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
 }
 
 /// A new namespace: the space, precision and index of its default vector, and what its other
@@ -111,6 +125,10 @@ pub struct CreateNamespace {
     /// How many shards; 1 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shards: Option<u64>,
+    /// When writes are acknowledged that do not say it themselves: `memory`, `buffered` or
+    /// `sync`. Left out, as the node has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
     /// The time to live of records that are put without one, in milliseconds. Left out, they do
     /// not expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,6 +180,28 @@ pub struct NamespaceInfo {
     pub ttl_ms: Option<u64>,
     /// Live records.
     pub records: u64,
+    /// When writes are acknowledged that do not say it themselves.
+    #[serde(default)]
+    pub durability: Durability,
+    /// How many of the records are in memory alone.
+    #[serde(default)]
+    pub memory_records: u64,
+    /// The state of the index of text, over all shards, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextState>,
+}
+
+/// What an index of text holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TextState {
+    /// Records with text.
+    pub documents: u64,
+    /// Segments on disk.
+    pub segments: u64,
+    /// Bytes of what was written and waits for the disk. It is found all the same.
+    pub pending_bytes: u64,
+    /// Whether it is complete. After a start it may still be built, and searches wait for it.
+    pub ready: bool,
 }
 
 /// One named vector of a namespace.

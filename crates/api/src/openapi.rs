@@ -63,7 +63,10 @@ const PARTITION_QUERY: &[(&str, &str)] =
     &[("partition_key", "The record's partition key, where it was stored with one.")];
 const DELETE_QUERY: &[(&str, &str)] = &[
     ("partition_key", "The record's partition key, where it was stored with one."),
-    ("durability", "When to acknowledge: `buffered` (default) or `sync`."),
+    (
+        "durability",
+        "When to acknowledge: `memory`, `buffered` or `sync`; as the namespace has it when left out.",
+    ),
 ];
 
 impl Endpoint {

@@ -15,7 +15,8 @@ pub const DEFAULT_KIND: &str = "vector";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
-    /// When it is searchable; lost at a restart. Not available yet.
+    /// When it is in memory: readable and searchable, and lost at a restart. A record that is
+    /// logged already stays so, and is written as `buffered`.
     Memory,
     /// When it is written in order, though not yet forced to the disk.
     #[default]
@@ -94,7 +95,8 @@ pub struct PutRecord {
     /// Store only where no record of this id exists. The header If-None-Match: * says the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_absent: Option<bool>,
-    /// When to acknowledge; `buffered` when left out. Within a batch, the batch says it.
+    /// When to acknowledge; as the namespace has it when left out. Within a batch, the batch says
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
 }
@@ -155,7 +157,7 @@ impl TryFrom<EitherOperation> for BatchOperation {
 pub struct BatchRequest {
     /// In order; an id occurs once.
     pub operations: Vec<BatchOperation>,
-    /// When to acknowledge; `buffered` when left out.
+    /// When to acknowledge; as the namespace has it when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
     /// All operations or none; every record must be of one shard.
@@ -202,6 +204,9 @@ pub struct WriteResult {
     /// For conditions. After `condition_failed` that of the record as it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
+    /// How durable the change is: as asked, or more. Absent where nothing changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
 }
 
 /// What became of each operation of a batch, in order.

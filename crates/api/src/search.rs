@@ -4,14 +4,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::{Coordinates, Filter, Vector, object};
+use crate::{Coordinates, Filter, Fusion, HitRanks, Vector, object};
 
-/// The nearest records to a point, within a radius, or both.
+/// The nearest records to a point, within a radius, or both; the records whose text fits best; or,
+/// with a vector and a text, both orders fused into one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchRequest {
-    /// The query point.
-    pub vector: Vector,
+    /// The query point. Left out, `text` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<Vector>,
+    /// Words that records are to have, one of them at least, in the text fields of a namespace
+    /// whose index is HYBRID. Nothing in it is syntax.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// How the orders by vector and by text become one; only beside both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<Fusion>,
     /// The named vector to search; the default one when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub using: Option<String>,
@@ -91,11 +100,17 @@ pub struct Hit {
     /// The record's id.
     pub id: String,
     /// The distance of the space, in f64. In a Lorentzian space the magnitude of the interval.
-    pub distance: f64,
-    /// 1 / (1 + distance): 1 for the query itself, towards 0 far away.
+    /// Absent without a query point, and where a record found by its text has no such vector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distance: Option<f64>,
+    /// By vector 1 / (1 + distance): 1 for the query itself, towards 0 far away. By text BM25.
+    /// By both the fused score.
     pub score: f64,
-    /// 1 for the nearest.
+    /// 1 for the best.
     pub rank: u64,
+    /// Where the hit stands in each of the orders that were fused, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<HitRanks>,
     /// The vector that was compared, in ambient coordinates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vector>,
@@ -111,7 +126,8 @@ pub struct Hit {
     pub kind: Option<String>,
 }
 
-/// The hits, nearest first; equal distances from several shards in the order of the ids.
+/// The hits, best first. Equal distances from several shards, and equal fused scores, are in the
+/// order of the ids.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SearchResponse {
     /// Nearest first; none if they are in groups.
@@ -132,7 +148,7 @@ pub struct SearchResponse {
 /// How a search was answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explain {
-    /// One per shard that was asked.
+    /// One per shard and index that was asked.
     pub shards: Vec<ShardExplain>,
     /// The time within the indexes, summed, in microseconds.
     pub index_us: f64,
@@ -145,9 +161,10 @@ pub struct Explain {
 pub struct ShardExplain {
     /// The shard's number.
     pub shard: u64,
-    /// The planner's choice.
+    /// The planner's choice; `text` for the index of text.
     pub strategy: String,
-    /// How many vectors were compared, where it is known.
+    /// How many vectors were compared, where it is known, or how many records had a word of the
+    /// text.
     pub scanned: u64,
     /// Whether this shard missed nothing.
     pub exact: bool,

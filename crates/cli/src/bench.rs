@@ -223,7 +223,7 @@ async fn reads(client: &Client, name: &str, args: &BenchArgs) -> Result<Vec<Row>
             break;
         }
         let request = SearchRequest {
-            vector: vector.clone(),
+            vector: Some(vector.clone()),
             k: Some(args.k),
             ef: args.ef,
             ..SearchRequest::default()

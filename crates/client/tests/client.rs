@@ -102,7 +102,13 @@ fn refused(code: Code) -> Answer {
 }
 
 fn stored() -> WriteResult {
-    WriteResult { id: "a".into(), status: WriteStatus::Created, version: None, etag: None }
+    WriteResult {
+        id: "a".into(),
+        status: WriteStatus::Created,
+        version: None,
+        etag: None,
+        durability: None,
+    }
 }
 
 fn record(id: &str) -> PutRecord {

@@ -51,6 +51,21 @@ pub enum Quantisation {
     F16,
     /// 8. In Euclidean and spherical space and products of these.
     I8,
+    /// 2: four numbers together become one of 256 points (product quantisation). Where `I8` is
+    /// allowed.
+    Pq,
+}
+
+impl Quantisation {
+    /// How many times as many candidates are kept, because coarse ranks let true neighbours slip
+    /// behind others.
+    pub(crate) fn rescored(self) -> usize {
+        match self {
+            Self::None => 1,
+            Self::F16 | Self::I8 => 4,
+            Self::Pq => 8,
+        }
+    }
 }
 
 impl std::fmt::Display for Quantisation {
@@ -59,6 +74,7 @@ impl std::fmt::Display for Quantisation {
             Self::None => "none",
             Self::F16 => "f16",
             Self::I8 => "i8",
+            Self::Pq => "pq",
         })
     }
 }

@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::{
     baseline::RawSearch,
     build,
-    config::{IndexConfig, Quantisation, RestartState},
+    config::{IndexConfig, RestartState},
     error::{FlushError, InsertError, OpenError, SearchError},
     files::manifest::Manifest,
     graph::walk::Scratch,
@@ -286,7 +286,7 @@ impl<T: Lane> Shared<T> {
             snapshot: &self.snapshot,
             scratches: &self.scratches,
             kind: self.config.kind,
-            is_quantised: self.config.quantisation != Quantisation::None,
+            quantisation: self.config.quantisation,
             max_hits: self.config.max_hits,
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     config::{IndexConfig, IndexKind, MAX_EF, MAX_LISTS, MAX_M, Quantisation, RestartState},
     engine::{Engine, TypedEngine},
     error::{FlushError, InsertError, OpenError, SearchError},
-    files::{io_error, manifest::Manifest, sync_dir},
+    files::{create_dirs, io_error, manifest::Manifest, sync_dir},
     request::{SearchAnswer, SearchRequest},
     segment::{graph_path, rows_path},
     stats::IndexStats,
@@ -64,7 +64,7 @@ impl VectorIndex {
     /// [`OpenError::Io`].
     pub fn open(dir: &Path, config: IndexConfig, state: RestartState) -> Result<Self, OpenError> {
         config.check()?;
-        fs::create_dir_all(dir).map_err(io_error(dir))?;
+        create_dirs(dir).map_err(io_error(dir))?;
         let fresh = Manifest::new(&config);
         let manifest = Manifest::read(dir)?.unwrap_or_else(|| fresh.clone());
         if manifest.space != fresh.space || manifest.precision != fresh.precision {

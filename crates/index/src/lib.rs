@@ -16,8 +16,12 @@ mod files;
 mod graph;
 mod index;
 mod lists;
+mod measure;
 mod metric;
 mod nearest;
+#[cfg(test)]
+#[path = "../tests/kit/points.rs"]
+mod points;
 mod random;
 mod ranker;
 mod request;
@@ -33,6 +37,7 @@ pub use self::{
     config::{IndexConfig, IndexKind, MAX_EF, MAX_LISTS, MAX_M, Quantisation, RestartState, Row},
     error::{FlushError, InsertError, OpenError, SearchError},
     index::VectorIndex,
+    measure::Measure,
     request::{Hit, KnownKeys, SearchAnswer, SearchRequest, Strategy},
     stats::IndexStats,
 };

@@ -18,6 +18,21 @@ impl Random {
         usize::try_from(self.next() % bound.max(1) as u64).unwrap_or(0)
     }
 
+    /// Different numbers below `count`, in increasing order: `most` of them, or all.
+    pub(crate) fn sample(&mut self, count: usize, most: usize) -> Vec<usize> {
+        if count <= most {
+            return (0..count).collect();
+        }
+        // Takes each with the probability that is left for it (Knuth's algorithm S).
+        let mut sample = Vec::with_capacity(most);
+        for number in 0..count {
+            if self.below(count - number) < most - sample.len() {
+                sample.push(number);
+            }
+        }
+        sample
+    }
+
     /// In [0, 1).
     pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64

@@ -204,9 +204,13 @@ fn files_of_older_formats_are_read() {
         ("format-2-tree", IndexKind::Geometric, Strategy::Bounds),
         ("format-2-lists", IVF, Strategy::Lists),
         ("format-2-codes", IndexKind::Flat, Strategy::Scan),
+        ("format-3-pq", IndexKind::Flat, Strategy::Scan),
     ] {
-        let quantisation =
-            if name.ends_with("codes") { Quantisation::F16 } else { Quantisation::None };
+        let quantisation = match name {
+            "format-2-codes" => Quantisation::F16,
+            "format-3-pq" => Quantisation::Pq,
+            _ => Quantisation::None,
+        };
         if let Some(folder) = std::env::var_os("HVS_WRITE_CORPUS") {
             write_corpus(&Path::new(&folder).join(name), kind, quantisation);
         }
@@ -221,11 +225,16 @@ const IVF: IndexKind = IndexKind::Ivf { nlist: None, nprobe: Some(2) };
 fn an_index_without_newer_sections_is_written_as_older_programs_read_it() {
     let version =
         |file: &Path| u32::from_le_bytes(fs::read(file).unwrap()[8..12].try_into().unwrap());
-    for (kind, expected) in
-        [(IndexKind::default(), 1), (IndexKind::Flat, 1), (IndexKind::Geometric, 2), (IVF, 2)]
-    {
+    for (kind, quantisation, expected) in [
+        (IndexKind::default(), Quantisation::None, 1),
+        (IndexKind::Flat, Quantisation::None, 1),
+        (IndexKind::Geometric, Quantisation::None, 2),
+        (IVF, Quantisation::None, 2),
+        (IndexKind::Flat, Quantisation::F16, 2),
+        (IndexKind::Flat, Quantisation::Pq, 3),
+    ] {
         let dir = tempfile::tempdir().unwrap();
-        write_corpus(dir.path(), kind, Quantisation::None);
+        write_corpus(dir.path(), kind, quantisation);
         assert_eq!(version(&dir.path().join("segment-1.graph")), expected, "{kind:?}");
         assert_eq!(version(&dir.path().join("segment-1.rows")), 1, "{kind:?}");
     }
@@ -234,7 +243,7 @@ fn an_index_without_newer_sections_is_written_as_older_programs_read_it() {
 fn read_corpus(name: &str, kind: IndexKind, quantisation: Quantisation, strategy: Strategy) {
     let dir = tempfile::tempdir().unwrap();
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name), dir.path());
-    let space = hyperboloid(2);
+    let space = corpus_space(quantisation);
     let mut config = config(&space, Precision::F32);
     config.graph_from = 8;
     config.kind = kind;
@@ -251,6 +260,13 @@ fn read_corpus(name: &str, kind: IndexKind, quantisation: Quantisation, strategy
     }
 }
 
+fn corpus_space(quantisation: Quantisation) -> Space {
+    match quantisation {
+        Quantisation::Pq => space(Geometry::Euclidean, 2, 0.0),
+        _ => hyperboloid(2),
+    }
+}
+
 fn corpus_vector(key: u64) -> [f64; 2] {
     let angle = key as f64;
     let r = 0.125 * key as f64;
@@ -258,7 +274,7 @@ fn corpus_vector(key: u64) -> [f64; 2] {
 }
 
 fn write_corpus(dir: &Path, kind: IndexKind, quantisation: Quantisation) {
-    let mut config = config(&hyperboloid(2), Precision::F32);
+    let mut config = config(&corpus_space(quantisation), Precision::F32);
     config.graph_from = 8;
     config.kind = kind;
     config.quantisation = quantisation;

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::{
     CompareAndSwap, Durability, Kv, KvError, PrintableKey, PutIfAbsent, ScanLimit, ScanPage,
-    check_key, check_pair,
+    check_key, check_pair, directory,
 };
 
 /// Name of the one keyspace.
@@ -86,6 +86,7 @@ impl Embedded {
             .map_err(failed)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(config.memtable_bytes);
         let keyspace = database.keyspace(KEYSPACE, options).map_err(failed)?;
+        directory::sync_database(path).map_err(|error| failed(fjall::Error::Io(error)))?;
         Ok(Self { database, keyspace, writing: Mutex::new(()) })
     }
 

@@ -13,6 +13,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod directory;
 pub mod embedded;
 
 use std::fmt;

@@ -448,6 +448,17 @@ impl<'a> Changes<'a> {
     }
 }
 
+/// Whether an id has a live record, and the version of its last write; 0 if it has none.
+pub(crate) fn last_write(
+    store: &Store,
+    id: &str,
+    has_tombstones: bool,
+) -> Result<(bool, u64), ApplyError> {
+    let state = load(store, id, has_tombstones)?;
+    // What has expired is there until it is swept, which is for the log to do.
+    Ok((state.live(0).is_some(), state.version()))
+}
+
 /// The request that is remembered under an idempotency key.
 pub(crate) fn recall(store: &Store, key: &str) -> Result<Option<Remembered>, ApplyError> {
     let row = store.idempotency.get(row_key(BY_KEY, key.as_bytes())).map_err(ApplyError::Read)?;

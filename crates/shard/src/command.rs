@@ -161,16 +161,7 @@ pub(crate) fn encode_operation(operation: &Operation, body: &[u8]) -> Vec<u8> {
         Operation::Delete { .. } => DELETE,
         Operation::Patch { .. } => PATCH,
     });
-    match operation.condition() {
-        None => out.push(0),
-        Some(Condition::IfAbsent) => out.push(1),
-        Some(Condition::IfMatch(etag)) => {
-            out.push(2);
-            put_varint(&mut out, etag.epoch);
-            put_varint(&mut out, etag.seq);
-            put_varint(&mut out, etag.index.into());
-        }
-    }
+    put_condition(&mut out, operation.condition());
     put_bytes(&mut out, id.as_bytes());
     match operation {
         Operation::Put { .. } => {
@@ -180,6 +171,44 @@ pub(crate) fn encode_operation(operation: &Operation, body: &[u8]) -> Vec<u8> {
         Operation::Patch { .. } => put_bytes(&mut out, body),
         Operation::Delete { .. } => {}
     }
+    out
+}
+
+fn put_condition(out: &mut Vec<u8>, condition: Option<Condition>) {
+    match condition {
+        None => out.push(0),
+        Some(Condition::IfAbsent) => out.push(1),
+        Some(Condition::IfMatch(etag)) => {
+            out.push(2);
+            put_varint(out, etag.epoch);
+            put_varint(out, etag.seq);
+            put_varint(out, etag.index.into());
+        }
+    }
+}
+
+/// Writes a put without a condition, of content that was encoded before.
+pub(crate) fn encode_put(id: &str, content_hash: &[u8; 32], content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(id.len() + content.len() + 48);
+    out.push(PUT);
+    put_condition(&mut out, None);
+    put_bytes(&mut out, id.as_bytes());
+    out.extend_from_slice(content_hash);
+    put_bytes(&mut out, content);
+    out
+}
+
+/// An encoded operation under another condition; as it is, if it does not decode.
+pub(crate) fn with_condition(encoded: &[u8], condition: Condition) -> Vec<u8> {
+    let mut decoder = Decoder::new(encoded);
+    let Ok(tag) = decoder.u8("operation") else { return encoded.to_vec() };
+    if decode_condition(&mut decoder).is_err() {
+        return encoded.to_vec();
+    }
+    let mut out = Vec::with_capacity(encoded.len() + 24);
+    out.push(tag);
+    put_condition(&mut out, Some(condition));
+    out.extend_from_slice(decoder.rest());
     out
 }
 
@@ -237,26 +266,21 @@ fn decode_request<'a>(
         })
     };
     let count = decoder.count("number of operations")?;
-    let operations =
-        (0..count).map(|_| decode_operation(decoder, version)).collect::<Result<_, _>>()?;
+    let operations = (0..count).map(|_| decode_next(decoder, version)).collect::<Result<_, _>>()?;
     Ok(LoggedRequest { atomic: flags & ATOMIC != 0, idempotency, operations })
 }
 
-fn decode_operation<'a>(
+/// Reads one operation by itself.
+pub(crate) fn decode_operation(encoded: &[u8]) -> Result<LoggedOperation<'_>, DecodeError> {
+    decode_next(&mut Decoder::new(encoded), FORMAT_VERSION_2)
+}
+
+fn decode_next<'a>(
     decoder: &mut Decoder<'a>,
     version: u8,
 ) -> Result<LoggedOperation<'a>, DecodeError> {
     let tag = decoder.u8("operation")?;
-    let condition = match decoder.u8("condition")? {
-        0 => None,
-        1 => Some(Condition::IfAbsent),
-        2 => Some(Condition::IfMatch(Etag {
-            epoch: decoder.varint("epoch")?,
-            seq: decoder.varint("seq")?,
-            index: decoder.varint_u32("index")?,
-        })),
-        _ => return Err(DecodeError::Field { field: "condition" }),
-    };
+    let condition = decode_condition(decoder)?;
     let id = decoder.str("id")?;
     let change = match tag {
         PUT => LoggedChange::Put {
@@ -270,4 +294,17 @@ fn decode_operation<'a>(
         _ => return Err(DecodeError::Field { field: "operation" }),
     };
     Ok(LoggedOperation { id, condition, change })
+}
+
+fn decode_condition(decoder: &mut Decoder<'_>) -> Result<Option<Condition>, DecodeError> {
+    Ok(match decoder.u8("condition")? {
+        0 => None,
+        1 => Some(Condition::IfAbsent),
+        2 => Some(Condition::IfMatch(Etag {
+            epoch: decoder.varint("epoch")?,
+            seq: decoder.varint("seq")?,
+            index: decoder.varint_u32("index")?,
+        })),
+        _ => return Err(DecodeError::Field { field: "condition" }),
+    })
 }

@@ -6,12 +6,16 @@ use std::time::Duration;
 use hvs_filter::PayloadLimits;
 use hvs_index::IndexConfig;
 use hvs_log::{LogId, Writer};
+use hvs_text::TextConfig;
 use uuid::Uuid;
 
 use crate::error::OpenError;
 
 /// Most operations of one request, unless configured otherwise.
 pub const DEFAULT_MAX_OPERATIONS: usize = 1_000;
+
+/// Most bytes of records that are in memory alone, unless configured otherwise.
+pub const DEFAULT_MEMORY_BYTES: usize = 64 << 20;
 
 /// For how long the version of a deleted record is remembered: 7 days.
 pub const DEFAULT_TOMBSTONE_MILLIS: u64 = 7 * 24 * 60 * 60 * 1_000;
@@ -39,8 +43,12 @@ pub struct ShardConfig {
     pub tombstone_millis: u64,
     /// Memory of the local state.
     pub store: StoreSizes,
+    /// Most bytes of records that are in memory alone.
+    pub memory_bytes: usize,
     /// How much memory the index of metadata may take.
     pub payload: PayloadLimits,
+    /// The text that is indexed, if any is.
+    pub text: Option<TextConfig>,
     /// Most operations of one request.
     pub max_operations: usize,
     /// Payload at which a log entry is closed although more is waiting, in bytes.
@@ -74,7 +82,9 @@ impl ShardConfig {
             retention: LogRetention::default(),
             tombstone_millis: DEFAULT_TOMBSTONE_MILLIS,
             store: StoreSizes::default(),
+            memory_bytes: DEFAULT_MEMORY_BYTES,
             payload: PayloadLimits::default(),
+            text: None,
             max_operations: DEFAULT_MAX_OPERATIONS,
             entry_target_bytes: 1 << 20,
             max_k: 10_000,

@@ -25,6 +25,25 @@ pub enum WriteError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The records in memory would take more than they may; nothing was written.
+    #[error(
+        "the records in memory take {bytes} bytes, {needed} more are asked for, at most {limit} are allowed; \
+         delete some of them, or write with another durability"
+    )]
+    MemoryFull {
+        /// What they take.
+        bytes: usize,
+        /// What the request would add.
+        needed: usize,
+        /// The most allowed.
+        limit: usize,
+    },
+    /// The local state cannot be read, so that it is not known what is logged; nothing was written.
+    #[error("cannot tell what is logged: {reason}")]
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
     /// An operation is not well-formed; nothing was written.
     #[error("operation {index}: {source}")]
     Invalid {
@@ -198,6 +217,18 @@ pub enum ReadError {
     DeadlineExceeded {
         /// Records looked at until then.
         scanned: usize,
+    },
+    /// There is no index of text.
+    #[error("no text is indexed here")]
+    NoText,
+    /// The index of text is still built from the records.
+    #[error("the index of text is still being built from the records")]
+    TextBuilding,
+    /// The index of text failed, and is built anew.
+    #[error("the index of text failed, and is built anew: {reason}")]
+    Text {
+        /// Why.
+        reason: String,
     },
     /// The index failed.
     #[error("the index of the vector {name:?} failed: {reason}")]

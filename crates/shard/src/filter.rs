@@ -3,6 +3,7 @@
 use hvs_filter::Fields;
 
 use crate::codec::DecodeError;
+use crate::memory::Held;
 use crate::record::Metadata;
 use crate::stored::StoredRecord;
 
@@ -39,6 +40,11 @@ impl Filter {
     /// Whether a record is left out by its id.
     pub(crate) fn leaves_out(&self, id: &[u8]) -> bool {
         self.without.iter().any(|without| without.as_bytes() == id)
+    }
+
+    /// Whether a record in memory matches.
+    pub(crate) fn matches_held(&self, held: &Held) -> Result<bool, DecodeError> {
+        self.matches(held.id.as_bytes(), &StoredRecord::decode(&held.row)?)
     }
 
     /// Whether a stored record matches.

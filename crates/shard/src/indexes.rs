@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hvs_filter::PayloadLimits;
 use hvs_index::{IndexConfig, IndexStats, RestartState, Row, VectorIndex};
 
 use crate::codec::DecodeError;
+use crate::config::ShardConfig;
 use crate::content::Content;
 use crate::error::OpenError;
+use crate::meta::Meta;
 use crate::payload::Payload;
 use crate::store::{Store, key_row};
 use crate::stored::StoredRecord;
+use crate::text::Text;
 
 /// What one log entry changes in the indexes.
 #[derive(Default)]
@@ -40,38 +42,42 @@ pub(crate) type NamedVectors<'a> = Vec<(&'a str, Vec<f64>)>;
 pub(crate) enum IndexFailure {
     #[error("the index of the vector {name:?} does not take {id:?}: {source}")]
     Vector { name: String, id: String, source: hvs_index::InsertError },
-    #[error("the index of metadata does not take a record: {0}")]
+    #[error("the indexes of metadata and text do not take a record: {0}")]
     Payload(#[from] DecodeError),
 }
 
-/// One index for each named vector, and one for all metadata.
+/// One index for each named vector, one for all metadata, and one for text if there is to be one.
 pub(crate) struct Indexes {
     by_name: BTreeMap<String, VectorIndex>,
     payload: Payload,
+    text: Option<Text>,
 }
 
 impl Indexes {
-    /// Opens all indexes below a directory and brings them to what the store holds. `next_key` is
-    /// the first key that no record of the store has had.
+    /// Opens all indexes of a shard, those on disk below a directory, and brings them to what the
+    /// store holds, whose state is `meta`.
     pub(crate) fn open(
         directory: &Path,
-        configs: &BTreeMap<String, IndexConfig>,
-        payload: PayloadLimits,
+        shard: &ShardConfig,
         store: &Store,
-        next_key: u64,
+        meta: &Meta,
     ) -> Result<Self, OpenError> {
+        let next_key = meta.next_key;
         let mut by_name = BTreeMap::new();
-        for (name, config) in configs {
+        for (name, config) in &shard.vectors {
             let source =
                 Source { directory: index_directory(directory, name), name, config, store };
             let index = source.open(next_key)?;
             by_name.insert(name.clone(), index);
         }
-        let payload = Payload::open(store, payload, next_key).map_err(|source| OpenError::Io {
-            what: "start the thread that indexes metadata".to_owned(),
-            source,
+        let payload = Payload::open(store, shard.payload, next_key).map_err(|source| {
+            OpenError::Io { what: "start the thread that indexes metadata".to_owned(), source }
         })?;
-        Ok(Self { by_name, payload })
+        let text = match &shard.text {
+            Some(config) => Some(Text::open(&directory.join(TEXT), config, store, meta)?),
+            None => None,
+        };
+        Ok(Self { by_name, payload, text })
     }
 
     /// The index of metadata.
@@ -79,11 +85,29 @@ impl Indexes {
         &self.payload
     }
 
+    /// The index of text.
+    pub(crate) fn text(&self) -> Option<&Text> {
+        self.text.as_ref()
+    }
+
+    /// Stops what works in the background, and lets go of the store. Everything has been applied.
+    pub(crate) fn close(&self) {
+        self.payload.close();
+        if let Some(text) = &self.text {
+            text.close();
+        }
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&VectorIndex> {
         self.by_name.get(name)
     }
 
-    pub(crate) fn apply(&self, changes: &IndexChanges<'_>) -> Result<(), IndexFailure> {
+    /// `meta` is the state after the changes.
+    pub(crate) fn apply(
+        &self,
+        changes: &IndexChanges<'_>,
+        meta: &Meta,
+    ) -> Result<(), IndexFailure> {
         let records = changes.inserts.iter().map(|insert| (insert.key, &insert.content));
         self.payload.insert(records)?;
         for insert in &changes.inserts {
@@ -96,6 +120,9 @@ impl Indexes {
             });
         }
         self.payload.remove(&changes.removes);
+        if let Some(text) = &self.text {
+            text.apply(changes, meta)?;
+        }
         Ok(())
     }
 
@@ -130,6 +157,9 @@ impl Indexes {
     /// Waits until every vector is in durable segments, and all metadata is indexed.
     pub(crate) fn flush(&self) -> Result<(), (String, hvs_index::FlushError)> {
         self.payload.wait();
+        if let Some(text) = &self.text {
+            text.flush();
+        }
         self.by_name
             .iter()
             .try_for_each(|(name, index)| index.flush().map_err(|error| (name.clone(), error)))
@@ -139,6 +169,9 @@ impl Indexes {
         self.by_name.iter().map(|(name, index)| (name.clone(), index.stats())).collect()
     }
 }
+
+/// The directory of the index of text; those of vectors are hexadecimal numbers.
+const TEXT: &str = "text";
 
 /// Names of vectors may be anything, names of directories not.
 fn index_directory(directory: &Path, name: &str) -> PathBuf {

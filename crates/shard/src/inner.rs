@@ -15,8 +15,9 @@ use crate::config::ShardConfig;
 use crate::error::{CloseError, OpenError, ReadError, WriteError};
 use crate::indexes::Indexes;
 use crate::machine::{Machine, Progress};
-use crate::operation::{WriteAnswer, WriteRequest};
-use crate::prepare::prepare;
+use crate::memory::Memory;
+use crate::operation::{Durability, WriteAnswer, WriteRequest};
+use crate::prepare::{Prepared, prepare};
 use crate::queue::Queue;
 use crate::read::ShardStats;
 use crate::store::Store;
@@ -27,6 +28,7 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) indexes: Arc<Indexes>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) memory: Arc<Memory>,
     queue: Arc<Queue>,
     writer_stats: Arc<WriterStats>,
     writer: Mutex<Option<JoinHandle<Result<(), WriteError>>>>,
@@ -39,7 +41,7 @@ impl Inner {
         directory: &Path,
     ) -> Result<Self, OpenError> {
         config.check()?;
-        std::fs::create_dir_all(directory).map_err(|source| OpenError::Io {
+        hvs_kv::directory::create(directory).map_err(|source| OpenError::Io {
             what: format!("create the directory {}", directory.display()),
             source,
         })?;
@@ -52,25 +54,20 @@ impl Inner {
         let leader = lead(&log, &config, &mut machine, may_lose_buffered)?;
         let floor = block_on(log.floor())?.seq;
 
-        let next_key = machine.meta().next_key;
-        let indexes = Indexes::open(
-            &directory.join("index"),
-            &config.vectors,
-            config.payload,
-            &store,
-            next_key,
-        )?;
+        let indexes = Indexes::open(&directory.join("index"), &config, &store, machine.meta())?;
         let indexes = Arc::new(indexes);
         machine.attach(Arc::clone(&indexes));
         let progress = machine.progress();
 
         let queue = Arc::new(Queue::new(config.queue));
+        let memory = Arc::new(Memory::new(leader.epoch(), config.memory_bytes));
         let writer_stats = Arc::new(WriterStats::default());
         let mut writer = Writer::new(
             config.clone(),
             leader,
             machine,
             Arc::clone(&queue),
+            Arc::clone(&memory),
             Arc::clone(&writer_stats),
             floor,
         );
@@ -90,6 +87,7 @@ impl Inner {
             store,
             indexes,
             progress,
+            memory,
             queue,
             writer_stats,
             writer: Mutex::new(Some(thread)),
@@ -115,6 +113,11 @@ impl Inner {
     pub(crate) async fn write(&self, request: WriteRequest) -> Result<WriteAnswer, WriteError> {
         let prepared = prepare(&request, &self.config, self.progress.clock.now())?;
         drop(request);
+        if prepared.durability == Durability::Memory
+            && let Some(answer) = self.write_in_memory(&prepared)
+        {
+            return answer;
+        }
         let (responder, answer) = oneshot::channel();
         self.queue.push(prepared, responder)?;
         // Closing answers everything that was queued: only a panic leaves a caller without.
@@ -124,11 +127,23 @@ impl Inner {
         })
     }
 
+    /// Carries a request out without the writer, unless that is at work or the request has to be
+    /// logged.
+    fn write_in_memory(&self, request: &Prepared) -> Option<Result<WriteAnswer, WriteError>> {
+        let mut turn = self.memory.try_turn()?;
+        if let Some(refusal) = self.queue.closed() {
+            return Some(Err(refusal));
+        }
+        self.memory.carry_out(&mut turn, &self.store, &self.progress, request).transpose()
+    }
+
     pub(crate) fn stats(&self) -> ShardStats {
         let queue = self.queue.stats();
         let (progress, writer) = (&self.progress, &self.writer_stats);
         ShardStats {
-            records: self.count_all().unwrap_or_else(|_| progress.records.load(Ordering::Relaxed)),
+            records: self.records().unwrap_or_else(|_| self.stored()),
+            memory_records: self.memory.len() as u64,
+            memory_bytes: self.memory.bytes() as u64,
             tombstones: progress.tombstones.load(Ordering::Relaxed),
             idempotency_keys: progress.remembered.load(Ordering::Relaxed),
             epoch: progress.epoch.load(Ordering::Relaxed),
@@ -144,8 +159,17 @@ impl Inner {
             store_bytes: self.store.disk_bytes(),
             indexes: self.indexes.stats(),
             payload: self.indexes.payload().stats(),
+            text: self.indexes.text().map(crate::text::Text::stats),
             stopped: self.stopped().map(|error| error.to_string()),
         }
+    }
+
+    /// Live records, wherever they are.
+    pub(crate) fn records(&self) -> Result<u64, ReadError> {
+        self.memory.settled(|| {
+            let in_memory = self.memory.len() as u64;
+            Ok(self.count_all()? + in_memory)
+        })
     }
 
     pub(crate) fn flush(&self) -> Result<(), ReadError> {
@@ -156,11 +180,14 @@ impl Inner {
 
     pub(crate) fn close(&self) -> Result<(), CloseError> {
         self.queue.close(WriteError::Closed);
-        self.indexes.payload().close();
-        if let Some(thread) = self.writer.lock().take() {
-            let ended = thread.join().unwrap_or_else(|_| {
+        let writer = self.writer.lock().take();
+        let ended = writer.map(|thread| {
+            thread.join().unwrap_or_else(|_| {
                 Err(WriteError::Wedged { reason: "the writing thread has panicked".to_owned() })
-            });
+            })
+        });
+        self.indexes.close();
+        if let Some(ended) = ended {
             return ended.map_err(|error| CloseError { reason: error.to_string() });
         }
         match self.stopped() {

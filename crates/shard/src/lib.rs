@@ -36,6 +36,7 @@ mod indexes;
 mod inner;
 mod listing;
 mod machine;
+mod memory;
 mod meta;
 mod operation;
 mod patch;
@@ -50,14 +51,19 @@ mod selection;
 mod shard;
 mod store;
 mod stored;
+mod text;
 mod writer;
 
 pub use hvs_index::{IndexConfig, IndexKind, IndexStats, Strategy};
 pub use hvs_log::Writer;
+pub use hvs_text::{
+    FieldPath, Language, MIN_WRITER_BYTES, QueryError, QueryLimits, Statistics, TextConfig,
+    TextQuery, TextStats,
+};
 
 pub use config::{
-    DEFAULT_MAX_OPERATIONS, DEFAULT_TOMBSTONE_MILLIS, IdempotencyLimits, LogRetention, QueueLimits,
-    ShardConfig, StoreSizes,
+    DEFAULT_MAX_OPERATIONS, DEFAULT_MEMORY_BYTES, DEFAULT_TOMBSTONE_MILLIS, IdempotencyLimits,
+    LogRetention, QueueLimits, ShardConfig, StoreSizes,
 };
 pub use error::{CloseError, OpenError, ReadError, WriteError};
 pub use filter::Filter;
@@ -73,3 +79,4 @@ pub use record::{
     MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, Patch, Record, Timestamp, Vectors, check_id,
 };
 pub use shard::Shard;
+pub use text::{Detail, DetailsRequest, TextAnswer, TextMatch, TextSearch};

@@ -2,16 +2,18 @@
 //! one of these.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::ops::Bound;
 use std::time::Instant;
 
 use fjall::{Readable, Slice};
 use hvs_filter::{Facet, Fields, Scalar, Subject};
 
+use crate::codec::DecodeError;
 use crate::error::ReadError;
 use crate::filter::Filter;
 use crate::inner::Inner;
-use crate::reading::{corrupt, is_over, storage, text};
+use crate::reading::{Row, corrupt, is_over, next_row, storage, text};
 use crate::record::{Etag, Metadata, Record};
 use crate::stored::StoredRecord;
 
@@ -85,12 +87,19 @@ impl Inner {
     pub(crate) fn matching(&self, request: &MatchingRequest) -> Result<MatchingPage, ReadError> {
         let selection = self.selection(Some(&request.filter))?;
         self.check_scan(&selection)?;
+        // Before the snapshot, so that none is missed that moves between them.
+        let held = self.memory.page(request.after.as_deref(), request.limit + 1, |held| {
+            selection.matches_held(held)
+        })?;
+        let mut held = held.into_iter().peekable();
         let snapshot = self.store.snapshot();
         let after = request.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = MatchingPage { records: Vec::new(), next: None };
         let mut last: Option<Slice> = None;
         let rows = snapshot.range::<&str, _>(&self.store.records, (after, Bound::Unbounded));
-        for (looked_at, row) in rows.enumerate() {
+        let mut rows = rows.map(fjall::Guard::into_inner).peekable();
+        for looked_at in 0.. {
+            let Some(row) = next_row(&mut rows, &mut held) else { break };
             let full = page.records.len() >= request.limit
                 || looked_at >= LOOKED_AT_PER_PAGE
                 || looked_at > 0 && is_over(request.deadline, looked_at);
@@ -98,7 +107,14 @@ impl Inner {
                 page.next = last.map(|id| text(&id));
                 break;
             }
-            let (id, value) = row.into_inner().map_err(storage("records that match"))?;
+            let (id, value) = match row {
+                Row::Stored(row) => row.map_err(storage("records that match"))?,
+                Row::Held(held) => {
+                    page.records.push(Matched { id: held.id.clone(), etag: held.header.etag });
+                    last = Some(held.id.as_bytes().into());
+                    continue;
+                }
+            };
             let damaged = |damage| corrupt(&text(&id), &damage);
             let stored = StoredRecord::decode(&value).map_err(damaged)?;
             if selection.matches_record(&id, &stored).map_err(damaged)? {
@@ -111,7 +127,9 @@ impl Inner {
 
     pub(crate) fn facet(&self, request: &FacetRequest) -> Result<Facet, ReadError> {
         let filter = request.filter.clone().unwrap_or_default();
-        if let Some(facet) = self.known_facet(&filter, &request.subject, request.most)? {
+        if self.memory.is_empty()
+            && let Some(facet) = self.known_facet(&filter, &request.subject, request.most)?
+        {
             return Ok(facet);
         }
         self.check_scan_of(self.stored())?;
@@ -183,7 +201,26 @@ impl Inner {
         mut visit: impl FnMut(&[u8], &Fields<'_>),
     ) -> Result<(), ReadError> {
         let selection = self.selection(filter)?;
+        // Before the snapshot, so that none is missed that moves between them.
+        let held = self.memory.all();
         let snapshot = self.store.snapshot();
+        let mut moved = HashSet::new();
+        let mut see = |id: &[u8], stored: &StoredRecord<'_>| -> Result<(), DecodeError> {
+            let content = &stored.content;
+            let metadata: Metadata = content.metadata()?;
+            let (kind, region, partition_key) =
+                (content.kind, content.region, content.partition_key);
+            visit(id, &Fields { kind, region, partition_key, metadata: &metadata });
+            Ok(())
+        };
+        for held in &held {
+            moved.insert(held.id.as_bytes());
+            if selection.matches_held(held)? {
+                let stored = StoredRecord::decode(&held.row);
+                let seen = stored.and_then(|stored| see(held.id.as_bytes(), &stored));
+                seen.map_err(|damage| corrupt(&held.id, &damage))?;
+            }
+        }
         for (looked_at, row) in snapshot.iter(&self.store.records).enumerate() {
             if is_over(deadline, looked_at) {
                 return Err(ReadError::DeadlineExceeded { scanned: looked_at });
@@ -191,14 +228,10 @@ impl Inner {
             let (id, value) = row.into_inner().map_err(storage("records"))?;
             let damaged = |damage| corrupt(&text(&id), &damage);
             let stored = StoredRecord::decode(&value).map_err(damaged)?;
-            if !selection.matches_record(&id, &stored).map_err(damaged)? {
-                continue;
+            let is_new = moved.is_empty() || !moved.contains(&*id);
+            if is_new && selection.matches_record(&id, &stored).map_err(damaged)? {
+                see(&id, &stored).map_err(damaged)?;
             }
-            let content = &stored.content;
-            let metadata: Metadata = content.metadata().map_err(damaged)?;
-            let (kind, region, partition_key) =
-                (content.kind, content.region, content.partition_key);
-            visit(&id, &Fields { kind, region, partition_key, metadata: &metadata });
         }
         Ok(())
     }

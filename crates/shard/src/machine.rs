@@ -55,6 +55,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// The clock of the log.
+    pub(crate) fn clock(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     fn publish(&self, meta: &Meta) {
         self.clock.advance(meta.clock);
         self.epoch.store(meta.epoch, Ordering::Relaxed);
@@ -151,7 +156,7 @@ impl Machine {
         self.meta = meta;
         // After the records, so that an index never offers what cannot be read.
         if let Some(indexes) = &self.indexes {
-            indexes.apply(&index_changes)?;
+            indexes.apply(&index_changes, &meta)?;
         }
         self.progress.clock.have_left(|| self.progress.publish(&meta));
         Ok(outcomes)

@@ -72,6 +72,10 @@ pub enum Condition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Durability {
+    /// In memory: readable and searchable, and lost when the shard is closed or the process ends.
+    /// A request that touches a logged record, or has an idempotency key, is carried out as
+    /// [`Self::Buffered`].
+    Memory,
     /// Written to the log, but the embedded store may not yet have it on the medium: it survives
     /// the end of the process, not of the machine.
     #[default]
@@ -119,6 +123,8 @@ pub struct WriteAnswer {
     pub seq: u64,
     /// The request was applied before under its idempotency key, and this is its first answer.
     pub repeated: bool,
+    /// How durable it is: as asked, or more.
+    pub durability: Durability,
 }
 
 /// What became of one operation.

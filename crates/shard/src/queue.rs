@@ -37,6 +37,16 @@ struct State {
     closed: Option<WriteError>,
 }
 
+/// For what the writer waits when something is there already: those that it has just answered
+/// together are likely to come again, and one `fdatasync` serves all that it takes together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Gather {
+    /// For so many requests, or fewer that are there at once.
+    pub(crate) requests: usize,
+    /// And no longer.
+    pub(crate) at_most: Duration,
+}
+
 /// What the writer gets.
 pub(crate) enum Taken {
     /// In the order in which they came; empty when nothing came in time.
@@ -86,11 +96,25 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes everything out, waiting for something to come for as long as given.
-    pub(crate) fn take(&self, patience: Duration) -> Taken {
+    /// Why nothing is taken in any more, if so.
+    pub(crate) fn closed(&self) -> Option<WriteError> {
+        self.state.lock().closed.clone()
+    }
+
+    /// Takes everything out, waiting for something to come for as long as given. Once something
+    /// is there, others are waited for as `gather` says.
+    pub(crate) fn take(&self, patience: Duration, gather: Gather) -> Taken {
         let mut state = self.state.lock();
         if state.waiting.is_empty() && state.closed.is_none() {
             self.changed.wait_for(&mut state, patience);
+        }
+        if !state.waiting.is_empty() && state.waiting.len() < gather.requests {
+            let until = Instant::now() + gather.at_most;
+            while state.waiting.len() < gather.requests && state.closed.is_none() {
+                if self.changed.wait_until(&mut state, until).timed_out() {
+                    break;
+                }
+            }
         }
         if state.waiting.is_empty() && state.closed.is_some() {
             return Taken::Closed;
@@ -162,7 +186,9 @@ mod tests {
             panic!("a fourth request was taken in");
         };
         assert_eq!(queue.stats(), QueueStats { requests: 3, bytes: 3, overloaded: 1 });
-        let Taken::Requests(taken) = queue.take(Duration::ZERO) else { panic!("closed") };
+        let Taken::Requests(taken) = queue.take(Duration::ZERO, Gather::default()) else {
+            panic!("closed")
+        };
         assert_eq!(taken.len(), 3);
         push(&queue, 1).unwrap();
     }
@@ -172,7 +198,7 @@ mod tests {
         let queue = Queue::new(limits());
         push(&queue, 1000).unwrap();
         assert!(matches!(push(&queue, 1), Err(WriteError::Overloaded { .. })));
-        queue.take(Duration::ZERO);
+        queue.take(Duration::ZERO, Gather::default());
         push(&queue, 40).unwrap();
         push(&queue, 60).unwrap();
         assert!(matches!(push(&queue, 1), Err(WriteError::Overloaded { bytes: 100, .. })));
@@ -196,8 +222,27 @@ mod tests {
         push(&queue, 1).unwrap();
         queue.close(WriteError::Closed);
         assert_eq!(push(&queue, 1), Err(WriteError::Closed));
-        assert!(matches!(queue.take(Duration::ZERO), Taken::Requests(taken) if taken.len() == 1));
-        assert!(matches!(queue.take(Duration::from_hours(1)), Taken::Closed));
+        let gather = Gather { requests: 2, at_most: Duration::from_hours(1) };
+        let taken = queue.take(Duration::ZERO, gather);
+        assert!(matches!(taken, Taken::Requests(taken) if taken.len() == 1));
+        assert!(matches!(queue.take(Duration::from_hours(1), gather), Taken::Closed));
+    }
+
+    #[test]
+    fn gathering_ends_when_enough_are_there() {
+        let queue = Queue::new(limits());
+        push(&queue, 1).unwrap();
+        let gather = Gather { requests: 2, at_most: Duration::from_hours(1) };
+        std::thread::scope(|scope| {
+            let taking = scope.spawn(|| queue.take(Duration::ZERO, gather));
+            push(&queue, 1).unwrap();
+            let taken = taking.join().unwrap();
+            assert!(matches!(taken, Taken::Requests(taken) if taken.len() == 2));
+        });
+        push(&queue, 1).unwrap();
+        let brief = Gather { requests: 2, at_most: Duration::from_millis(1) };
+        let taken = queue.take(Duration::ZERO, brief);
+        assert!(matches!(taken, Taken::Requests(taken) if taken.len() == 1));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use hvs_filter::PayloadStats;
 use hvs_index::{IndexStats, Strategy};
+use hvs_text::TextStats;
 
 use crate::filter::Filter;
 use crate::record::Record;
@@ -128,8 +129,12 @@ pub struct SearchHit {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ShardStats {
-    /// Records that reads can return.
+    /// Records that reads can return, those in memory included.
     pub records: u64,
+    /// Records that are in memory alone.
+    pub memory_records: u64,
+    /// What they take, as the limit counts it.
+    pub memory_bytes: u64,
     /// Deleted ids whose tombstone is kept.
     pub tombstones: u64,
     /// Idempotency keys remembered.
@@ -160,6 +165,8 @@ pub struct ShardStats {
     pub indexes: BTreeMap<String, IndexStats>,
     /// The index of metadata.
     pub payload: PayloadStats,
+    /// The index of text, if there is one.
+    pub text: Option<TextStats>,
     /// Why the shard has stopped, if it has.
     pub stopped: Option<String>,
 }

@@ -1,7 +1,9 @@
 //! Reads: local state only, on the caller's thread.
 
 use std::cell::OnceCell;
+use std::iter::Peekable;
 use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -14,8 +16,10 @@ use crate::content::is_expired;
 use crate::error::ReadError;
 use crate::filter::Filter;
 use crate::inner::Inner;
+use crate::memory::{Held, MemorySearchError, SearchedMemory, Wanted, merge};
 use crate::read::{ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest};
 use crate::record::Record;
+use crate::selection::Selection;
 use crate::stored::StoredRecord;
 
 /// Records that one page of a filtered scroll looks at before it is returned as it is.
@@ -27,6 +31,9 @@ const SEARCH_ATTEMPTS: usize = 3;
 
 impl Inner {
     pub(crate) fn get(&self, id: &str) -> Result<Option<Record>, ReadError> {
+        if let Some(held) = self.memory.get(id) {
+            return self.record(id, &held.row).map(Some);
+        }
         let stored = self.store.record(id).map_err(storage("a record"))?;
         let record = stored.map(|bytes| self.record(id, &bytes)).transpose()?;
         Ok(record.filter(|record| self.is_there(record)))
@@ -40,14 +47,19 @@ impl Inner {
         &self,
         ids: &[I],
     ) -> Result<Vec<Option<Record>>, ReadError> {
+        // Before the snapshot, so that none is missed that moves between them.
+        let held: Vec<_> = ids.iter().map(|id| self.memory.get(id.as_ref())).collect();
         let now = self.now_millis();
         let snapshot = self.store.snapshot();
-        let get = |id: &str| {
+        let get = |id: &str, held: Option<Arc<Held>>| {
+            if let Some(held) = held {
+                return self.record(id, &held.row).map(Some);
+            }
             let stored = snapshot.get(&self.store.records, id).map_err(storage("a record"))?;
             let record = stored.map(|bytes| self.record(id, &bytes)).transpose()?;
             Ok(record.filter(|record| !is_expired(record.expires_at, now)))
         };
-        ids.iter().map(|id| get(id.as_ref())).collect()
+        ids.iter().zip(held).map(|(id, held)| get(id.as_ref(), held)).collect()
     }
 
     pub(crate) fn scroll(&self, request: &ScrollRequest) -> Result<ScrollPage, ReadError> {
@@ -59,13 +71,19 @@ impl Inner {
         let seq = self.progress.applied.load(Ordering::Acquire);
         // Before the snapshot as well: what is put later has a key of which nothing is known.
         let selection = self.selection(request.filter.as_ref())?;
+        let held = self.memory.page(request.after.as_deref(), request.limit + 1, |held| {
+            selection.matches_held(held)
+        })?;
+        let mut held = held.into_iter().peekable();
         let snapshot = self.store.snapshot();
         let after = request.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = ScrollPage { records: Vec::new(), next: None, seq };
         let mut bytes = 0;
         let mut last: Option<Slice> = None;
         let rows = snapshot.range::<&str, _>(&self.store.records, (after, Bound::Unbounded));
-        for (looked_at, row) in rows.enumerate() {
+        let mut rows = rows.map(fjall::Guard::into_inner).peekable();
+        for looked_at in 0.. {
+            let Some(row) = next_row(&mut rows, &mut held) else { break };
             let full = page.records.len() >= request.limit
                 || bytes >= request.max_bytes && !page.records.is_empty()
                 || looked_at >= LOOKED_AT_PER_PAGE
@@ -74,12 +92,21 @@ impl Inner {
                 page.next = last.map(|id| text(&id));
                 break;
             }
-            let (id, value) = row.into_inner().map_err(storage("a page of records"))?;
-            if selection.matches(&id, &value)? {
-                page.records.push(self.record(&text(&id), &value)?);
-                bytes += value.len();
+            match row {
+                Row::Stored(row) => {
+                    let (id, value) = row.map_err(storage("a page of records"))?;
+                    if selection.matches(&id, &value)? {
+                        page.records.push(self.record(&text(&id), &value)?);
+                        bytes += value.len();
+                    }
+                    last = Some(id);
+                }
+                Row::Held(held) => {
+                    page.records.push(self.record(&held.id, &held.row)?);
+                    bytes += held.row.len();
+                    last = Some(held.id.as_bytes().into());
+                }
             }
-            last = Some(id);
         }
         Ok(page)
     }
@@ -90,8 +117,20 @@ impl Inner {
         deadline: Option<Instant>,
     ) -> Result<u64, ReadError> {
         let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
-            return self.count_all();
+            return self.records();
         };
+        self.memory.settled(|| {
+            let held = self.memory.all();
+            let held = held.iter().filter_map(|held| match filter.matches_held(held) {
+                Ok(matches) => matches.then_some(Ok(1)),
+                Err(damage) => Some(Err(corrupt(&held.id, &damage))),
+            });
+            let held = held.sum::<Result<u64, _>>()?;
+            Ok(held + self.count_logged(filter, deadline)?)
+        })
+    }
+
+    fn count_logged(&self, filter: &Filter, deadline: Option<Instant>) -> Result<u64, ReadError> {
         let selection = self.selection(Some(filter))?;
         if let Some(known) = &selection.known
             && known.matching.maybe.is_empty()
@@ -150,6 +189,8 @@ impl Inner {
         if request.exact {
             self.check_scan_of(selection.at_most().unwrap_or_else(|| self.stored()))?;
         }
+        // Before the index, so that none is missed that moves between them.
+        let in_memory = self.search_memory(request, &selection)?;
         let failure = OnceCell::new();
         let accept = |id: &str| match self.accepts(&selection, id) {
             Ok(accepted) => accepted,
@@ -214,7 +255,69 @@ impl Inner {
             };
             answer.hits.push(SearchHit { id: hit.id, distance: hit.distance, record });
         }
+        self.add_memory(&mut answer, in_memory, request)?;
         Ok(Attempt { answer, is_complete })
+    }
+
+    fn search_memory(
+        &self,
+        request: &SearchRequest,
+        selection: &Selection<'_>,
+    ) -> Result<SearchedMemory, ReadError> {
+        let Some(config) = self.config.vectors.get(&request.vector) else {
+            return Ok(SearchedMemory::default());
+        };
+        let wanted = Wanted {
+            vector: &request.vector,
+            query: &request.query,
+            limit: request.k.unwrap_or(config.max_hits),
+            radius: request.radius,
+            filter: selection.filter,
+            deadline: request.deadline,
+        };
+        self.memory.search(config, &wanted).map_err(|error| match error {
+            MemorySearchError::Index(error) => search_error(&request.vector, error),
+            MemorySearchError::Corrupt(id, damage) => corrupt(&id, &damage),
+            MemorySearchError::Deadline(scanned) => ReadError::DeadlineExceeded { scanned },
+        })
+    }
+
+    /// Puts what was found in memory among the hits of the index.
+    fn add_memory(
+        &self,
+        answer: &mut SearchAnswer,
+        found: SearchedMemory,
+        request: &SearchRequest,
+    ) -> Result<(), ReadError> {
+        let most = self.config.vectors.get(&request.vector).map_or(0, |config| config.max_hits);
+        let limit = request.k.unwrap_or(most);
+        answer.scanned = answer.scanned.saturating_add(found.scanned);
+        answer.matching = answer.matching.map(|matching| matching + found.matching);
+        answer.truncated |= found.truncated && request.k.is_none();
+        let mut rows = Vec::new();
+        let left_out = merge(
+            &mut answer.hits,
+            found.hits,
+            limit,
+            |hit| (&hit.id, hit.distance),
+            |hit| {
+                rows.push(Arc::clone(&hit.held));
+                SearchHit { id: hit.held.id.clone(), distance: hit.distance, record: None }
+            },
+        );
+        answer.truncated |= left_out > 0 && request.k.is_none();
+        if !request.with_records || rows.is_empty() {
+            return Ok(());
+        }
+        for hit in answer.hits.iter_mut().filter(|hit| hit.record.is_none()) {
+            let Some(held) = rows.iter().find(|held| held.id == hit.id) else { continue };
+            answer.record_bytes = answer.record_bytes.saturating_add(held.row.len());
+            if answer.record_bytes > request.max_bytes {
+                return Err(ReadError::AnswerTooLarge { limit: request.max_bytes });
+            }
+            hit.record = Some(self.record(&held.id, &held.row)?);
+        }
+        Ok(())
     }
 
     /// The record of an id if it is still the one with this key, and its stored size.
@@ -235,6 +338,27 @@ impl Inner {
             .and_then(|stored| stored.into_record(id, &self.config.vectors))
             .map_err(|damage| corrupt(id, &damage))
     }
+}
+
+/// One record of a page, from either place.
+pub(crate) enum Row {
+    Stored(fjall::Result<(Slice, Slice)>),
+    Held(Arc<Held>),
+}
+
+/// The smaller of two heads by id. Of the same id in both, that in memory has just moved.
+pub(crate) fn next_row(
+    rows: &mut Peekable<impl Iterator<Item = fjall::Result<(Slice, Slice)>>>,
+    held: &mut Peekable<impl Iterator<Item = Arc<Held>>>,
+) -> Option<Row> {
+    if let (Some(Ok((id, _))), Some(next)) = (rows.peek(), held.peek()) {
+        match (**id).cmp(next.id.as_bytes()) {
+            std::cmp::Ordering::Less => {}
+            std::cmp::Ordering::Equal => drop(held.next()),
+            std::cmp::Ordering::Greater => return held.next().map(Row::Held),
+        }
+    }
+    rows.next().map(Row::Stored).or_else(|| held.next().map(Row::Held))
 }
 
 struct Attempt {

@@ -15,7 +15,7 @@
 
 use crate::codec::{DecodeError, Decoder, put_varint};
 use crate::command::RequestDigest;
-use crate::operation::{WriteAnswer, WriteOutcome};
+use crate::operation::{Durability, WriteAnswer, WriteOutcome};
 use crate::record::{Etag, Timestamp};
 
 const FORMAT_VERSION: u8 = 1;
@@ -53,6 +53,7 @@ impl Remembered {
             epoch: last.first.epoch,
             seq: last.first.seq,
             repeated: true,
+            durability: Durability::Buffered,
         })
     }
 

@@ -9,6 +9,7 @@ use crate::content::is_expired;
 use crate::error::ReadError;
 use crate::filter::Filter;
 use crate::inner::Inner;
+use crate::memory::Held;
 use crate::payload::{Evaluated, Known};
 use crate::reading::{corrupt, storage, text};
 use crate::stored::StoredRecord;
@@ -18,7 +19,7 @@ const STALE_ATTEMPTS: usize = 100;
 
 /// A filter at one time, and which records match it as far as is known.
 pub(crate) struct Selection<'a> {
-    filter: Option<&'a Filter>,
+    pub(crate) filter: Option<&'a Filter>,
     /// None where everything matches, and while the index of metadata is being built.
     pub(crate) known: Option<Known>,
     now_millis: u64,
@@ -163,6 +164,13 @@ impl Selection<'_> {
     /// Whether a record is left out by its id.
     pub(crate) fn leaves_out(&self, id: &str) -> bool {
         self.filter.is_some_and(|filter| filter.leaves_out(id.as_bytes()))
+    }
+
+    /// Whether a record in memory is selected. Of what has no key nothing is known before it is
+    /// looked at.
+    pub(crate) fn matches_held(&self, held: &Held) -> Result<bool, ReadError> {
+        let Some(filter) = self.filter else { return Ok(true) };
+        filter.matches_held(held).map_err(|damage| corrupt(&held.id, &damage))
     }
 
     /// Whether a stored record is selected.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use hvs_filter::{Facet, Scalar};
 use hvs_kv::Kv;
+use hvs_text::{Statistics, TextQuery};
 
 use crate::config::ShardConfig;
 use crate::error::{CloseError, OpenError, ReadError, WriteError};
@@ -15,6 +16,7 @@ use crate::listing::{FacetRequest, MatchingPage, MatchingRequest, OrderedRequest
 use crate::operation::{WriteAnswer, WriteRequest};
 use crate::read::{ScrollPage, ScrollRequest, SearchAnswer, SearchRequest, ShardStats};
 use crate::record::Record;
+use crate::text::{Detail, DetailsRequest, TextAnswer, TextSearch};
 
 /// One shard that this process leads. Cheap to clone; all clones are the same shard.
 ///
@@ -50,8 +52,9 @@ impl Shard {
 
     /// Applies operations in their order and answers when they are as durable as asked.
     ///
-    /// The request is checked and encoded on the calling task. Once it is queued it will be
-    /// carried out even if the returned future is dropped.
+    /// The request is checked and encoded on the calling task, and carried out there if it asks
+    /// for [`Durability::Memory`](crate::Durability) and the writer is not at work. Once it is
+    /// queued it will be carried out even if the returned future is dropped.
     pub async fn write(&self, request: WriteRequest) -> Result<WriteAnswer, WriteError> {
         self.inner.write(request).await
     }
@@ -110,6 +113,32 @@ impl Shard {
     /// compare.
     pub fn search(&self, request: &SearchRequest) -> Result<SearchAnswer, ReadError> {
         self.inner.search(request)
+    }
+
+    /// How many records are in memory alone. Every search compares all of them.
+    pub fn memory_records(&self) -> usize {
+        self.inner.memory.len()
+    }
+
+    /// What is known of the words of a query over all records of the shard. Fails if no text is
+    /// indexed.
+    pub fn text_statistics(
+        &self,
+        query: &TextQuery,
+        deadline: Option<Instant>,
+    ) -> Result<Statistics, ReadError> {
+        self.inner.text_statistics(query, deadline)
+    }
+
+    /// The records whose text fits best. Takes as long as there are records with words of the
+    /// query. Fails if no text is indexed.
+    pub fn search_text(&self, request: &TextSearch) -> Result<TextAnswer, ReadError> {
+        self.inner.search_text(request)
+    }
+
+    /// Records that were found, with their distances from a point: all from one state.
+    pub fn details(&self, request: &DetailsRequest<'_>) -> Result<Vec<Detail>, ReadError> {
+        self.inner.details(request)
     }
 
     /// Counters and sizes.

@@ -76,7 +76,7 @@ impl Store {
             database.keyspace(name, options).map_err(failed)
         };
         let small = (sizes.memtable_bytes / 4).max(1 << 10);
-        Ok(Self {
+        let store = Self {
             path: path.to_owned(),
             records: keyspace("records", sizes.memtable_bytes)?,
             tombstones: keyspace("tombstones", small)?,
@@ -86,7 +86,11 @@ impl Store {
             expiring: keyspace("expiring", small)?,
             meta: keyspace("meta", small)?,
             database,
-        })
+        };
+        // Before anything of the log is trimmed because it is in here.
+        hvs_kv::directory::sync_database(path)
+            .map_err(|error| store.storage(fjall::Error::Io(error)))?;
+        Ok(store)
     }
 
     pub(crate) fn batch(&self, capacity: usize) -> OwnedWriteBatch {

@@ -83,7 +83,21 @@ pub(crate) struct StoredRecord<'a> {
     pub(crate) content_bytes: &'a [u8],
 }
 
+/// A record's row with its content as bytes.
+pub(crate) struct SplitRecord<'a> {
+    pub(crate) content_hash: [u8; 32],
+    pub(crate) content: &'a [u8],
+}
+
 impl<'a> StoredRecord<'a> {
+    /// Takes a row apart without looking at its content.
+    pub(crate) fn split(bytes: &'a [u8]) -> Result<SplitRecord<'a>, DecodeError> {
+        let mut decoder = Decoder::new(bytes);
+        Header::decode_from(&mut decoder)?;
+        let content_hash = decoder.array("content hash")?;
+        Ok(SplitRecord { content_hash, content: decoder.rest() })
+    }
+
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut decoder = Decoder::new(bytes);
         let header = Header::decode_from(&mut decoder)?;

@@ -4,10 +4,12 @@
 //! it, and answers; then the next. Requests that want to be durable are answered after one
 //! `fdatasync` for all that were taken together.
 
+mod moving;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hvs_kv::Durability as StoreDurability;
 use hvs_log::{AppendError, Appended, Leader};
@@ -22,13 +24,18 @@ use crate::config::ShardConfig;
 use crate::error::WriteError;
 use crate::housekeeping::Housekeeping;
 use crate::machine::Machine;
+use crate::memory::{Memory, Turn};
 use crate::operation::{Durability, WriteAnswer, WriteOutcome};
 use crate::prepare::{MAX_OPERATIONS_BYTES, Prepared};
-use crate::queue::{Queue, Responder, Taken, Waiting};
+use crate::queue::{Gather, Queue, Responder, Taken, Waiting};
 use crate::record::Timestamp;
 
 /// How often the writer looks after what is not urgent when nothing is written.
 const IDLE: Duration = Duration::from_millis(500);
+/// For how long those are waited for that have just been answered: as long as the last `fdatasync`
+/// took, within these bounds.
+const LEAST_GATHER: Duration = Duration::from_millis(2);
+const MOST_GATHER: Duration = Duration::from_millis(5);
 /// Bytes around the operations of a request in a batch, at most, without the idempotency key.
 const REQUEST_FRAME_BYTES: usize = 64;
 /// How often an append of unknown outcome is proposed again, and how long apart.
@@ -52,8 +59,11 @@ pub(crate) struct Writer {
     leader: Leader,
     machine: Machine,
     queue: Arc<Queue>,
+    memory: Arc<Memory>,
     stats: Arc<WriterStats>,
     housekeeping: Housekeeping,
+    /// For whom to wait before the next requests are taken.
+    gather: Gather,
 }
 
 /// A request that is being carried out.
@@ -85,12 +95,22 @@ impl Writer {
         leader: Leader,
         machine: Machine,
         queue: Arc<Queue>,
+        memory: Arc<Memory>,
         stats: Arc<WriterStats>,
         floor: u64,
     ) -> Self {
         let housekeeping = Housekeeping::new(&config, floor, &machine);
         stats.floor.store(floor, Ordering::Relaxed);
-        Self { config, leader, machine, queue, stats, housekeeping }
+        Self {
+            config,
+            leader,
+            machine,
+            queue,
+            memory,
+            stats,
+            housekeeping,
+            gather: Gather::default(),
+        }
     }
 
     /// Logs what the configuration says differently from what was logged last.
@@ -116,7 +136,7 @@ impl Writer {
     fn serve(&mut self) -> Result<(), WriteError> {
         let mut patience = IDLE;
         loop {
-            match self.queue.take(patience) {
+            match self.queue.take(patience, self.gather) {
                 Taken::Closed => return self.finish(),
                 Taken::Requests(taken) => self.carry_out(taken)?,
             }
@@ -148,8 +168,11 @@ impl Writer {
         active: &mut VecDeque<Active>,
         unsynced: &mut Vec<Unsynced>,
     ) -> Result<(), WriteError> {
+        let memory = Arc::clone(&self.memory);
         while !active.is_empty() {
-            let shares = self.fill_entry(active, unsynced)?;
+            // Until the entry is applied: nothing that it touches may come into memory meanwhile.
+            let mut turn = memory.turn();
+            let shares = self.fill_entry(&mut turn, active, unsynced)?;
             if shares.is_empty() {
                 continue;
             }
@@ -157,7 +180,8 @@ impl Writer {
             let payload = encode_shares(now, &shares);
             match self.commit(payload) {
                 Ok((seq, outcomes)) => {
-                    for (share, outcomes) in shares.into_iter().zip(outcomes).rev() {
+                    for (share, mut outcomes) in shares.into_iter().zip(outcomes).rev() {
+                        self.name_held(&share, &mut outcomes);
                         let mut request = share.active;
                         request.logged += share.operations;
                         request.outcomes.extend(outcomes);
@@ -177,9 +201,16 @@ impl Writer {
             }
         }
         if unsynced.is_empty() {
+            self.gather = Gather::default();
             return Ok(());
         }
+        let begun = Instant::now();
         self.sync()?;
+        // Those that are answered now, and those that came meanwhile. Whoever writes alone is
+        // never waited for.
+        let requests = unsynced.len() + self.queue.stats().requests;
+        let at_most = begun.elapsed().clamp(LEAST_GATHER, MOST_GATHER);
+        self.gather = Gather { requests, at_most };
         for Unsynced { responder, answer } in unsynced.drain(..) {
             let _ = responder.send(Ok(answer));
         }
@@ -190,6 +221,7 @@ impl Writer {
     /// already answered by its idempotency key never gets into it.
     fn fill_entry(
         &mut self,
+        turn: &mut Turn,
         active: &mut VecDeque<Active>,
         unsynced: &mut Vec<Unsynced>,
     ) -> Result<Vec<Share>, WriteError> {
@@ -197,6 +229,17 @@ impl Writer {
         let mut keys = HashSet::new();
         let mut bytes = 0;
         while let Some(mut request) = active.pop_front() {
+            if request.request.durability == Durability::Memory {
+                // What came before it is applied before it.
+                if !shares.is_empty() {
+                    active.push_front(request);
+                    break;
+                }
+                if let Some(must_be_logged) = self.carry_out_in_memory(turn, request) {
+                    active.push_front(must_be_logged);
+                }
+                continue;
+            }
             let key = request.request.idempotency.as_ref().map(|(key, _)| key.clone());
             // What a key stands for is known only once its first use is applied.
             if key.as_ref().is_some_and(|key| keys.contains(key)) {
@@ -206,6 +249,13 @@ impl Writer {
             if key.is_some() && !self.recall(&mut request)? {
                 request.answer_repetition(&self.machine, unsynced);
                 continue;
+            }
+            if self.touches_memory(&request) {
+                if !shares.is_empty() {
+                    active.push_front(request);
+                    break;
+                }
+                self.move_to_log(turn, &mut request)?;
             }
             let frame = REQUEST_FRAME_BYTES + key.as_ref().map_or(0, String::len);
             let room = MAX_OPERATIONS_BYTES.saturating_sub(bytes + frame);
@@ -224,6 +274,21 @@ impl Writer {
             }
         }
         Ok(shares)
+    }
+
+    /// Answers a request that asks for no more than memory, or gives it back to be logged.
+    fn carry_out_in_memory(&mut self, turn: &mut Turn, mut active: Active) -> Option<Active> {
+        let (store, progress) = (self.machine.store(), self.machine.progress());
+        match self.memory.carry_out(turn, store, &progress, &active.request) {
+            Ok(None) => {
+                active.request.durability = Durability::Buffered;
+                return Some(active);
+            }
+            // A caller that no longer waits needs no answer.
+            Ok(Some(answer)) => drop(active.responder.send(Ok(answer))),
+            Err(error) => drop(active.responder.send(Err(error))),
+        }
+        None
     }
 
     /// Looks up what the request's key already stands for. False if nothing is left to do.
@@ -247,7 +312,11 @@ impl Writer {
     /// Appends an entry and applies it: its seq, and the outcomes of each request.
     fn commit(&mut self, payload: Vec<u8>) -> Result<(u64, Vec<Vec<WriteOutcome>>), WriteError> {
         let appended = self.append(payload)?;
-        let Appended { entry, position, bytes } = &appended;
+        self.apply(&appended)
+    }
+
+    fn apply(&mut self, appended: &Appended) -> Result<(u64, Vec<Vec<WriteOutcome>>), WriteError> {
+        let Appended { entry, position, bytes } = appended;
         self.stats.entries.fetch_add(1, Ordering::Relaxed);
         self.stats.bytes.fetch_add(*bytes as u64, Ordering::Relaxed);
         let outcomes = self.machine.apply(entry, *position).map_err(|error| {
@@ -321,7 +390,8 @@ impl Writer {
 
     /// The next reading of the hybrid logical clock: the wall clock, unless the log is ahead.
     fn now(&self) -> Timestamp {
-        self.machine.progress().clock.now().max(self.machine.meta().clock)
+        let clock = self.machine.progress().clock.now();
+        clock.max(self.machine.meta().clock).max(self.memory.clock())
     }
 }
 
@@ -352,6 +422,11 @@ impl Active {
             epoch: 0,
             seq: 0,
         }
+    }
+
+    /// What is still to be logged.
+    fn rest(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.request.operations.iter().skip(self.logged)
     }
 
     fn is_done(&self) -> bool {
@@ -387,6 +462,7 @@ impl Active {
             epoch: self.epoch,
             seq: self.seq,
             repeated: false,
+            durability: self.request.durability,
         };
         deliver(self.responder, self.request.durability, answer, unsynced);
     }
@@ -415,12 +491,13 @@ impl Active {
 fn deliver(
     responder: Responder,
     durability: Durability,
-    answer: WriteAnswer,
+    mut answer: WriteAnswer,
     unsynced: &mut Vec<Unsynced>,
 ) {
+    answer.durability = durability;
     match durability {
         // A caller that no longer waits needs no answer.
-        Durability::Buffered => drop(responder.send(Ok(answer))),
+        Durability::Memory | Durability::Buffered => drop(responder.send(Ok(answer))),
         Durability::Sync => unsynced.push(Unsynced { responder, answer }),
     }
 }

@@ -8,7 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hvs_geometry::Precision;
 use hvs_shard::{
@@ -35,7 +35,10 @@ fn a_shard_answers_like_a_map() {
     };
     for seed in seeds {
         println!("seed {seed}");
-        Run::new(seed).run();
+        Run::new(seed, false).run();
+        if seed % 2 == 0 {
+            Run::new(seed, true).run();
+        }
     }
 }
 
@@ -61,6 +64,7 @@ struct Known {
     version: u64,
     etag: Etag,
     timestamp: Timestamp,
+    in_memory: bool,
 }
 
 /// What the shard should be.
@@ -69,6 +73,8 @@ struct Model {
     records: BTreeMap<String, Known>,
     /// Of every id ever written, deleted ones included.
     versions: HashMap<String, u64>,
+    /// Ids that were in memory once: their versions go on from what was logged.
+    uncounted: HashSet<String>,
     requests: HashMap<String, (WriteRequest, WriteAnswer)>,
     last_timestamp: Timestamp,
     last_seq: u64,
@@ -78,13 +84,15 @@ struct Model {
 struct Run {
     rng: StdRng,
     home: Home,
+    /// Whether some records are in memory alone.
+    with_memory: bool,
     /// None only while it is being opened again.
     shard: Option<Shard>,
     model: Model,
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, with_memory: bool) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut home = Home::new();
         home.config.store.memtable_bytes = 1 << rng.random_range(12..20);
@@ -92,7 +100,8 @@ impl Run {
         home.config.retention.entries = rng.random_range(1..100);
         home.config.tombstone_millis = u64::MAX;
         let shard = Some(home.open());
-        Self { rng, home, shard, model: Model { epoch: 1, ..Model::default() } }
+        let model = Model { epoch: 1, ..Model::default() };
+        Self { rng, home, with_memory, shard, model }
     }
 
     fn run(mut self) {
@@ -129,6 +138,7 @@ impl Run {
         drop(old);
         self.shard = Some(self.home.open());
         self.model.epoch += 1;
+        self.model.records.retain(|_, known| !known.in_memory);
         assert_eq!(self.shard().stats().epoch, self.model.epoch);
     }
 
@@ -141,10 +151,10 @@ impl Run {
         let operations = (0..count).map(|_| self.operation()).collect();
         let request = WriteRequest {
             operations,
-            durability: if self.rng.random_bool(0.1) {
-                Durability::Sync
-            } else {
-                Durability::Buffered
+            durability: match self.rng.random_range(0..10) {
+                0 => Durability::Sync,
+                1..5 if self.with_memory => Durability::Memory,
+                _ => Durability::Buffered,
             },
             atomic: self.rng.random_bool(0.3),
             idempotency_key: self.rng.random_bool(0.2).then(|| self.new_key()),
@@ -267,11 +277,12 @@ impl Run {
     /// Carries a request out on the model and compares the outcomes.
     fn check(&mut self, request: &WriteRequest, answer: &WriteAnswer) {
         assert_eq!(answer.epoch, self.model.epoch);
-        assert!(answer.seq > self.model.last_seq);
+        let (in_memory, held) = self.check_level(request, answer);
         assert_eq!(answer.outcomes.len(), request.operations.len());
         self.model.last_seq = answer.seq;
         let (records, versions) = (self.model.records.clone(), self.model.versions.clone());
         let mut failures = Vec::new();
+        let mut held_on: HashSet<String> = HashSet::new();
         for (operation, outcome) in request.operations.iter().zip(&answer.outcomes) {
             let id = operation.id().to_owned();
             let current = self.model.records.get(&id).map(|known| known.etag);
@@ -285,13 +296,23 @@ impl Run {
             };
             let is_lost = matches!(operation, Operation::Patch { .. }) && current.is_none();
             failures.push(!holds || is_lost);
-            let version = self.model.versions.get(&id).copied().unwrap_or(0) + 1;
+            if holds {
+                held_on.insert(id.clone());
+            }
+            let mut version = self.model.versions.get(&id).copied().unwrap_or(0) + 1;
+            if self.model.uncounted.contains(&id)
+                && let WriteOutcome::Put { version: found, .. }
+                | WriteOutcome::Deleted { version: found, .. } = outcome
+            {
+                version = *found;
+            }
             match (operation, outcome) {
                 _ if !holds => {
                     // An etag of this very request is not known if the request was undone.
                     if let WriteOutcome::ConditionFailed { current: found } = outcome {
                         assert_eq!(found.is_some(), current.is_some());
-                        assert!(request.atomic || *found == current);
+                        let moved = !in_memory && held.contains_key(&id);
+                        assert!(request.atomic || moved || *found == current);
                     } else {
                         panic!("{operation:?} has {outcome:?}, current is {current:?}");
                     }
@@ -305,12 +326,13 @@ impl Run {
                     WriteOutcome::Put { etag, version: found, timestamp, created },
                 ) => {
                     assert_eq!((*found, *created), (version, current.is_none()));
-                    self.tick(*timestamp, *etag, answer);
+                    self.tick(*timestamp, *etag, answer, in_memory);
                     let known = Known {
                         record: record.clone(),
                         version,
                         etag: *etag,
                         timestamp: *timestamp,
+                        in_memory,
                     };
                     self.model.records.insert(id.clone(), known);
                     self.model.versions.insert(id, version);
@@ -321,7 +343,7 @@ impl Run {
                 ) => {
                     assert!(current.is_some());
                     assert_eq!(*found, version);
-                    self.tick(*timestamp, *etag, answer);
+                    self.tick(*timestamp, *etag, answer, in_memory);
                     self.model.records.remove(&id);
                     self.model.versions.insert(id, version);
                 }
@@ -330,10 +352,11 @@ impl Run {
                     WriteOutcome::Put { etag, version: found, timestamp, created: false },
                 ) => {
                     assert_eq!(*found, version);
-                    self.tick(*timestamp, *etag, answer);
+                    self.tick(*timestamp, *etag, answer, in_memory);
                     let known = self.model.records.get_mut(&id).unwrap();
                     change(&mut known.record, patch);
                     (known.version, known.etag, known.timestamp) = (version, *etag, *timestamp);
+                    known.in_memory = false;
                     self.model.versions.insert(id, version);
                 }
                 (Operation::Delete { .. } | Operation::Patch { .. }, WriteOutcome::NotFound) => {
@@ -352,6 +375,65 @@ impl Run {
             self.model.records = records;
             self.model.versions = versions;
         }
+        if !in_memory {
+            for (id, etag) in held {
+                let may_move =
+                    request.atomic || request.idempotency_key.is_some() || held_on.contains(&id);
+                self.follow_move(&id, etag, may_move);
+            }
+        }
+    }
+
+    /// Whether the request must have been carried out in memory, and the etags of those of its
+    /// records that were there.
+    fn check_level(
+        &mut self,
+        request: &WriteRequest,
+        answer: &WriteAnswer,
+    ) -> (bool, HashMap<String, Etag>) {
+        let ids: HashSet<&str> = request.operations.iter().map(Operation::id).collect();
+        let of_ids = |in_memory: bool| {
+            let records = self.model.records.iter();
+            let such = records.filter(move |(_, known)| known.in_memory == in_memory);
+            let such = such.filter(|(id, _)| ids.contains(id.as_str()));
+            such.map(|(id, known)| (id.clone(), known.etag)).collect::<HashMap<_, _>>()
+        };
+        let held = of_ids(true);
+        let in_memory = request.durability == Durability::Memory
+            && request.idempotency_key.is_none()
+            && !request.operations.iter().any(must_be_logged)
+            && of_ids(false).is_empty();
+        let level = match request.durability {
+            Durability::Memory if !in_memory => Durability::Buffered,
+            asked => asked,
+        };
+        assert_eq!(answer.durability, level);
+        if in_memory {
+            assert!(answer.seq >= self.model.last_seq);
+            self.model.uncounted.extend(request.operations.iter().map(|op| op.id().to_owned()));
+        } else {
+            assert!(answer.seq > self.model.last_seq);
+        }
+        (in_memory, held)
+    }
+
+    /// A record that was in memory before a logged request touched it may have been logged as it
+    /// was, with an etag of its own.
+    fn follow_move(&mut self, id: &str, before: Etag, may_move: bool) {
+        let shard = self.shard.as_ref().unwrap();
+        let Some(known) = self.model.records.get_mut(id).filter(|known| known.etag == before)
+        else {
+            return;
+        };
+        let found = shard.get(id).unwrap().unwrap();
+        if found.etag != before {
+            assert!(may_move, "{id} was logged although no condition held");
+            assert_eq!(found.etag.seq >> 63, 0);
+            known.in_memory = false;
+            (known.etag, known.version) = (found.etag, found.version);
+            known.timestamp = found.timestamp;
+            self.model.versions.insert(id.to_owned(), found.version);
+        }
     }
 
     /// What an operation of a request that is then undone would have done.
@@ -362,7 +444,8 @@ impl Run {
                 // An etag that no condition of this test asks for.
                 let etag = Etag { epoch: u64::MAX, seq: version, index: 0 };
                 let timestamp = Timestamp::default();
-                let known = Known { record: record.clone(), version, etag, timestamp };
+                let record = record.clone();
+                let known = Known { record, version, etag, timestamp, in_memory: false };
                 self.model.records.insert(id.clone(), known);
                 self.model.versions.insert(id, version);
             }
@@ -380,11 +463,13 @@ impl Run {
         }
     }
 
-    fn tick(&mut self, timestamp: Timestamp, etag: Etag, answer: &WriteAnswer) {
+    fn tick(&mut self, timestamp: Timestamp, etag: Etag, answer: &WriteAnswer, in_memory: bool) {
         assert!(timestamp > self.model.last_timestamp, "the clock went back");
         self.model.last_timestamp = timestamp;
         assert_eq!(etag.epoch, answer.epoch);
-        assert!(etag.seq <= answer.seq);
+        // No logged etag is like one of memory.
+        assert_eq!(etag.seq >> 63, u64::from(in_memory));
+        assert!(in_memory || etag.seq <= answer.seq);
     }
 
     fn expected(&self, known: &Known) -> Record {
@@ -586,4 +671,13 @@ type Means = Box<dyn Fn(&Record) -> bool>;
 fn filter(json: &Value) -> Filter {
     let limits = FilterLimits::default();
     hvs_filter::Filter::parse(json.as_object().unwrap(), &limits).unwrap().into()
+}
+
+/// Whatever is asked.
+fn must_be_logged(operation: &Operation) -> bool {
+    match operation {
+        Operation::Put { record, .. } => record.expiry.is_some(),
+        Operation::Patch { .. } => true,
+        Operation::Delete { .. } => false,
+    }
 }

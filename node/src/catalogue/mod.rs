@@ -10,6 +10,7 @@ mod settings;
 mod store;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -26,6 +27,7 @@ use uuid::Uuid;
 
 pub use namespace::{
     Entry, Namespace, Released, Routed, RoutedWriteError, Surroundings, VectorSpace, WriteOptions,
+    Written,
 };
 pub use settings::{
     Limited, Settings, SettingsError, VectorSettings, build_space, geometry_precision, space_info,
@@ -533,6 +535,10 @@ async fn close(namespace: &Namespace) -> Result<(), CatalogueError> {
 fn difference(before: &Settings, wanted: &Settings) -> Option<String> {
     if before.shards != wanted.shards {
         return Some(format!("shards is {}, not {}", before.shards, wanted.shards));
+    }
+    if before.durability != wanted.durability {
+        let (before, wanted) = (json(&before.durability), json(&wanted.durability));
+        return Some(format!("durability is {before}, not {wanted}"));
     }
     if before.ttl_ms != wanted.ttl_ms {
         let of = |ttl: Option<u64>| ttl.map_or_else(|| "none".to_owned(), |ttl| ttl.to_string());

@@ -46,6 +46,10 @@ pub struct Namespace {
     pub entry: Entry,
     /// By name; the default vector has the empty one.
     pub vectors: BTreeMap<String, VectorSpace>,
+    /// When writes are acknowledged that do not say it.
+    pub durability: hvs_api::Durability,
+    /// The language of its index of text, if there is one.
+    pub text: Option<hvs_shard::Language>,
     shards: Vec<Shard>,
     /// Held by everyone who holds the namespace, so that a deletion can wait for the last.
     _held: mpsc::Sender<()>,
@@ -93,11 +97,13 @@ impl Surroundings {
                 cache_bytes: storage.shard_cache_bytes,
                 memtable_bytes: storage.shard_memtable_bytes,
             },
+            memory_bytes: writes.memory_bytes,
             payload: PayloadLimits {
                 fields: self.config.payload.fields,
                 bytes: self.config.payload.bytes,
                 text_bytes: self.config.payload.text_bytes,
             },
+            text: entry.settings.text_config(&self.config)?,
             max_operations: limits.batch_operations,
             max_k: limits.k,
             max_page: limits.page,
@@ -138,7 +144,10 @@ impl Surroundings {
             shards.push(open);
         }
         let (held, released) = mpsc::channel(1);
-        let namespace = Namespace { name: name.to_owned(), entry, vectors, shards, _held: held };
+        let durability = entry.settings.durability.unwrap_or(self.config.writes.durability);
+        let text = entry.settings.text_config(&self.config)?.map(|config| config.language);
+        let name = name.to_owned();
+        let namespace = Namespace { name, entry, vectors, durability, text, shards, _held: held };
         Ok((namespace, Released(released)))
     }
 
@@ -197,10 +206,10 @@ impl Namespace {
         &self,
         operations: Vec<Routed>,
         options: WriteOptions,
-    ) -> Result<Vec<WriteOutcome>, RoutedWriteError> {
+    ) -> Result<Vec<Written>, RoutedWriteError> {
         if let [shard] = self.shards.as_slice() {
             let operations = operations.into_iter().map(|routed| routed.operation).collect();
-            return Ok(shard.write(options.request(operations)).await?.outcomes);
+            return Ok(written(shard.write(options.request(operations)).await?).collect());
         }
         let total = operations.len();
         let mut parts: BTreeMap<usize, (Vec<usize>, Vec<Operation>)> = BTreeMap::new();
@@ -220,6 +229,20 @@ impl Namespace {
         let answers = futures_util::future::join_all(writes).await;
         gather(total, answers)
     }
+}
+
+/// What became of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its outcome.
+    pub outcome: WriteOutcome,
+    /// How durable that is: as asked, or more.
+    pub durability: Durability,
+}
+
+fn written(answer: WriteAnswer) -> impl Iterator<Item = Written> {
+    let WriteAnswer { outcomes, durability, .. } = answer;
+    outcomes.into_iter().map(move |outcome| Written { outcome, durability })
 }
 
 /// An operation and what chooses its shard.
@@ -304,12 +327,12 @@ pub enum RoutedWriteError {
 fn gather(
     total: usize,
     answers: Vec<(Vec<usize>, Result<WriteAnswer, WriteError>)>,
-) -> Result<Vec<WriteOutcome>, RoutedWriteError> {
-    let mut outcomes: BTreeMap<usize, WriteOutcome> = BTreeMap::new();
+) -> Result<Vec<Written>, RoutedWriteError> {
+    let mut outcomes: BTreeMap<usize, Written> = BTreeMap::new();
     let mut failure = None;
     for (positions, answer) in answers {
         match answer {
-            Ok(answer) => outcomes.extend(positions.into_iter().zip(answer.outcomes)),
+            Ok(answer) => outcomes.extend(positions.into_iter().zip(written(answer))),
             Err(error) if failure.is_none() => {
                 failure = Some(at_original_position(error, &positions));
             }
@@ -317,12 +340,12 @@ fn gather(
         }
     }
     if let Some(source) = failure {
-        let took_effect = |outcome: &WriteOutcome| {
-            matches!(outcome, WriteOutcome::Put { .. } | WriteOutcome::Deleted { .. })
+        let took_effect = |written: &Written| {
+            matches!(written.outcome, WriteOutcome::Put { .. } | WriteOutcome::Deleted { .. })
         };
         let applied: Vec<usize> = outcomes
             .iter()
-            .filter(|(_, outcome)| took_effect(outcome))
+            .filter(|(_, written)| took_effect(written))
             .map(|(&position, _)| position)
             .collect();
         return Err(if applied.is_empty() {
@@ -368,7 +391,9 @@ mod tests {
 
     #[test]
     fn outcomes_come_back_in_the_order_of_the_request() {
-        let answer = |outcomes| Ok(WriteAnswer { outcomes, epoch: 1, seq: 1, repeated: false });
+        let durability = Durability::Sync;
+        let answer =
+            |outcomes| Ok(WriteAnswer { outcomes, epoch: 1, seq: 1, repeated: false, durability });
         let failed = WriteOutcome::ConditionFailed { current: None };
         let outcomes = gather(
             3,
@@ -377,7 +402,8 @@ mod tests {
                 (vec![0, 2], answer(vec![failed.clone(), WriteOutcome::NotApplied])),
             ],
         );
-        let expected = [failed, WriteOutcome::NotFound, WriteOutcome::NotApplied];
+        let expected = [failed, WriteOutcome::NotFound, WriteOutcome::NotApplied]
+            .map(|outcome| Written { outcome, durability });
         assert_eq!(outcomes.unwrap(), expected);
         let deleted = WriteOutcome::Deleted {
             etag: hvs_shard::Etag { epoch: 1, seq: 1, index: 0 },

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 
 use hvs_api::{
-    ComponentSpec, CreateNamespace, IndexSpec, IndexType, Precision, Quantisation, SpaceInfo,
-    SpaceSpec, VectorSpec,
+    ComponentSpec, CreateNamespace, Durability, IndexSpec, IndexType, Precision, Quantisation,
+    SpaceInfo, SpaceSpec, VectorSpec,
 };
 use hvs_geometry::{Component, Geometry, Space, SpaceError, UnknownGeometry};
 use hvs_index::{IndexConfig, IndexKind};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Config, Limits};
+use super::text;
+use crate::{
+    config::{self, Config, Limits},
+    durability,
+};
 
 /// Why settings cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -55,6 +59,9 @@ pub enum SettingsError {
         /// What is wrong and what would be right.
         reason: String,
     },
+    /// A durability that needs mirrors.
+    #[error("{}", durability::unavailable(*.0))]
+    Durability(Durability),
     /// A time to live out of its range.
     #[error("ttl_ms is {ttl}, it must be from 1 to {limit}")]
     Ttl {
@@ -123,6 +130,9 @@ pub struct Settings {
     pub vectors: BTreeMap<String, VectorSettings>,
     /// How many shards.
     pub shards: u64,
+    /// When writes are acknowledged that do not say it; as the node has it, if none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
     /// The time to live of records that are put without one, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
@@ -148,6 +158,11 @@ impl Settings {
         check_limit(Limited::Shards, shards, limits.shards)?;
         check_limit(Limited::NamedVectors, request.vectors.len() as u64 + 1, limits.named_vectors)?;
 
+        let durability = request.durability.or(existing.and_then(|settings| settings.durability));
+        if let Some(level) = durability.filter(|level| durability::of_shard(*level).is_none()) {
+            return Err(SettingsError::Durability(level));
+        }
+
         let find = |name: &str| existing.and_then(|settings| settings.vectors.get(name));
         let default = resolve_vector(&default_vector(request), None, find(""), config)?;
         let mut vectors = BTreeMap::new();
@@ -163,7 +178,7 @@ impl Settings {
         {
             return Err(SettingsError::Ttl { ttl, limit: limits.ttl_ms });
         }
-        Ok(Self { vectors, shards, ttl_ms })
+        Ok(Self { vectors, shards, durability, ttl_ms })
     }
 
     /// What each index of a shard is opened with.
@@ -191,9 +206,10 @@ impl VectorSettings {
         let size = |value: Option<u64>, default: u64| {
             usize::try_from(value.unwrap_or(default)).unwrap_or(usize::MAX)
         };
-        let kind = match self.index.kind {
+        let spec = text::dense(&self.index);
+        let kind = match spec.kind {
             IndexType::Flat => IndexKind::Flat,
-            IndexType::Hnsw => IndexKind::Hnsw {
+            IndexType::Hnsw | IndexType::Hybrid => IndexKind::Hnsw {
                 m: size(self.index.m, defaults.m),
                 ef_construction: size(self.index.ef_construction, defaults.ef_construction),
                 ef_search: size(self.index.ef_search, defaults.ef_search),
@@ -208,6 +224,7 @@ impl VectorSettings {
             Quantisation::None => hvs_index::Quantisation::None,
             Quantisation::F16 => hvs_index::Quantisation::F16,
             Quantisation::I8 => hvs_index::Quantisation::I8,
+            Quantisation::Pq => hvs_index::Quantisation::Pq,
         };
         Ok(IndexConfig {
             precision: geometry_precision(self.precision),
@@ -258,9 +275,15 @@ fn resolve_vector(
     };
     let inherited = existing.or(default);
     let precision = spec.precision.or(inherited.map(|settings| settings.precision));
+    if default.is_some() && spec.index.as_ref().is_some_and(|index| index.kind == IndexType::Hybrid)
+    {
+        return Err(text::not_of_a_vector());
+    }
     let index = match &spec.index {
         Some(index) => resolve_index(index, existing.map(|settings| &settings.index), config)?,
         None => match inherited {
+            // Text belongs to the namespace, and not to each of its vectors.
+            Some(settings) if default.is_some() => text::dense(&settings.index),
             Some(settings) => settings.index.clone(),
             None => resolve_index(&IndexSpec::default(), None, config)?,
         },
@@ -279,11 +302,15 @@ fn searchable(space: Space) -> Result<Space, SettingsError> {
     if is_product && !space.is_metric() { Err(SettingsError::Unordered) } else { Ok(space) }
 }
 
-fn resolve_index(
+pub(super) fn resolve_index(
     spec: &IndexSpec,
     existing: Option<&IndexSpec>,
     config: &Config,
 ) -> Result<IndexSpec, SettingsError> {
+    if spec.kind == IndexType::Hybrid {
+        return text::resolve(spec, existing, config);
+    }
+    text::refuse_foreign(spec)?;
     let given = [
         ("m", spec.m, IndexType::Hnsw),
         ("ef_construction", spec.ef_construction, IndexType::Hnsw),
@@ -307,7 +334,7 @@ fn resolve_index(
         ..IndexSpec::default()
     };
     match spec.kind {
-        IndexType::Flat | IndexType::Geometric => {}
+        IndexType::Flat | IndexType::Geometric | IndexType::Hybrid => {}
         IndexType::Hnsw => {
             index.m = own(|index| index.m).or(Some(defaults.m));
             let construction = own(|index| index.ef_construction);
@@ -340,12 +367,13 @@ fn resolve_index(
     Ok(index)
 }
 
-fn type_name(kind: IndexType) -> &'static str {
+pub(super) fn type_name(kind: IndexType) -> &'static str {
     match kind {
         IndexType::Hnsw => "HNSW",
         IndexType::Flat => "FLAT",
         IndexType::Geometric => "GEOMETRIC",
         IndexType::Ivf => "IVF",
+        IndexType::Hybrid => "HYBRID",
     }
 }
 

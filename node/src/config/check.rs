@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Config;
+use crate::durability;
 
 /// A setting that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ const NAME_BYTES: usize = 128;
 const EF: usize = 65_536;
 const M: u64 = 256;
 const K: usize = 100_000;
+/// What the writer of an index of text needs at least.
+const WRITER_BYTES: usize = hvs_shard::MIN_WRITER_BYTES;
 /// A put must fit into one log entry of at most 2 MiB together with its vectors.
 const METADATA_BYTES: usize = 1 << 20;
 
@@ -53,6 +56,12 @@ impl Config {
         found.range("payload.fields", self.payload.fields, 0, 100_000);
         found.range("payload.bytes", self.payload.bytes, 0, 1 << 40);
         found.range("payload.text_bytes", self.payload.text_bytes, 0, 1 << 20);
+        found.range("text.writer_bytes", self.text.writer_bytes, WRITER_BYTES, 1 << 31);
+        found.range("text.pending_bytes", self.text.pending_bytes, 1 << 10, 1 << 36);
+        found.range("text.commit_ms", self.text.commit_ms, 1, 3_600_000);
+        found.range("limits.text_bytes", limits.text_bytes, 1, 1 << 20);
+        found.range("limits.text_words", limits.text_words, 1, 4_096);
+        found.range("limits.text_fields", limits.text_fields, 1, 256);
         found.range("limits.metadata_bytes", limits.metadata_bytes, 2, METADATA_BYTES);
         found.range("limits.id_bytes", limits.id_bytes, 1, ID_BYTES);
         found.range("limits.filter_writes", limits.filter_writes, 1, 1 << 40);
@@ -88,6 +97,10 @@ impl Config {
         found.range("writes.queue_requests", self.writes.queue_requests, 1, 10_000_000);
         found.range("writes.queue_bytes", self.writes.queue_bytes, 1, 1 << 40);
         found.range("writes.queue_ms", self.writes.queue_ms, 1, 3_600_000);
+        found.range("writes.memory_bytes", self.writes.memory_bytes, 0, 1 << 40);
+        if durability::of_shard(self.writes.durability).is_none() {
+            found.add("writes.durability", "it is not memory, buffered or sync".to_owned());
+        }
         found.range("index.m", self.index.m, 2, M);
         found.range("index.ef_construction", self.index.ef_construction, 1, EF as u64);
         found.range("index.ef_search", self.index.ef_search, 1, EF as u64);

@@ -6,6 +6,7 @@ mod load;
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use hvs_api::Durability;
 use serde::{Deserialize, Serialize};
 
 pub use check::ConfigProblem;
@@ -23,7 +24,7 @@ pub struct Config {
     pub limits: Limits,
     /// How large the node may become.
     pub scale: Scale,
-    /// What may wait to be written.
+    /// How writes are acknowledged, and what may wait to be written.
     pub writes: Writes,
     /// How searches are run.
     pub search: Search,
@@ -31,6 +32,8 @@ pub struct Config {
     pub index: Index,
     /// The indexes of metadata.
     pub payload: Payload,
+    /// Indexes of text.
+    pub text: Text,
     /// Where checkpoints are kept, and how they are made.
     pub checkpoints: Checkpoints,
     /// What is logged and how.
@@ -101,6 +104,12 @@ pub struct Limits {
     pub filter_depth: usize,
     /// Values in the lists of one filter.
     pub filter_values: usize,
+    /// Bytes of the text of one search.
+    pub text_bytes: usize,
+    /// Different words of the text of one search.
+    pub text_words: usize,
+    /// Text fields of a namespace.
+    pub text_fields: usize,
     /// Bytes of one record's metadata, as JSON.
     pub metadata_bytes: usize,
     /// Bytes of an id or partition key; at most 512.
@@ -164,7 +173,8 @@ pub struct Scale {
     pub dimension_warn: usize,
 }
 
-/// What may wait to be written, for each shard. Beyond any of these a write is refused with 503.
+/// How writes are acknowledged, and what may wait to be written, for each shard. Beyond any of the
+/// limits of the queue a write is refused with 503.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Writes {
@@ -174,6 +184,10 @@ pub struct Writes {
     pub queue_bytes: usize,
     /// For how long the oldest has waited, in milliseconds.
     pub queue_ms: u64,
+    /// When writes are acknowledged of which neither the request nor the namespace says it.
+    pub durability: Durability,
+    /// Bytes of records that are in memory alone.
+    pub memory_bytes: usize,
 }
 
 /// How searches are run.
@@ -223,6 +237,18 @@ pub struct Payload {
     pub bytes: usize,
     /// Bytes of a text that is indexed.
     pub text_bytes: usize,
+}
+
+/// The index of text of each shard whose namespace has one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Text {
+    /// Bytes that the writer of an index gathers.
+    pub writer_bytes: usize,
+    /// Bytes that wait for the disk; beyond it writes wait. Twice as much may be held.
+    pub pending_bytes: usize,
+    /// For how long they wait, in milliseconds.
+    pub commit_ms: u64,
 }
 
 /// Where checkpoints are kept, and how they are made.
@@ -339,6 +365,9 @@ impl Default for Limits {
             filter_terms: 64,
             filter_depth: 16,
             filter_values: 10_000,
+            text_bytes: 8 << 10,
+            text_words: 256,
+            text_fields: 16,
             metadata_bytes: 64 << 10,
             id_bytes: 512,
             filter_writes: 10_000,
@@ -379,7 +408,13 @@ impl Default for Scale {
 
 impl Default for Writes {
     fn default() -> Self {
-        Self { queue_requests: 4_096, queue_bytes: 32 << 20, queue_ms: 50 }
+        Self {
+            queue_requests: 4_096,
+            queue_bytes: 32 << 20,
+            queue_ms: 50,
+            durability: Durability::Buffered,
+            memory_bytes: hvs_shard::DEFAULT_MEMORY_BYTES,
+        }
     }
 }
 
@@ -404,6 +439,12 @@ impl Default for Index {
 impl Default for Payload {
     fn default() -> Self {
         Self { fields: 256, bytes: 256 << 20, text_bytes: 256 }
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { writer_bytes: 16_000_000, pending_bytes: 16 << 20, commit_ms: 1_000 }
     }
 }
 

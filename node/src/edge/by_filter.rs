@@ -25,7 +25,7 @@ use super::{
     patches::read_patch,
     points::Reading,
     scroll::{Digest, Place, query_digest, read_token, write_token},
-    writes::durability,
+    writes::wanted_durability,
 };
 use crate::{catalogue::Namespace, config::Limits, workers::WorkError};
 
@@ -145,12 +145,12 @@ impl Job {
         };
         let at_once = (BYTES_AT_ONCE / (bytes + 1_024)).clamp(1, AT_ONCE);
         let job = Self {
+            durability: wanted_durability(&namespace, asked)?,
             namespace,
             filter,
             change,
             limit,
             dry_run: dry_run.unwrap_or_default(),
-            durability: durability(asked)?,
             query,
             deadline,
             at_once: at_once.min(limits.batch_operations),

@@ -34,6 +34,7 @@ impl From<SettingsError> for Failure {
             SettingsError::Limit { what: Limited::Shards, .. } | SettingsError::NoShards => {
                 Code::InvalidShards
             }
+            SettingsError::Durability(_) => Code::DurabilityUnavailable,
             SettingsError::Index { .. } => Code::InvalidIndex,
             SettingsError::Ttl { .. } => Code::InvalidExpiry,
             SettingsError::VectorName { .. } => Code::InvalidName,
@@ -159,6 +160,12 @@ impl From<WriteError> for Failure {
                     .push(Problem::new(record_code(source), source.to_string()).at(*index, None));
                 return problem.into();
             }
+            WriteError::MemoryFull { bytes, needed, limit } => {
+                return Self::new(Code::MemoryFull, error.to_string())
+                    .with("bytes", *bytes)
+                    .with("needed", *needed)
+                    .with("limit", *limit);
+            }
             WriteError::Empty => Code::EmptyBatch,
             WriteError::TooMany { .. } => Code::BatchTooLarge,
             WriteError::TooLarge { .. } => Code::BodyTooLarge,
@@ -167,7 +174,9 @@ impl From<WriteError> for Failure {
             WriteError::IdempotencyMismatch { .. } => Code::IdempotencyConflict,
             WriteError::Closed => Code::ShuttingDown,
             WriteError::SteppedDown { .. } => return Self::internal(Code::NotReady, error),
-            WriteError::Stopped { .. } => return Self::internal(Code::StorageFailed, error),
+            WriteError::Stopped { .. } | WriteError::Unreadable { .. } => {
+                return Self::internal(Code::StorageFailed, error);
+            }
             WriteError::Wedged { .. } => return Self::internal(Code::OutcomeUnknown, error),
             _ => return Self::internal(Code::Internal, error),
         };
@@ -211,6 +220,8 @@ impl From<ReadError> for Failure {
             ReadError::InvalidQuery { source } => point_code(source),
             ReadError::DeadlineExceeded { .. } => Code::DeadlineExceeded,
             ReadError::AnswerTooLarge { .. } => Code::AnswerTooLarge,
+            ReadError::NoText => Code::NoTextIndex,
+            ReadError::TextBuilding => Code::TextIndexBuilding,
             ReadError::TooManyToScan { limit, .. } => {
                 let limit = *limit;
                 return Self::new(Code::ScanTooLarge, error.to_string()).with("limit", limit);

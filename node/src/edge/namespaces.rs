@@ -9,7 +9,7 @@ use axum::{
 };
 use hvs_api::{
     AliasInfo, AliasList, Code, CreateNamespace, DeletedName, IndexState, NEAR_LIMIT,
-    NamespaceInfo, NamespaceList, SetAlias, SwitchAliases, VectorInfo,
+    NamespaceInfo, NamespaceList, SetAlias, SwitchAliases, TextState, VectorInfo,
 };
 use hvs_index::IndexStats;
 use hvs_shard::ShardStats;
@@ -168,7 +168,20 @@ fn info(namespace: &Namespace, aliases: &BTreeMap<String, String>) -> NamespaceI
         shards: settings.shards,
         ttl_ms: settings.ttl_ms,
         records: stats.iter().map(|shard| shard.records).sum(),
+        durability: namespace.durability,
+        memory_records: stats.iter().map(|shard| shard.memory_records).sum(),
+        text: namespace.text.map(|_| text_state(&stats)),
     }
+}
+
+fn text_state(shards: &[ShardStats]) -> TextState {
+    let of_text = shards.iter().filter_map(|shard| shard.text);
+    of_text.fold(TextState { ready: true, ..TextState::default() }, |sum, stats| TextState {
+        documents: sum.documents + stats.documents,
+        segments: sum.segments + stats.segments,
+        pending_bytes: sum.pending_bytes + stats.pending_bytes,
+        ready: sum.ready && stats.is_ready,
+    })
 }
 
 fn index_state(shards: &[ShardStats], vector: &str) -> IndexState {

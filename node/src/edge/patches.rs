@@ -14,7 +14,9 @@ use super::{
     labels::{checked_region, expiry},
     points::Reading,
     records::{check_id, check_partition_key},
-    writes::{Conditions, check_metadata, durability, idempotency_key, read_vectors, single},
+    writes::{
+        Conditions, check_metadata, idempotency_key, read_vectors, single, wanted_durability,
+    },
 };
 use crate::{
     catalogue::{Namespace, Routed, WriteOptions},
@@ -41,7 +43,7 @@ pub(super) async fn patch_one(
         return Err(Failure::new(Code::InvalidCondition, detail));
     }
     let options = WriteOptions {
-        durability: durability(patch.durability)?,
+        durability: wanted_durability(&namespace, patch.durability)?,
         atomic: false,
         idempotency_key: idempotency_key(&headers)?,
     };

@@ -75,7 +75,7 @@ pub(super) async fn recommend(
     };
     let query = app.workers.run(call.deadline, work).await??;
     let search = SearchRequest {
-        vector: Vector(query.clone()),
+        vector: Some(Vector(query.clone())),
         using: request.using,
         k: request.k.or(request.radius.is_none().then_some(DEFAULT_K.min(limits.k as u64))),
         radius: request.radius,

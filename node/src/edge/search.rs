@@ -23,6 +23,7 @@ use super::{
     failure::Failure,
     filter::read_filter,
     groups::Grouping,
+    hybrid::Hybrid,
     points::read_point,
     records::{Parts, check_partition_key},
     writes::{TOLD_ITEMS, check_count, named_vector, reading, refuse_if_any},
@@ -41,11 +42,15 @@ pub(super) async fn search(
     let namespace = app.catalogue.get(&namespace)?;
     app.scale.admit_queries(1)?;
     let room = Arc::new(Room::new(app.config.limits.answer_bytes));
-    let prepared = Prepared::new(namespace, payload.value, &app.config, call.deadline, room)?;
-    call.reply(&run(&app, prepared).await?)
+    let job = Job::new(namespace, payload.value, &app.config, call.deadline, room)?;
+    let response = match job {
+        Job::Vector(prepared) => run(&app, *prepared).await?,
+        Job::Text(hybrid) => hybrid.run_heavy(&app).await?,
+    };
+    call.reply(&response)
 }
 
-/// Runs a search wherever it belongs.
+/// Runs a search by vector wherever it belongs.
 pub(super) async fn run(app: &App, prepared: Prepared) -> Result<SearchResponse, Failure> {
     if prepared.is_light {
         return prepared.run();
@@ -72,7 +77,7 @@ pub(super) async fn search_batch(
     let mut errors = Vec::new();
     for (index, search) in searches.into_iter().enumerate() {
         let namespace = Arc::clone(&namespace);
-        match Prepared::new(namespace, search, &app.config, call.deadline, Arc::clone(&room)) {
+        match Job::new(namespace, search, &app.config, call.deadline, Arc::clone(&room)) {
             Ok(one) => prepared.push(one),
             Err(failure) => errors.push(failure.problem.at(index, None)),
         }
@@ -95,7 +100,7 @@ fn in_batch(index: usize, problem: Problem) -> Failure {
 /// Runs searches side by side; each worker takes the next one until none is left.
 async fn run_all(
     app: &App,
-    prepared: Vec<Prepared>,
+    prepared: Vec<Job>,
     deadline: Instant,
 ) -> Result<Vec<SearchResponse>, Failure> {
     let total = prepared.len();
@@ -128,7 +133,7 @@ async fn run_all(
     complete.ok_or_else(|| Failure::internal(Code::Internal, "a search without an answer"))
 }
 
-fn take<'a>(prepared: &'a [Prepared], next: &AtomicUsize) -> Option<(usize, &'a Prepared)> {
+fn take<'a>(prepared: &'a [Job], next: &AtomicUsize) -> Option<(usize, &'a Job)> {
     let index = next.fetch_add(1, Ordering::Relaxed);
     prepared.get(index).map(|one| (index, one))
 }
@@ -148,8 +153,17 @@ impl Room {
     }
 
     fn take(&self, answer: &SearchAnswer) -> Result<(), Failure> {
-        let ids = answer.hits.iter().map(|hit| hit.id.len() + HIT_BYTES).sum::<usize>();
-        self.take_bytes(ids.saturating_add(answer.record_bytes))
+        self.take_hits(answer.hits.iter().map(|hit| hit.id.as_str()), answer.record_bytes)
+    }
+
+    /// Takes what hits of these ids and their records need.
+    pub(super) fn take_hits<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a str>,
+        record_bytes: usize,
+    ) -> Result<(), Failure> {
+        let ids = ids.map(|id| id.len() + HIT_BYTES).sum::<usize>();
+        self.take_bytes(ids.saturating_add(record_bytes))
     }
 
     pub(super) fn take_bytes(&self, bytes: usize) -> Result<(), Failure> {
@@ -164,6 +178,47 @@ impl Room {
 }
 
 /// A search that is checked and ready to run.
+enum Job {
+    /// By vector alone.
+    Vector(Box<Prepared>),
+    /// By text, or by both.
+    Text(Arc<Hybrid>),
+}
+
+impl Job {
+    fn new(
+        namespace: Arc<Namespace>,
+        wire: SearchRequest,
+        config: &Config,
+        deadline: Instant,
+        room: Arc<Room>,
+    ) -> Result<Self, Failure> {
+        if wire.text.is_some() {
+            if wire.group_by.is_some() {
+                let detail =
+                    "hits of a search by text cannot be grouped; search by the vector alone";
+                return Err(Failure::new(Code::SearchUnsupported, detail));
+            }
+            let hybrid = Hybrid::new(namespace, wire, config, deadline, room)?;
+            return Ok(Self::Text(Arc::new(hybrid)));
+        }
+        if wire.fusion.is_some() {
+            let detail = "fusion is given without text: there is nothing to fuse the vector with";
+            return Err(Failure::new(Code::InvalidFusion, detail));
+        }
+        Ok(Self::Vector(Box::new(Prepared::new(namespace, wire, config, deadline, room)?)))
+    }
+
+    /// On this thread.
+    fn run(&self) -> Result<SearchResponse, Failure> {
+        match self {
+            Self::Vector(prepared) => prepared.run(),
+            Self::Text(hybrid) => hybrid.run(),
+        }
+    }
+}
+
+/// A search by vector that is checked and ready to run.
 pub(super) struct Prepared {
     pub(super) room: Arc<Room>,
     namespace: Arc<Namespace>,
@@ -180,10 +235,23 @@ pub(super) struct Prepared {
 }
 
 /// What one shard answered, and how long it took.
-struct Answered {
-    shard: usize,
-    answer: SearchAnswer,
+pub(super) struct Answered {
+    pub(super) shard: usize,
+    pub(super) answer: SearchAnswer,
     index_us: f64,
+}
+
+impl Answered {
+    pub(super) fn explain(&self) -> ShardExplain {
+        ShardExplain {
+            shard: self.shard as u64,
+            strategy: self.answer.strategy.as_str().to_owned(),
+            scanned: self.answer.scanned as u64,
+            exact: self.answer.exact,
+            matching: self.answer.matching,
+            index_us: self.index_us,
+        }
+    }
 }
 
 impl Prepared {
@@ -207,15 +275,18 @@ impl Prepared {
         let using = wire.using.unwrap_or_default();
         let vector = named_vector(&namespace, &using)?;
         let reading = reading(wire.coordinates, wire.project);
+        let Some(point) = wire.vector else {
+            return Err(Failure::new(Code::MissingVector, "neither vector nor text is given"));
+        };
         let query = match wire.geometry.as_deref() {
             None if wire.curvature.is_none() => {
-                let point = read_point(&vector.space, vector.precision, wire.vector.0, reading)?;
+                let point = read_point(&vector.space, vector.precision, point.0, reading)?;
                 // On the manifold to f64, of which the client may have known only the f32 part.
                 vector.space.project(&point, Precision::F64)?
             }
             geometry => {
                 let from = query_space(&vector.space, geometry, wire.curvature, limits)?;
-                let point = read_point(&from, vector.precision, wire.vector.0, reading)?;
+                let point = read_point(&from, vector.precision, point.0, reading)?;
                 hvs_geometry::transform(&from, &vector.space, &point)?
             }
         };
@@ -355,9 +426,10 @@ impl Prepared {
         }
         Hit {
             id: hit.id,
-            distance: hit.distance,
+            distance: Some(hit.distance),
             score: 1.0 / (1.0 + hit.distance),
             rank,
+            ranks: None,
             vector,
             metadata,
             region,
@@ -367,17 +439,7 @@ impl Prepared {
 
     fn explain(&self, answers: &[Answered]) -> Explain {
         Explain {
-            shards: answers
-                .iter()
-                .map(|answered| ShardExplain {
-                    shard: answered.shard as u64,
-                    strategy: answered.answer.strategy.as_str().to_owned(),
-                    scanned: answered.answer.scanned as u64,
-                    exact: answered.answer.exact,
-                    matching: answered.answer.matching,
-                    index_us: answered.index_us,
-                })
-                .collect(),
+            shards: answers.iter().map(Answered::explain).collect(),
             index_us: answers.iter().map(|answered| answered.index_us).sum(),
             total_us: microseconds_since(self.started),
         }
@@ -388,7 +450,7 @@ fn nearest_first(left: &SearchHit, right: &SearchHit) -> std::cmp::Ordering {
     left.distance.total_cmp(&right.distance).then_with(|| left.id.cmp(&right.id))
 }
 
-fn ask(
+pub(super) fn ask(
     number: usize,
     shard: &Shard,
     request: &hvs_shard::SearchRequest,
@@ -398,11 +460,11 @@ fn ask(
     Ok(Answered { shard: number, answer, index_us: microseconds_since(started) })
 }
 
-fn microseconds_since(start: Instant) -> f64 {
+pub(super) fn microseconds_since(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1e6
 }
 
-fn checked_k(wire: &SearchRequest, limits: &Limits) -> Result<Option<usize>, Failure> {
+pub(super) fn checked_k(wire: &SearchRequest, limits: &Limits) -> Result<Option<usize>, Failure> {
     if let Some(radius) = wire.radius
         && !(radius.is_finite() && radius >= 0.0)
     {
@@ -459,12 +521,13 @@ fn is_light(
     if !small || request.radius.is_some() || request.filter.is_some() {
         return false;
     }
-    if !(request.exact || vector.scans) {
-        return true;
-    }
     let mut records = 0;
     for shard in namespace.shards() {
-        records += shard.stored();
+        // Whatever the index does, what is in memory is compared.
+        records += shard.memory_records() as u64;
+        if request.exact || vector.scans {
+            records += shard.stored();
+        }
     }
     let coordinates = records.saturating_mul(vector.space.ambient() as u64);
     coordinates <= settings.inline_coordinates as u64

@@ -29,8 +29,9 @@ use super::{
     records::{check_id, check_partition_key},
 };
 use crate::{
-    catalogue::{Namespace, Routed, WriteOptions},
+    catalogue::{Namespace, Routed, WriteOptions, Written},
     config::Limits,
+    durability,
 };
 
 /// How many bad items of a batch are told at once.
@@ -57,7 +58,7 @@ pub(super) async fn put_one(
     let conditions = Conditions::of(put.if_match.take(), put.if_absent.take());
     let condition = conditions.or_headers(&headers)?.condition()?;
     let options = WriteOptions {
-        durability: durability(put.durability)?,
+        durability: wanted_durability(&namespace, put.durability)?,
         atomic: false,
         idempotency_key: idempotency_key(&headers)?,
     };
@@ -89,7 +90,7 @@ pub(super) async fn delete_one(
         return Err(Failure::new(Code::InvalidCondition, detail));
     }
     let options = WriteOptions {
-        durability: durability(query.durability)?,
+        durability: wanted_durability(&namespace, query.durability)?,
         atomic: false,
         idempotency_key: idempotency_key(&headers)?,
     };
@@ -120,7 +121,7 @@ pub(super) async fn batch(
         app.scale.admit_records()?;
     }
     let options = WriteOptions {
-        durability: durability(request.durability)?,
+        durability: wanted_durability(&namespace, request.durability)?,
         atomic: request.atomic.unwrap_or_default(),
         idempotency_key: idempotency_key(&headers)?,
     };
@@ -133,7 +134,7 @@ pub(super) async fn batch(
     call.check_deadline()?;
     let outcomes = namespace.write(operations, options).await?;
     let results: Vec<_> =
-        ids.into_iter().zip(&outcomes).map(|(id, outcome)| result(id, outcome)).collect();
+        ids.into_iter().zip(&outcomes).map(|(id, written)| result(id, written)).collect();
     let failed = results.iter().filter(|result| has_failed(result)).count();
     let undone = results.iter().any(|result| result.status == WriteStatus::NotApplied);
     if atomic && (failed > 0 || undone) {
@@ -366,16 +367,14 @@ pub(super) fn check_metadata(metadata: &hvs_shard::Metadata, limit: usize) -> Re
     Ok(())
 }
 
-pub(super) fn durability(asked: Option<Durability>) -> Result<hvs_shard::Durability, Failure> {
-    match asked.unwrap_or_default() {
-        Durability::Buffered => Ok(hvs_shard::Durability::Buffered),
-        Durability::Sync => Ok(hvs_shard::Durability::Sync),
-        other => {
-            let name = format!("{other:?}").to_lowercase();
-            let detail = format!("durability {name} is not available on this node");
-            Err(Failure::new(Code::DurabilityUnavailable, detail))
-        }
-    }
+/// What the request asks for, or else the namespace.
+pub(super) fn wanted_durability(
+    namespace: &Namespace,
+    asked: Option<Durability>,
+) -> Result<hvs_shard::Durability, Failure> {
+    let wanted = asked.unwrap_or(namespace.durability);
+    durability::of_shard(wanted)
+        .ok_or_else(|| Failure::new(Code::DurabilityUnavailable, durability::unavailable(wanted)))
 }
 
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
@@ -448,8 +447,8 @@ fn unquoted(text: &str) -> &str {
     text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
 }
 
-fn result(id: String, outcome: &WriteOutcome) -> WriteResult {
-    let (status, version, etag) = match *outcome {
+fn result(id: String, written: &Written) -> WriteResult {
+    let (status, version, etag) = match written.outcome {
         WriteOutcome::Put { etag, version, created, .. } => {
             let status = if created { WriteStatus::Created } else { WriteStatus::Updated };
             (status, Some(version), Some(etag))
@@ -462,23 +461,20 @@ fn result(id: String, outcome: &WriteOutcome) -> WriteResult {
         WriteOutcome::NotApplied => (WriteStatus::NotApplied, None, None),
         WriteOutcome::TooLarge { .. } => (WriteStatus::TooLarge, None, None),
     };
-    WriteResult { id, status, version, etag: etag.map(|etag| etag.to_string()) }
+    let durability = version.map(|_| durability::of_api(written.durability));
+    WriteResult { id, status, version, etag: etag.map(|etag| etag.to_string()), durability }
 }
 
 fn has_failed(result: &WriteResult) -> bool {
     matches!(result.status, WriteStatus::ConditionFailed | WriteStatus::TooLarge)
 }
 
-pub(super) fn single(
-    call: &Call,
-    id: String,
-    outcomes: Vec<WriteOutcome>,
-) -> Result<Response, Failure> {
+pub(super) fn single(call: &Call, id: String, outcomes: Vec<Written>) -> Result<Response, Failure> {
     let Some(outcome) = outcomes.into_iter().next() else {
         return Err(Failure::internal(Code::Internal, "a write without an outcome"));
     };
     let result = result(id, &outcome);
-    if let Some(problem) = problem(&result, &outcome) {
+    if let Some(problem) = problem(&result, &outcome.outcome) {
         return Err(problem.into());
     }
     let mut response = call.reply(&result)?;
@@ -521,10 +517,10 @@ fn problem(result: &WriteResult, outcome: &WriteOutcome) -> Option<Problem> {
     }
 }
 
-fn atomic_failure(results: &[WriteResult], outcomes: &[WriteOutcome]) -> Problem {
+fn atomic_failure(results: &[WriteResult], outcomes: &[Written]) -> Problem {
     let problems =
         results.iter().zip(outcomes).enumerate().filter_map(|(index, (result, outcome))| {
-            problem(result, outcome).map(|problem| problem.at(index, Some(&result.id)))
+            problem(result, &outcome.outcome).map(|problem| problem.at(index, Some(&result.id)))
         });
     let errors: Vec<_> = problems.collect();
     let detail = format!(

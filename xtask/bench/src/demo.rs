@@ -166,7 +166,7 @@ fn answers(connection: &mut Connection, embedded: &Embedded) -> Result<Vec<Searc
         .step_by(step)
         .map(|point| {
             let request = SearchRequest {
-                vector: Vector(point.to_vec()),
+                vector: Some(Vector(point.to_vec())),
                 coordinates: Some(hvs_api::Coordinates::Spatial),
                 k: Some(10),
                 exact: Some(true),

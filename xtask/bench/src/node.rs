@@ -125,7 +125,7 @@ fn id_of(at: usize) -> String {
 /// The search for the `K` nearest.
 fn nearest(query: &[f64], width: u64) -> SearchRequest {
     SearchRequest {
-        vector: Vector(query.to_vec()),
+        vector: Some(Vector(query.to_vec())),
         k: Some(K as u64),
         ef: Some(width),
         ..SearchRequest::default()

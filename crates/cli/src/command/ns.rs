@@ -13,6 +13,7 @@ use hvs_api::{
     SpaceInfo, SwitchAliases, VectorSpec,
 };
 
+use super::values::{DurabilityArg, durability_kind};
 use crate::{
     args::Context,
     error::CliError,
@@ -93,6 +94,13 @@ pub(crate) struct CreateArgs {
     /// The index of the default vector.
     #[arg(long)]
     index: Option<IndexArg>,
+    /// HYBRID: where in the metadata the text is, as `title` or `author.name`; may be repeated. It
+    /// chooses the type HYBRID.
+    #[arg(long, value_name = "PATH")]
+    text_field: Vec<String>,
+    /// HYBRID: the language whose stems are searched by, such as english.
+    #[arg(long)]
+    language: Option<String>,
     /// HNSW: connections per node of the graph.
     #[arg(long)]
     m: Option<u64>,
@@ -118,13 +126,16 @@ pub(crate) struct CreateArgs {
     /// How many shards.
     #[arg(long)]
     shards: Option<u64>,
+    /// When writes are acknowledged that do not say it; left out, as the node has it.
+    #[arg(long)]
+    durability: Option<DurabilityArg>,
     /// After so many milliseconds records cease to exist that are put without a time of their own.
     #[arg(long, value_name = "MILLISECONDS")]
     ttl_ms: Option<u64>,
     /// The settings as JSON, in the API's form, in place of all the above.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["geometry", "dimension", "curvature",
         "component", "precision", "index", "m", "ef_construction", "ef_search",
-        "nlist", "nprobe", "quantisation", "vector", "shards", "ttl_ms"])]
+        "nlist", "nprobe", "quantisation", "vector", "shards", "durability", "ttl_ms"])]
     file: Option<PathBuf>,
 }
 
@@ -139,6 +150,7 @@ enum QuantisationArg {
     None,
     F16,
     I8,
+    Pq,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -147,6 +159,7 @@ enum IndexArg {
     Flat,
     Geometric,
     Ivf,
+    Hybrid,
 }
 
 pub(crate) async fn run(context: &Context, command: NsCommand) -> Result<(), CliError> {
@@ -235,11 +248,14 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
     }
     let numbers = [args.m, args.ef_construction, args.ef_search, args.nlist, args.nprobe];
     let parameters = numbers.iter().any(Option::is_some) || args.quantisation.is_some();
-    let index = (args.index.is_some() || parameters).then_some(IndexSpec {
+    let text = !args.text_field.is_empty() || args.language.is_some();
+    let index = (args.index.is_some() || parameters || text).then_some(IndexSpec {
         kind: match args.index {
             Some(IndexArg::Flat) => IndexType::Flat,
             Some(IndexArg::Geometric) => IndexType::Geometric,
             Some(IndexArg::Ivf) => IndexType::Ivf,
+            Some(IndexArg::Hybrid) => IndexType::Hybrid,
+            None if text => IndexType::Hybrid,
             Some(IndexArg::Hnsw) | None => IndexType::Hnsw,
         },
         m: args.m,
@@ -251,7 +267,11 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
             QuantisationArg::None => Quantisation::None,
             QuantisationArg::F16 => Quantisation::F16,
             QuantisationArg::I8 => Quantisation::I8,
+            QuantisationArg::Pq => Quantisation::Pq,
         }),
+        dense: None,
+        text_fields: (!args.text_field.is_empty()).then(|| args.text_field.clone()),
+        language: args.language.clone(),
     });
     let components: Vec<ComponentSpec> =
         args.component.iter().map(|text| component(text)).collect::<Result<_, _>>()?;
@@ -267,6 +287,7 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
         index,
         vectors: args.vector.iter().map(|text| named_vector(text)).collect::<Result<_, _>>()?,
         shards: args.shards,
+        durability: durability_kind(args.durability),
         ttl_ms: args.ttl_ms,
     })
 }
@@ -363,7 +384,11 @@ fn one(info: &NamespaceInfo) -> TextTable {
     row("name", info.name.clone());
     row("uid", info.uid.clone());
     row("records", grouped(info.records));
+    if info.memory_records > 0 {
+        row("  in memory", grouped(info.memory_records));
+    }
     row("shards", info.shards.to_string());
+    row("durability", format!("{:?}", info.durability).to_lowercase());
     if let Some(ttl) = info.ttl_ms {
         row("time to live (ms)", ttl.to_string());
     }
@@ -433,12 +458,24 @@ fn index(index: &IndexSpec) -> String {
         Quantisation::None => "",
         Quantisation::F16 => ", f16",
         Quantisation::I8 => ", i8",
+        Quantisation::Pq => ", pq",
     };
     index_kind(index) + quantisation
 }
 
 fn index_kind(index: &IndexSpec) -> String {
     match index.kind {
+        IndexType::Hybrid => {
+            let dense = IndexSpec { kind: index.dense.unwrap_or_default(), ..index.clone() };
+            let fields = index.text_fields.as_deref().unwrap_or_default().join(", ");
+            let language = index.language.as_deref().unwrap_or("none");
+            // The type of the vector's index is never HYBRID again.
+            let dense = match dense.kind {
+                IndexType::Hybrid => String::new(),
+                _ => index_kind(&dense),
+            };
+            format!("HYBRID: {dense}, text of {fields} ({language})")
+        }
         IndexType::Flat => "FLAT".to_owned(),
         IndexType::Geometric => "GEOMETRIC".to_owned(),
         IndexType::Ivf => {

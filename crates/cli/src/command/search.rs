@@ -1,7 +1,7 @@
 //! `hvs search`.
 
 use clap::Args;
-use hvs_api::{Explain, Hit, SearchRequest, Vector};
+use hvs_api::{Explain, Hit, SearchRequest};
 
 use super::{
     records::object,
@@ -20,11 +20,15 @@ pub(crate) struct SearchArgs {
     /// The namespace or an alias.
     namespace: String,
     /// The query: `0.1,0.2`, `[0.1, 0.2]`, or `-` to read it from the standard input.
-    #[arg(long, short, allow_hyphen_values = true, required_unless_present = "id")]
+    #[arg(long, short, allow_hyphen_values = true,
+          required_unless_present_any = ["id", "text"])]
     vector: Option<String>,
     /// The record whose vector is the query, in place of --vector; it is its own nearest.
     #[arg(long, conflicts_with = "vector")]
     id: Option<String>,
+    /// Words that records are to have in their text fields: alone, or fused with the vector.
+    #[arg(long, short, conflicts_with = "radius")]
+    text: Option<String>,
     /// At most this many hits; 10 unless there is a radius.
     #[arg(short)]
     k: Option<u64>,
@@ -86,7 +90,7 @@ const DEFAULT_K: u64 = 10;
 pub(crate) async fn run(context: &Context, args: SearchArgs) -> Result<(), CliError> {
     let client = context.client()?;
     let vector = match (&args.vector, &args.id) {
-        (Some(text), _) => values::vector(text)?,
+        (Some(text), _) => Some(values::vector(text)?),
         (None, Some(id)) => {
             let record = client.get(&args.namespace, id, args.partition_key.as_deref()).await?;
             let using = args.using.as_deref().unwrap_or_default();
@@ -95,12 +99,15 @@ pub(crate) async fn run(context: &Context, args: SearchArgs) -> Result<(), CliEr
             } else {
                 record.vectors.into_iter().find(|(name, _)| name == using).map(|(_, it)| it)
             };
-            vector.ok_or_else(|| CliError::Wrong(format!("{id:?} has no such vector")))?
+            let missing = || CliError::Wrong(format!("{id:?} has no such vector"));
+            Some(vector.ok_or_else(missing)?)
         }
-        (None, None) => Vector::default(),
+        (None, None) => None,
     };
     let request = SearchRequest {
         vector,
+        text: args.text,
+        fusion: None,
         using: args.using,
         k: args.k.or((args.radius.is_none() && args.group_by.is_none()).then_some(DEFAULT_K)),
         radius: args.radius,
@@ -152,7 +159,7 @@ pub(super) fn hits_table(hits: &[Hit], with_vectors: bool) -> TextTable {
         let mut cells = vec![
             hit.rank.to_string(),
             hit.id.clone(),
-            format!("{:.6}", hit.distance),
+            hit.distance.map(|distance| format!("{distance:.6}")).unwrap_or_default(),
             format!("{:.4}", hit.score),
             object(hit.metadata.as_ref()),
         ];

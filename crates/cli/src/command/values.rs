@@ -78,6 +78,8 @@ pub(crate) fn coordinates_kind(argument: Option<CoordinatesArg>) -> Option<Coord
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum DurabilityArg {
+    /// When in memory, and lost at a restart.
+    Memory,
     /// When written in order, though not yet forced to the disk.
     Buffered,
     /// When forced to the disk.
@@ -86,6 +88,7 @@ pub(crate) enum DurabilityArg {
 
 pub(crate) fn durability_kind(argument: Option<DurabilityArg>) -> Option<Durability> {
     argument.map(|argument| match argument {
+        DurabilityArg::Memory => Durability::Memory,
         DurabilityArg::Buffered => Durability::Buffered,
         DurabilityArg::Sync => Durability::Sync,
     })

@@ -10,7 +10,7 @@ use crate::{
     config::{IndexKind, Quantisation},
     engine::Shared,
     files::{manifest::Manifest, manifest::SegmentEntry, sync_dir},
-    graph::{Links, MAX_ROWS, native::Builder, order::insertion_order, repair},
+    graph::{Auditor, Links, MAX_ROWS, native::Builder, order::insertion_order, repair},
     lists,
     metric::{Lane, Metric},
     ranker::Ranker,
@@ -208,8 +208,13 @@ fn build_segment<T: Lane>(
         graph = matches!(structure, Structure::Graph(_));
         let quantisation = shared.config.quantisation;
         let is_small = rows.rows() < shared.config.graph_from;
-        let codec = (quantisation != Quantisation::None && !is_small)
-            .then(|| Codec::fit(metric, quantisation, &ranking));
+        let codec = if quantisation == Quantisation::None || is_small {
+            None
+        } else {
+            let stopped = || shared.stop.load(Ordering::Acquire);
+            let codec = Codec::fit(metric, quantisation, &ranking, &stopped);
+            Some(codec.ok_or(BuildError::Stopped)?)
+        };
         write_graph(&shared.dir, number, ranker, &ranking, &structure, codec.as_ref())?;
     }
     write_rows(&shared.dir, number, ranker.stored(), rows)?;
@@ -259,7 +264,9 @@ fn build_links<T: Lane>(
     ranking: &[T],
     number: u64,
 ) -> Result<Option<Links>, BuildError> {
-    let IndexKind::Hnsw { m, ef_construction, .. } = shared.config.kind else { return Ok(None) };
+    let IndexKind::Hnsw { m, ef_construction, ef_search } = shared.config.kind else {
+        return Ok(None);
+    };
     let Some(metric) = shared.ranker.metric() else { return Ok(None) };
     if rows.rows() < shared.config.graph_from {
         return Ok(None);
@@ -289,6 +296,12 @@ fn build_links<T: Lane>(
     }
     let mut links = builder.finish(m)?;
     let unreached = repair(&mut links);
-    tracing::debug!(rows = rows.rows(), unreached, orphans = links.orphans.len(), "built a graph");
+    let is_dead = |base: &Segment<T>, row| row < base.rows() && base.dead.is_dead(row);
+    let live = |row: u32| rows.base.is_none_or(|base| !is_dead(base, row as usize));
+    let auditor = Auditor { kernel: metric.kernel(), rows: ranking, lanes, ef: ef_search };
+    let stopped = || shared.stop.load(Ordering::Acquire);
+    let audit = auditor.audit(&mut links, &live, &stopped).ok_or(BuildError::Stopped)?;
+    let (lost, left, orphans) = (audit.lost, audit.left, links.orphans.len());
+    tracing::debug!(rows = rows.rows(), unreached, lost, left, orphans, "built a graph");
     Ok(Some(links))
 }

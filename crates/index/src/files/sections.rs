@@ -28,9 +28,10 @@ const HEADER: usize = 64;
 const ALIGN: usize = 64;
 const ENTRY: usize = 32;
 const TRAILER: usize = 32;
-/// The newest format of section files. Since 2 a graph file may have sections `nodes` and `volumes`;
-/// the layout of the file itself is that of 1.
-pub(crate) const FORMAT: u32 = 2;
+/// The newest format of section files. The layout of the file itself is that of 1; later ones have
+/// other sections. Since 2 a graph file may have a tree, inverted lists or codes, since 3 codes by
+/// product quantisation.
+pub(crate) const FORMAT: u32 = 3;
 
 /// A section's name, at most eight bytes.
 pub(crate) type Name = &'static str;

@@ -6,12 +6,13 @@
 //! hold [`NONE`]. Walking our own layout gives each search its own `ef`, filters, deadlines and
 //! counts, takes no lock and no reader slot, and cannot lose the metric.
 
+mod audit;
 pub(crate) mod native;
 pub(crate) mod order;
 mod repair;
 pub(crate) mod walk;
 
-pub(crate) use self::repair::repair;
+pub(crate) use self::{audit::Auditor, repair::repair};
 
 /// No link.
 pub(crate) const NONE: u32 = u32::MAX;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{LinksView, NONE};
 use crate::{
-    codec::Codec,
+    codec::CodedQuery,
     metric::{
         Lane,
         kernel::{Kernel, prefetch},
@@ -31,7 +31,6 @@ pub(crate) struct Scratch<T> {
     within: Vec<Seen<T>>,
     slots: Vec<u32>,
     ranks: Vec<T>,
-    decoded: Vec<T>,
 }
 
 impl<T> Default for Scratch<T> {
@@ -43,7 +42,6 @@ impl<T> Default for Scratch<T> {
             within: Vec::new(),
             slots: Vec::new(),
             ranks: Vec::new(),
-            decoded: Vec::new(),
         }
     }
 }
@@ -109,7 +107,7 @@ pub(crate) struct Walk<'a, T> {
     pub(crate) links: LinksView<'a>,
     pub(crate) rows: &'a [T],
     /// In place of rows, where they are quantised.
-    pub(crate) codes: Option<(&'a Codec, &'a [u8])>,
+    pub(crate) codes: Option<(CodedQuery<'a, T>, &'a [u8])>,
     pub(crate) kernel: &'a dyn Kernel<T>,
     pub(crate) query: &'a [T],
     pub(crate) deadline: Option<Instant>,
@@ -220,14 +218,8 @@ impl<T: Lane> Walk<'_, T> {
     #[inline]
     fn rank_slots(&mut self, scratch: &mut Scratch<T>) {
         self.computed += scratch.slots.len();
-        if let Some((codec, codes)) = self.codes {
-            scratch.decoded.clear();
-            for &slot in &scratch.slots {
-                let start = slot as usize * codec.stride();
-                let code = codes.get(start..start + codec.stride()).unwrap_or_default();
-                codec.decode(code, &mut scratch.decoded);
-            }
-            self.kernel.scan(self.query, &scratch.decoded, &mut scratch.ranks);
+        if let Some((query, codes)) = &mut self.codes {
+            query.gather(self.kernel, codes, &scratch.slots, &mut scratch.ranks);
             return;
         }
         self.kernel.gather(self.query, self.rows, &scratch.slots, &mut scratch.ranks);

@@ -46,7 +46,8 @@ impl<T: Lane> Clustering<'_, '_, T> {
     /// The ranking rows of `count` centres; `None` to give up.
     pub(super) fn centres(&self, count: usize, random: &mut Random) -> Option<Vec<T>> {
         let lanes = self.metric.lanes();
-        let sample = self.sample(count.saturating_mul(SAMPLE), random);
+        let rows = self.ranking.len() / lanes.max(1);
+        let sample = random.sample(rows, count.saturating_mul(SAMPLE));
         let mut matrix: Vec<T> = Vec::with_capacity(sample.len() * lanes);
         for &row in &sample {
             matrix.extend_from_slice(self.row(row)?);
@@ -81,22 +82,6 @@ impl<T: Lane> Clustering<'_, '_, T> {
             centres = moved;
         }
         Some(centres)
-    }
-
-    /// Different rows at random, in increasing order.
-    fn sample(&self, most: usize, random: &mut Random) -> Vec<usize> {
-        let rows = self.ranking.len() / self.metric.lanes().max(1);
-        if rows <= most {
-            return (0..rows).collect();
-        }
-        // Takes each with the probability that is left for it (Knuth's algorithm S).
-        let mut sample = Vec::with_capacity(most);
-        for row in 0..rows {
-            if random.below(rows - row) < most - sample.len() {
-                sample.push(row);
-            }
-        }
-        sample
     }
 
     /// Rows of the sample, each taken with a probability that grows with its squared distance to

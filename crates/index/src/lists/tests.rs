@@ -5,7 +5,7 @@ use hvs_geometry::{Geometry, Space};
 use super::{Lists, ListsView, build};
 use crate::{
     metric::Metric,
-    random::Random,
+    points::{Random, placed, space},
     tree::{VolumeQuery, width},
 };
 
@@ -14,8 +14,6 @@ const GROUPS: usize = 7;
 /// Rows in well separated groups, in storage form.
 fn grouped(space: &Space) -> Vec<Vec<f32>> {
     let mut random = Random(3);
-    let root = space.curvature().abs().sqrt();
-    let on_sphere = space.geometry() == Some(Geometry::Spherical);
     (0..700)
         .map(|row| {
             let angle = (row % GROUPS) as f64 / GROUPS as f64 * std::f64::consts::TAU;
@@ -23,12 +21,10 @@ fn grouped(space: &Space) -> Vec<Vec<f32>> {
             v[0] = angle.cos();
             v[1] = angle.sin();
             for x in &mut v {
-                *x = 0.5 * *x + 0.03 * random.unit();
+                *x += 0.06 * random.unit();
             }
-            let length = v.iter().map(|x| x * x).sum::<f64>().sqrt();
-            let scale = if on_sphere { 1.0 / (root * length) } else { 1.0 };
             #[expect(clippy::cast_possible_truncation, reason = "what the index stores")]
-            v.iter().map(|x| (x * scale) as f32).collect()
+            placed(space, &v, 1.0).iter().map(|&x| x as f32).collect()
         })
         .collect()
 }
@@ -42,7 +38,7 @@ fn groups_become_lists_in_every_space() {
         (Geometry::Euclidean, 0.0),
         (Geometry::Spherical, 2.0),
     ] {
-        let space = Space::new(geometry, 4, curvature).unwrap();
+        let space = space(geometry, 4, curvature);
         let metric = Metric::<f32>::of(&space).unwrap();
         let rows = grouped(&space);
         let mut ranking = Vec::new();

@@ -8,10 +8,7 @@ use super::{
     formula::{Polar, PolarAny, Straight, StraightAny},
     kernel::{Kernel, Portable, kernel},
 };
-
-fn space(geometry: Geometry, dimension: usize, curvature: f64) -> Space {
-    Space::new(geometry, dimension, curvature).unwrap()
-}
+use crate::points::{placed, space};
 
 fn spaces() -> Vec<Space> {
     vec![
@@ -37,30 +34,12 @@ fn point(space: &Space, direction: &mut impl Iterator<Item = f64>, along: f64) -
         let parts = space.components().iter();
         return parts.flat_map(|part| point(&part.space, direction, along)).collect();
     };
-    let root = space.curvature().abs().sqrt();
-    let mut v: Vec<f64> = direction.take(space.storage_len()).collect();
-    let length = v.iter().map(|x| x * x).sum::<f64>().sqrt();
-    if length < 1e-3 {
-        v = vec![0.0; v.len()];
-        v[0] = 1.0;
-    } else {
-        for x in &mut v {
-            *x /= length;
-        }
-    }
+    let v: Vec<f64> = direction.take(space.storage_len()).collect();
     let most = match geometry {
         Geometry::Klein => 6.0,
         _ => 9.0,
     };
-    let r = along.abs() * most;
-    let size = match geometry {
-        Geometry::Hyperboloid => r.sinh() / root,
-        Geometry::Poincare => (r / 2.0).tanh() / root,
-        Geometry::Klein => r.tanh() / root,
-        Geometry::Spherical => 1.0 / root,
-        _ => r,
-    };
-    v.iter().map(|x| x * size).collect()
+    placed(space, &v, along.abs() * most)
 }
 
 fn rounded<T: Lane>(stored: &[f64]) -> Vec<f64> {

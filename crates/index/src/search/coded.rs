@@ -4,11 +4,21 @@ use std::ops::Range;
 
 use super::{Run, Searcher};
 use crate::{
-    config::IndexKind, graph::walk::TimedOut, metric::Lane, nearest::Candidate, segment::Segment,
+    codec::CodedQuery, config::IndexKind, graph::walk::TimedOut, metric::Lane, nearest::Candidate,
+    ranker::Prepared, segment::Segment,
 };
 
 /// Rows decoded at once: they stay in the nearest cache.
 const CHUNK: usize = 256;
+
+/// What became of rows that were compared.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Looked {
+    /// Live ones that were near enough to become candidates.
+    pub(super) near: usize,
+    /// Of these, those that may be returned.
+    pub(super) offered: usize,
+}
 
 impl<T: Lane> Searcher<'_, T> {
     /// Compares every row of the segment that is the run's newest source.
@@ -17,10 +27,23 @@ impl<T: Lane> Searcher<'_, T> {
         run: &mut Run<'_, T>,
         segment: &Segment<T>,
     ) -> Result<(), TimedOut> {
+        let mut coded = self.coded_query(run, segment);
         for start in (0..segment.rows()).step_by(CHUNK) {
-            self.scan_rows(run, segment, start..(start + CHUNK).min(segment.rows()))?;
+            let rows = start..(start + CHUNK).min(segment.rows());
+            self.scan_rows(run, segment, rows, coded.as_mut())?;
         }
         Ok(())
+    }
+
+    /// The query as it is compared with the segment's codes, where these will do.
+    pub(super) fn coded_query<'s>(
+        &self,
+        run: &Run<'_, T>,
+        segment: &'s Segment<T>,
+    ) -> Option<CodedQuery<'s, T>> {
+        let Prepared::Metric(query) = &run.prepared else { return None };
+        let (codec, _) = segment.codes().filter(|_| self.may_be_coarse(run))?;
+        Some(codec.query(&query.row))
     }
 
     /// Whether ranks of quantised rows will do. A radius cannot be compared with them, and where a
@@ -30,48 +53,54 @@ impl<T: Lane> Searcher<'_, T> {
         !run.exact && run.request.radius.is_none() && !walks
     }
 
-    /// Compares rows of the segment that is the run's newest source; how many of them came among
-    /// the candidates.
+    /// Compares rows of the segment that is the run's newest source, by their codes if there is a
+    /// query for these.
     pub(super) fn scan_rows(
         &self,
         run: &mut Run<'_, T>,
         segment: &Segment<T>,
         rows: Range<usize>,
-    ) -> Result<usize, TimedOut> {
+        coded: Option<&mut CodedQuery<'_, T>>,
+    ) -> Result<Looked, TimedOut> {
         run.check_clock()?;
         let source = u32::try_from(run.sources.len().saturating_sub(1)).unwrap_or(u32::MAX);
         let (lanes, keys) = (self.ranker.lanes(), segment.keys());
         let mut ranks = std::mem::take(&mut run.ranks);
-        let mut decoded = Vec::new();
-        let ranking = match segment.codes() {
-            Some((codec, codes)) if self.may_be_coarse(run) => {
+        match (segment.codes(), coded, self.ranker.metric()) {
+            (Some((codec, codes)), Some(query), Some(metric)) => {
                 run.walked = true;
                 let stride = codec.stride();
                 let codes = codes.get(rows.start * stride..rows.end * stride);
-                codec.decode(codes.unwrap_or_default(), &mut decoded);
-                decoded.as_slice()
+                query.scan(metric.kernel(), codes.unwrap_or_default(), &mut ranks);
             }
-            Some(_) => {
-                segment.encode_rows(self.ranker, rows.clone(), &mut decoded);
-                decoded.as_slice()
+            (Some(_), _, _) => {
+                let mut wide = Vec::new();
+                segment.encode_rows(self.ranker, rows.clone(), &mut wide);
+                self.ranker.scan(&run.prepared, &wide, &[], &mut ranks);
             }
-            None => segment.ranking().get(rows.start * lanes..rows.end * lanes).unwrap_or_default(),
-        };
-        self.ranker.scan(&run.prepared, ranking, &[], &mut ranks);
+            (None, _, _) => {
+                let ranking = segment.ranking().get(rows.start * lanes..rows.end * lanes);
+                self.ranker.scan(&run.prepared, ranking.unwrap_or_default(), &[], &mut ranks);
+            }
+        }
         run.computed += ranks.len();
-        let mut offered = 0;
+        let mut looked = Looked::default();
         let mut worst = run.nearest.worst();
         for (row, &rank) in rows.zip(&ranks) {
-            if rank > worst || segment.dead.is_dead(row) || !run.lets_through(segment, row) {
+            if rank > worst || segment.dead.is_dead(row) {
                 continue;
             }
+            looked.near += 1;
+            if !run.lets_through(segment, row) {
+                continue;
+            }
+            looked.offered += 1;
             let key = keys.get(row).copied().unwrap_or_default();
             let row = u32::try_from(row).unwrap_or(u32::MAX);
             run.nearest.offer(Candidate { rank, key, source, row });
-            offered += 1;
             worst = run.nearest.worst();
         }
         run.ranks = ranks;
-        Ok(offered)
+        Ok(looked)
     }
 }

@@ -23,7 +23,7 @@ use self::{
     gather::{Gathered, gather},
 };
 use crate::{
-    config::{IndexKind, MAX_EF, MAX_LISTS},
+    config::{IndexKind, MAX_EF, MAX_LISTS, Quantisation},
     error::SearchError,
     graph::walk::{Scratch, TimedOut},
     metric::Lane,
@@ -35,8 +35,6 @@ use crate::{
 
 /// Candidates kept beyond k, because their ranks may be rounded and ids may occur twice.
 const SLACK: usize = 16;
-/// Candidates kept, as a multiple of those above, where ranks are coarse.
-const RESCORED: usize = 4;
 /// A graph is walked only with at most this many candidates; a scan costs less beyond.
 const MOST_WALKED: usize = 4_096;
 /// A walk compares about so many rows per candidate.
@@ -54,7 +52,7 @@ pub(crate) struct Searcher<'a, T> {
     pub(crate) snapshot: &'a ArcSwap<Snapshot<T>>,
     pub(crate) scratches: &'a Mutex<Vec<Scratch<T>>>,
     pub(crate) kind: IndexKind,
-    pub(crate) is_quantised: bool,
+    pub(crate) quantisation: Quantisation,
     pub(crate) max_hits: usize,
 }
 
@@ -123,8 +121,7 @@ impl<T: Lane> Searcher<'_, T> {
             // more than k tells that there are more.
             let spare = if slack > least_slack { slack } else { usize::from(everything) };
             let settled = k.saturating_add(spare);
-            // Coarse ranks let true neighbours slip behind others.
-            let rescored = if self.is_quantised && !exact { RESCORED } else { 1 };
+            let rescored = if exact { 1 } else { self.rescored() };
             let ranked = (k + slack).saturating_mul(rescored);
             let prepared = self.ranker.prepare(&stored).map_err(|_| SearchError::OutOfRange)?;
             let mut run = self
@@ -164,6 +161,14 @@ impl<T: Lane> Searcher<'_, T> {
                 slack = slack.saturating_mul(4).max(superseded);
             }
         }
+    }
+
+    /// How many times as many candidates the coarsest ranks call for. Segments may be of an older
+    /// configuration than the index.
+    fn rescored(&self) -> usize {
+        let snapshot = self.snapshot.load();
+        let segments = snapshot.segments.iter().map(|segment| segment.quantisation());
+        segments.fold(self.quantisation.rescored(), |most, other| most.max(other.rescored()))
     }
 
     /// How an answer was found.

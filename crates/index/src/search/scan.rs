@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Run, Searcher, matching, raise, walk_pays};
+use super::{Run, Searcher, lists, matching, raise, walk_pays};
 use crate::{
-    config::IndexKind,
+    config::{IndexKind, Quantisation},
     graph::walk::{Scratch, TimedOut},
     metric::Lane,
     nearest::Candidate,
@@ -61,12 +61,16 @@ impl<T: Lane> Searcher<'_, T> {
         if segment.live() == 0 {
             return Ok(());
         }
-        let ef = self.base_ef(run.request.k, run.request);
+        let mut ef = self.base_ef(run.request.k, run.request);
+        if segment.quantisation() == Quantisation::Pq {
+            // The walk is to find as many as are looked at again.
+            ef = ef.max(run.nearest.capacity());
+        }
         let may_pass = matching::count(segment, run.request);
         // Coarse ranks are not those of rows, and a scan of them is cheap.
         if segment.codes().is_none()
             && let Some(count) = may_pass
-            && (exact || !segment.is_organised() || matching::pays(count, ef, segment.rows()))
+            && (exact || !segment.is_organised() || self.matching_pays(run, segment, count, ef))
             && self.scan_matching(run, segment, count)?
         {
             return Ok(());
@@ -99,6 +103,24 @@ impl<T: Lane> Searcher<'_, T> {
         }
         run.rescanned = true;
         self.scan_segment(run, segment)
+    }
+
+    /// Whether comparing the rows that may pass costs less than what the type does otherwise.
+    fn matching_pays(
+        &self,
+        run: &Run<'_, T>,
+        segment: &Segment<T>,
+        count: usize,
+        ef: usize,
+    ) -> bool {
+        let rows = segment.rows();
+        match (self.kind, segment.lists()) {
+            (IndexKind::Ivf { nprobe, .. }, Some(lists)) => {
+                let probes = run.request.nprobe.or(nprobe);
+                lists::matching_pays(count, rows, lists.count(), probes)
+            }
+            _ => matching::pays(count, ef, rows),
+        }
     }
 
     /// Walks a segment's graph until enough rows are found that may be returned; false if that

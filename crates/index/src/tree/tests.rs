@@ -4,11 +4,10 @@ use hvs_geometry::{Component, Geometry, Space};
 use proptest::prelude::*;
 
 use super::{NONE, TreeView, VolumeQuery, build, volume, width};
-use crate::metric::{Lane, Metric};
-
-fn space(geometry: Geometry, dimension: usize, curvature: f64) -> Space {
-    Space::new(geometry, dimension, curvature).unwrap()
-}
+use crate::{
+    metric::{Lane, Metric},
+    points::{placed, space},
+};
 
 fn spaces() -> Vec<Space> {
     vec![
@@ -50,29 +49,11 @@ fn point(
         let parts = space.components().iter();
         return parts.flat_map(|part| point(&part.space, numbers, spread, wide)).collect();
     };
-    let root = space.curvature().abs().sqrt();
     let out = numbers.next().unwrap();
-    let mut v: Vec<f64> = (0..space.storage_len())
+    let v: Vec<f64> = (0..space.storage_len())
         .map(|at| numbers.next().unwrap() * spread + f64::from(u8::from(at == 0)))
         .collect();
-    let length = v.iter().map(|x| x * x).sum::<f64>().sqrt();
-    if length < 1e-3 {
-        v = vec![0.0; v.len()];
-        v[0] = 1.0;
-    } else {
-        for x in &mut v {
-            *x /= length;
-        }
-    }
-    let r = (1.0 - spread * out.abs()) * farthest(geometry, wide);
-    let size = match geometry {
-        Geometry::Hyperboloid => r.sinh() / root,
-        Geometry::Poincare => (r / 2.0).tanh() / root,
-        Geometry::Klein => r.tanh() / root,
-        Geometry::Spherical => 1.0 / root,
-        _ => r,
-    };
-    v.iter().map(|x| x * size).collect()
+    placed(space, &v, (1.0 - spread * out.abs()) * farthest(geometry, wide))
 }
 
 fn rounded<T: Lane>(stored: &[f64]) -> Vec<T> {

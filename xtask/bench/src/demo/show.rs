@@ -35,6 +35,7 @@ fn near(
     change: impl FnOnce(&mut SearchRequest),
 ) -> Result<Vec<Hit>> {
     let vector = record(connection, id)?.vector.context("a concept without a point")?;
+    let vector = Some(vector);
     let mut request =
         SearchRequest { vector, include_metadata: Some(true), ..SearchRequest::default() };
     change(&mut request);
@@ -45,7 +46,7 @@ fn near(
 
 fn print_hits(hits: &[Hit]) {
     for hit in hits {
-        println!("  {:>7.3}  {:<28} {}", hit.distance, hit.id, gloss(hit));
+        println!("  {:>7.3}  {:<28} {}", hit.distance.unwrap_or_default(), hit.id, gloss(hit));
     }
 }
 
@@ -113,7 +114,7 @@ fn radius(record: &RecordInfo) -> Result<f64> {
 /// Everything within the distance of the nth neighbour.
 pub(super) fn within(connection: &mut Connection, id: &str, n: u64) -> Result<()> {
     let last = near(connection, id, |request| request.k = Some(n))?;
-    let radius = last.last().context("nothing found")?.distance;
+    let radius = last.last().and_then(|hit| hit.distance).context("nothing found")?;
     let hits = near(connection, id, |request| request.radius = Some(radius))?;
     println!("\nEverything within {radius:.3} of {id}:");
     let names: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();

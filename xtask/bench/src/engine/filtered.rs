@@ -29,7 +29,7 @@ pub(super) fn measure(node: &Node, set: &Set, rows: &mut Vec<Measure>) -> Result
             let mut latencies = Latencies::default();
             for query in queries.iter() {
                 let request = SearchRequest {
-                    vector: Vector(Points::ambient(query)),
+                    vector: Some(Vector(Points::ambient(query))),
                     k: Some(K),
                     filter: filter.clone(),
                     explain: Some(true),

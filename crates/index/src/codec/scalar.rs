@@ -1,42 +1,11 @@
-//! Ranking rows in fewer bits.
-//!
-//! A lane becomes a half-precision number or one of 256 levels, each lane with its own scale, and
-//! is turned back before it is compared. Ranks are coarse then, so that more candidates are kept,
-//! and their distances are computed from stored vectors.
-//!
-//! A hyperbolic row is already split into a direction and the numbers of its radius. Coordinates
-//! grow with cosh r and have no scale that suits all of them; a direction has, and what a rounding
-//! of it does to a distance grows with sinh r. Half precision keeps the order of neighbours that
-//! matter; 256 levels do not, so they are refused there. The numbers of the radius are kept as they
-//! are.
+//! A half-precision number or one of 256 levels for each lane, each lane with its own scale.
 
 use half::{f16, slice::HalfBitsSliceExt, slice::HalfFloatSliceExt};
-use hvs_geometry::{Geometry, Space};
 
 use crate::{
     config::Quantisation,
     metric::{Lane, Metric, POLAR_EXTRA},
 };
-
-/// Why a space or an index cannot be quantised so.
-pub(crate) fn refusal(space: &Space, quantisation: Quantisation) -> Option<String> {
-    if quantisation == Quantisation::None {
-        return None;
-    }
-    if !space.is_metric() {
-        return Some(format!(
-            "quantisation {quantisation}: {space} has no ranking rows, because its intervals are no metric"
-        ));
-    }
-    let is_hyperbolic = |space: &Space| space.geometry().is_some_and(Geometry::is_hyperbolic);
-    let any = is_hyperbolic(space)
-        || space.components().iter().any(|component| is_hyperbolic(&component.space));
-    (quantisation == Quantisation::I8 && any).then(|| {
-        format!(
-            "quantisation i8: 256 levels of a direction cannot tell neighbours in {space}, where distances grow with sinh r of it; f16 can"
-        )
-    })
-}
 
 /// Consecutive lanes that are treated alike.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +16,7 @@ struct Run {
 
 /// How the rows of one segment are coded.
 #[derive(Debug)]
-pub(crate) struct Codec {
+pub(crate) struct Scalar {
     quantisation: Quantisation,
     runs: Vec<Run>,
     lanes: usize,
@@ -57,7 +26,7 @@ pub(crate) struct Codec {
     offsets: Vec<f32>,
 }
 
-impl Codec {
+impl Scalar {
     /// A codec for rows that lie between the given bounds of each lane; of an unknown scale where
     /// the bounds are missing.
     fn with<T: Lane>(metric: &Metric<T>, quantisation: Quantisation) -> Self {
@@ -69,9 +38,8 @@ impl Codec {
         }
         runs.retain(|run| run.lanes > 0);
         let size = match quantisation {
-            Quantisation::None => size_of::<T>(),
-            Quantisation::F16 => 2,
             Quantisation::I8 => 1,
+            _ => 2,
         };
         let bytes = |run: &Run| run.lanes * if run.is_coded { size } else { size_of::<T>() };
         let stride = runs.iter().map(bytes).sum();

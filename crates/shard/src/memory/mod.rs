@@ -1,0 +1,227 @@
+//! Records that are in memory alone: what [`Durability::Memory`](crate::Durability) promises.
+//!
+//! # Invariants
+//! - An id is in memory or a live record of the local state, never both, except while a record
+//!   moves from here to there, and then both hold the same content.
+//! - What is here changes only in somebody's [`Turn`]. The writer has it from when it looks at
+//!   what is here until what it logs has been applied.
+//! - A record moves from here to the local state, never back. Readers look here first and there
+//!   afterwards, so they miss none; what they find in both counts once.
+//! - Etags from here have the highest bit of their seq set, which no log reaches, and the epoch of
+//!   this opening, which no other has: none is like a logged one, and no two are alike.
+//! - Nothing here is logged, written to a disk or part of a checkpoint. Closing the shard loses it.
+//! - It takes at most the limit, by [`Held::cost`].
+
+mod carry_out;
+mod search;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+use crate::record::{Etag, Timestamp};
+use crate::stored::Header;
+
+pub(crate) use search::{MemorySearchError, SearchedMemory, Wanted, merge};
+
+/// The bit by which an etag tells that its write was not logged.
+const NOT_LOGGED: u64 = 1 << 63;
+/// What a record costs beside its id, which is held twice, and its row: maps and counters.
+const HELD_OVERHEAD_BYTES: usize = 160;
+/// For how long a count begins anew because records moved while it counted. They move for as long
+/// as one entry takes to be applied.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A record as it is held: its row is that of the record store, with 0 for the key.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) id: String,
+    pub(crate) header: Header,
+    pub(crate) row: Vec<u8>,
+}
+
+impl Held {
+    /// Bytes that it counts for.
+    fn cost(&self) -> usize {
+        self.row.len() + 2 * self.id.len() + HELD_OVERHEAD_BYTES
+    }
+}
+
+/// The right to change what is in memory, and to look at it without it changing.
+pub(crate) struct Turn {
+    /// Numbers the requests that were carried out here.
+    next: u64,
+}
+
+/// The records in memory of one shard.
+pub(crate) struct Memory {
+    epoch: u64,
+    limit: usize,
+    turn: Mutex<Turn>,
+    records: RwLock<BTreeMap<String, Arc<Held>>>,
+    count: AtomicUsize,
+    bytes: AtomicUsize,
+    /// The last timestamp given out here.
+    clock: AtomicU64,
+    /// Odd while records move to the local state.
+    moves: AtomicU64,
+}
+
+impl Memory {
+    /// Nothing yet. `epoch` is that of the leader, `limit` in bytes.
+    pub(crate) fn new(epoch: u64, limit: usize) -> Self {
+        Self {
+            epoch,
+            limit,
+            turn: Mutex::new(Turn { next: 1 }),
+            records: RwLock::new(BTreeMap::new()),
+            count: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            clock: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits for the turn.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock()
+    }
+
+    /// The turn, if nobody has it.
+    pub(crate) fn try_turn(&self) -> Option<MutexGuard<'_, Turn>> {
+        self.turn.try_lock()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// What the records take, as the limit counts it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The last timestamp given out here. Logged writes must not fall behind it.
+    pub(crate) fn clock(&self) -> Timestamp {
+        Timestamp(self.clock.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Held>> {
+        if self.is_empty() {
+            return None;
+        }
+        self.records.read().get(id).cloned()
+    }
+
+    /// The first records above an id, in order, of those that `wanted` takes.
+    pub(crate) fn page<E>(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        mut wanted: impl FnMut(&Held) -> Result<bool, E>,
+    ) -> Result<Vec<Arc<Held>>, E> {
+        let mut page = Vec::new();
+        if self.is_empty() {
+            return Ok(page);
+        }
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let records = self.records.read();
+        for held in records.range::<str, _>((from, Bound::Unbounded)).map(|(_, held)| held) {
+            if page.len() >= limit {
+                break;
+            }
+            if wanted(held)? {
+                page.push(Arc::clone(held));
+            }
+        }
+        Ok(page)
+    }
+
+    /// All records. They stay as they are however long the caller looks at them.
+    pub(crate) fn all(&self) -> Vec<Arc<Held>> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        self.records.read().values().cloned().collect()
+    }
+
+    /// Reads both here and in the local state with `read`, anew if records moved meanwhile.
+    pub(crate) fn settled<T>(&self, mut read: impl FnMut() -> T) -> T {
+        let begun = Instant::now();
+        loop {
+            let before = self.moves.load(Ordering::Acquire);
+            if before.is_multiple_of(2) {
+                let found = read();
+                if self.moves.load(Ordering::Acquire) == before {
+                    return found;
+                }
+            } else if begun.elapsed() > PATIENCE {
+                return read();
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Runs `apply`, which puts the records of these ids into the local state, and drops them here
+    /// when it has. If it fails, they stay.
+    pub(crate) fn move_out<T, E>(
+        &self,
+        _turn: &mut Turn,
+        ids: &[String],
+        apply: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        let result = apply();
+        if result.is_ok() {
+            self.change(ids.iter().map(|id| (id.clone(), None)));
+        }
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        result
+    }
+
+    /// Puts and drops records, all in one step for readers.
+    fn change(&self, changes: impl Iterator<Item = (String, Option<Arc<Held>>)>) {
+        let mut records = self.records.write();
+        let mut bytes = self.bytes.load(Ordering::Relaxed);
+        for (id, held) in changes {
+            let before = match held {
+                Some(held) => {
+                    bytes = bytes.saturating_add(held.cost());
+                    records.insert(id, held)
+                }
+                None => records.remove(&id),
+            };
+            bytes = bytes.saturating_sub(before.map_or(0, |held| held.cost()));
+        }
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.count.store(records.len(), Ordering::Release);
+    }
+
+    /// The etag of the first operation of a request.
+    fn next_etag(&self, turn: &mut Turn) -> Etag {
+        let seq = NOT_LOGGED | turn.next;
+        turn.next = turn.next.saturating_add(1);
+        Etag { epoch: self.epoch, seq, index: 0 }
+    }
+
+    /// Timestamps for so many operations, above all that were given out.
+    fn advance(&self, logged: Timestamp, operations: u64) -> Timestamp {
+        let first = wall().max(logged).max(self.clock());
+        self.clock.store(first.plus(operations).0, Ordering::Relaxed);
+        first
+    }
+}
+
+/// The wall clock.
+pub(crate) fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
