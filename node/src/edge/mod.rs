@@ -22,6 +22,7 @@ mod patches;
 mod points;
 mod recommend;
 mod records;
+mod room;
 mod scroll;
 mod search;
 mod writes;
