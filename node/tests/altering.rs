@@ -101,8 +101,7 @@ async fn every_type_becomes_another_and_is_there_after_a_restart() {
         written += 200;
         node.delete(&format!("{DOCS}/vectors/id-{:05}", written - 1)).await.ok();
         done(&node, begun).await;
-        let (exact, found) =
-            (nearest(&node, "", true).await, nearest(&node, "title", true).await);
+        let (exact, found) = (nearest(&node, "", true).await, nearest(&node, "title", true).await);
         assert_eq!(exact, found, "{change}");
         for vector in ["", "title"] {
             assert_eq!(nearest(&node, vector, false).await.as_array().unwrap().len(), 50);
@@ -194,7 +193,10 @@ async fn a_profile_is_shown_as_an_index_and_may_be_overridden() {
     node.namespace("given", given).await;
     let index = node.get("/v1/namespaces/given").await.ok()["vectors"][""]["index"].clone();
     assert_eq!((&index["m"], &index["ef_search"]), (&json!(32), &json!(70)));
-    node.put("/v1/namespaces/bad", json!({"geometry": "euclidean", "dimension": 3, "profile": "x"}))
-        .await
-        .problem("invalid_body");
+    node.put(
+        "/v1/namespaces/bad",
+        json!({"geometry": "euclidean", "dimension": 3, "profile": "x"}),
+    )
+    .await
+    .problem("invalid_body");
 }

@@ -14,16 +14,18 @@ use utoipa::{
 };
 
 use crate::{
-    AliasInfo, AliasList, AlterNamespace, AlteredNamespace, BatchRequest, BatchResponse, BatchSearchRequest, BatchSearchResponse,
-    CheckpointList, CheckpointPlaces, ChooseRequest, ChooseResponse, Code, CostIntervalRequest,
-    CostRequest, CostResponse, CountRequest, CountResponse, CreateCheckpoint, CreateNamespace,
-    DEADLINE_MS, DeletedCheckpoint, DeletedName, DistanceResponse, Encoding, FetchRequest,
-    FetchResponse, GeodesicRequest, Health, IDEMPOTENCY_KEY, InnerRequest, InnerResponse,
-    IntervalResponse, MaintenanceInfo, MeanRequest, NamespaceInfo, NamespaceList, PROBLEM_JSON,
-    PROBLEM_MESSAGE_PACK, PairRequest, PointRequest, PointResponse, Problem, PutRecord, REQUEST_ID,
-    RecordInfo, RestoreRequest, ScaleRequest, ScrollRequest, ScrollResponse, SearchRequest,
-    SearchResponse, SetAlias, SwitchAliases, TangentRequest, TangentResponse, TaskInfo, TaskList,
-    TransformRequest, TransportRequest, ValidateRequest, ValidateResponse, WriteResult,
+    AliasInfo, AliasList, AlterNamespace, AlteredNamespace, BatchRequest, BatchResponse,
+    BatchSearchRequest, BatchSearchResponse, ByFilterResponse, CheckpointList, CheckpointPlaces,
+    ChooseRequest, ChooseResponse, Code, CostIntervalRequest, CostRequest, CostResponse,
+    CountRequest, CountResponse, CreateCheckpoint, CreateNamespace, DEADLINE_MS, DeleteByFilter,
+    DeletedCheckpoint, DeletedName, DistanceResponse, Encoding, FacetsRequest, FacetsResponse,
+    FetchRequest, FetchResponse, GeodesicRequest, Health, IDEMPOTENCY_KEY, InnerRequest,
+    InnerResponse, IntervalResponse, MaintenanceInfo, MeanRequest, NamespaceInfo, NamespaceList,
+    PROBLEM_JSON, PROBLEM_MESSAGE_PACK, PairRequest, PatchByFilter, PatchRecord, PointRequest,
+    PointResponse, Problem, PutRecord, REQUEST_ID, RecommendRequest, RecommendResponse, RecordInfo,
+    RestoreRequest, ScaleRequest, ScrollRequest, ScrollResponse, SearchRequest, SearchResponse,
+    SetAlias, SwitchAliases, TangentRequest, TangentResponse, TaskInfo, TaskList, TransformRequest,
+    TransportRequest, ValidateRequest, ValidateResponse, WriteResult,
 };
 
 /// A type of the API as the document knows it: its name and everything that it is made of.
@@ -31,7 +33,7 @@ type Described = (Cow<'static, str>, Vec<(String, RefOr<Schema>)>);
 
 /// One method of one route.
 pub struct Endpoint {
-    /// `GET`, `PUT`, `PATCH`, `POST` or `DELETE`.
+    /// `GET`, `PUT`, `POST`, `PATCH` or `DELETE`.
     pub method: HttpMethod,
     /// The path, parameters in braces.
     pub path: &'static str,
@@ -50,6 +52,10 @@ const WRITE_HEADERS: &[(&str, &str)] = &[
     (IDEMPOTENCY_KEY, "Repeating a request with the same key takes effect once."),
     ("if-match", "Only over the record of this etag."),
     ("if-none-match", "`*`: only where there is no such record."),
+];
+const PATCH_HEADERS: &[(&str, &str)] = &[
+    (IDEMPOTENCY_KEY, "Repeating a request with the same key takes effect once."),
+    ("if-match", "Only the record of this etag."),
 ];
 const BATCH_HEADERS: &[(&str, &str)] =
     &[(IDEMPOTENCY_KEY, "Repeating a request with the same key takes effect once.")];
@@ -139,9 +145,14 @@ fn namespace_endpoints() -> Vec<Endpoint> {
             .answers::<NamespaceInfo>(),
         Endpoint::new(Get, one, tag, "Settings and counts of a namespace")
             .answers::<NamespaceInfo>(),
-        Endpoint::new(Patch, one, tag, "Change the indexes of a namespace; 202 if a task builds them")
-            .takes::<AlterNamespace>()
-            .answers::<AlteredNamespace>(),
+        Endpoint::new(
+            Patch,
+            one,
+            tag,
+            "Change the indexes of a namespace; 202 if a task builds them",
+        )
+        .takes::<AlterNamespace>()
+        .answers::<AlteredNamespace>(),
         Endpoint::new(Delete, one, tag, "Delete a namespace with all its records and aliases")
             .answers::<DeletedName>(),
         Endpoint::new(Get, "/v1/aliases", tag, "List aliases").answers::<AliasList>(),
@@ -157,7 +168,7 @@ fn namespace_endpoints() -> Vec<Endpoint> {
 }
 
 fn record_endpoints() -> Vec<Endpoint> {
-    use HttpMethod::{Delete, Get, Post, Put};
+    use HttpMethod::{Delete, Get, Patch, Post, Put};
 
     let tag = "records";
     let one = "/v1/namespaces/{namespace}/vectors/{id}";
@@ -165,6 +176,10 @@ fn record_endpoints() -> Vec<Endpoint> {
     let fetch = "/v1/namespaces/{namespace}/fetch";
     let scroll = "/v1/namespaces/{namespace}/scroll";
     let count = "/v1/namespaces/{namespace}/count";
+    let delete = "/v1/namespaces/{namespace}/vectors/delete";
+    let patch = "/v1/namespaces/{namespace}/vectors/patch";
+    let facets = "/v1/namespaces/{namespace}/facets";
+    let recommend = "/v1/namespaces/{namespace}/recommend";
     let search = "/v1/namespaces/{namespace}/search";
     let searches = "/v1/namespaces/{namespace}/search/batch";
     vec![
@@ -179,7 +194,11 @@ fn record_endpoints() -> Vec<Endpoint> {
             .answers::<WriteResult>()
             .headers(WRITE_HEADERS)
             .query(DELETE_QUERY),
-        Endpoint::new(Post, batch, tag, "Several puts and deletes")
+        Endpoint::new(Patch, one, tag, "Change parts of a record")
+            .takes::<PatchRecord>()
+            .answers::<WriteResult>()
+            .headers(PATCH_HEADERS),
+        Endpoint::new(Post, batch, tag, "Several puts, patches and deletes")
             .takes::<BatchRequest>()
             .answers::<BatchResponse>()
             .headers(BATCH_HEADERS),
@@ -192,6 +211,18 @@ fn record_endpoints() -> Vec<Endpoint> {
         Endpoint::new(Post, count, tag, "Count records")
             .takes::<CountRequest>()
             .answers::<CountResponse>(),
+        Endpoint::new(Post, delete, tag, "Delete the records that match")
+            .takes::<DeleteByFilter>()
+            .answers::<ByFilterResponse>(),
+        Endpoint::new(Post, patch, tag, "Change parts of the records that match")
+            .takes::<PatchByFilter>()
+            .answers::<ByFilterResponse>(),
+        Endpoint::new(Post, facets, tag, "Count records by the values of a field")
+            .takes::<FacetsRequest>()
+            .answers::<FacetsResponse>(),
+        Endpoint::new(Post, recommend, "search", "Find records by examples")
+            .takes::<RecommendRequest>()
+            .answers::<RecommendResponse>(),
         Endpoint::new(Post, search, "search", "Find the nearest records")
             .takes::<SearchRequest>()
             .answers::<SearchResponse>(),
@@ -332,6 +363,7 @@ fn operation(endpoint: &Endpoint, problem: &str) -> OperationBuilder {
         HttpMethod::Put => "put",
         HttpMethod::Post => "post",
         HttpMethod::Delete => "delete",
+        HttpMethod::Patch => "patch",
         _ => "get",
     };
     let id: String = endpoint

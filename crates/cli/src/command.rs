@@ -4,6 +4,8 @@ mod alter;
 pub(crate) mod checkpoint;
 pub(crate) mod maintenance;
 pub(crate) mod ns;
+pub(crate) mod patch;
+pub(crate) mod query;
 pub(crate) mod records;
 pub(crate) mod search;
 mod values;

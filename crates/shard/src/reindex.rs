@@ -131,7 +131,8 @@ impl IndexChange {
         let meta = store.meta_of(&snapshot).map_err(|error| self.failed(error.to_string()))?.0;
         let mut ids = Vec::new();
         for row in snapshot.iter(&store.records) {
-            let (id, value) = row.into_inner().map_err(|source| ReindexError::Storage { source })?;
+            let (id, value) =
+                row.into_inner().map_err(|source| ReindexError::Storage { source })?;
             let record = StoredRecord::decode(&value).map_err(|error| self.damaged(&id, &error))?;
             if ids.len() % ROWS_AT_ONCE == 0 && !go_on(0) {
                 return Err(ReindexError::Cancelled);
@@ -191,7 +192,9 @@ impl IndexChange {
         let named = self.named()?;
         let (removed, index) = {
             let mut next = named.next();
-            let Some(next) = next.as_mut() else { return Err(self.failed("it is gone".to_owned())) };
+            let Some(next) = next.as_mut() else {
+                return Err(self.failed("it is gone".to_owned()));
+            };
             (next.removed.as_mut().map(std::mem::take), Arc::clone(&next.index))
         };
         for key in removed.into_iter().flatten() {
@@ -248,11 +251,7 @@ impl IndexChange {
         Ok(())
     }
 
-    fn look(
-        &self,
-        index: &VectorIndex,
-        go_on: &dyn Fn(u64) -> bool,
-    ) -> Result<(), ReindexError> {
+    fn look(&self, index: &VectorIndex, go_on: &dyn Fn(u64) -> bool) -> Result<(), ReindexError> {
         if let Some(reason) = self.failure()? {
             return Err(self.failed(reason));
         }

@@ -51,10 +51,9 @@ fn put(shard: &Shard, numbers: std::ops::Range<u32>) {
 fn delete(shard: &Shard, numbers: std::ops::Range<u32>) {
     let numbers: Vec<u32> = numbers.collect();
     for part in numbers.chunks(500) {
-        let deletions = part.iter().map(|number| Operation::Delete {
-            id: format!("id-{number:05}"),
-            condition: None,
-        });
+        let deletions = part
+            .iter()
+            .map(|number| Operation::Delete { id: format!("id-{number:05}"), condition: None });
         change(shard, deletions.collect());
     }
 }

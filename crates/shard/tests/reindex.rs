@@ -112,12 +112,8 @@ impl Model {
 
     /// Compares what is found with what is there.
     fn check(&mut self, shard: &Shard, what: &str) {
-        let space = hvs_geometry::Space::new(
-            hvs_geometry::Geometry::Hyperboloid,
-            DIMENSION,
-            -1.0,
-        )
-        .unwrap();
+        let space =
+            hvs_geometry::Space::new(hvs_geometry::Geometry::Hyperboloid, DIMENSION, -1.0).unwrap();
         let query = lift(std::array::from_fn(|_| self.rng.random_range(-1.5..1.5)));
         let mut expected: Vec<f64> = self
             .points

@@ -64,7 +64,9 @@ impl Settings {
             }
         }
         if request.vectors.contains_key("") {
-            return Err(refuse("the index of the default vector is given beside vectors, as index"));
+            return Err(refuse(
+                "the index of the default vector is given beside vectors, as index",
+            ));
         }
         Ok(altered)
     }

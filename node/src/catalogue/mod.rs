@@ -566,6 +566,10 @@ fn difference(before: &Settings, wanted: &Settings) -> Option<String> {
         let (before, wanted) = (json(&before.durability), json(&wanted.durability));
         return Some(format!("durability is {before}, not {wanted}"));
     }
+    if before.ttl_ms != wanted.ttl_ms {
+        let of = |ttl: Option<u64>| ttl.map_or_else(|| "none".to_owned(), |ttl| ttl.to_string());
+        return Some(format!("ttl_ms is {}, not {}", of(before.ttl_ms), of(wanted.ttl_ms)));
+    }
     let names = before.vectors.keys().chain(wanted.vectors.keys());
     for name in names {
         match (before.vectors.get(name), wanted.vectors.get(name)) {

@@ -196,6 +196,7 @@ fn put<T: Serialize>(kind: &str, name: &str, value: &T) -> Result<Operation, Cat
         metadata,
         region: None,
         kind: kind.to_owned(),
+        expiry: None,
     };
     Ok(Operation::Put { record, condition: None })
 }

@@ -187,10 +187,8 @@ async fn a_change_that_ends_after_it_was_written_down_is_there_at_the_next_start
         let mut entry = namespace.entry.clone();
         let vector = entry.settings.vectors.get_mut("").unwrap();
         vector.generation = 1;
-        vector.index = hvs_api::IndexSpec {
-            kind: hvs_api::IndexType::Ivf,
-            ..hvs_api::IndexSpec::default()
-        };
+        vector.index =
+            hvs_api::IndexSpec { kind: hvs_api::IndexType::Ivf, ..hvs_api::IndexSpec::default() };
         catalogue.store.put("n", State::Ready, &entry).await.unwrap();
         catalogue.close().await.unwrap();
     }

@@ -17,7 +17,8 @@ use super::{
     filter::read_filter,
     fusion::{Fused, Rule, fuse},
     records::{Parts, check_partition_key},
-    search::{Answered, Prepared, Room, ask, checked_k, microseconds_since},
+    room::Room,
+    search::{Answered, Prepared, ask, checked_k, microseconds_since},
     writes::named_vector,
 };
 use crate::{catalogue::Namespace, config::Config};
@@ -242,7 +243,7 @@ impl Hybrid {
         let explain = self.explain.then(|| self.explanation(found));
         let mut answers = found.iter().filter_map(|found| found.vector.as_ref());
         let exact = answers.all(|answered| answered.answer.exact);
-        Ok(Some(SearchResponse { hits, exact, truncated: false, explain }))
+        Ok(Some(SearchResponse { hits, exact, explain, ..SearchResponse::default() }))
     }
 
     /// What is to be told of the hits, as far as it is not known yet.
@@ -275,12 +276,15 @@ impl Hybrid {
 
     fn hit(&self, rank: u64, fused: Fused<Place>, detail: Detail, scores: &[f64]) -> Hit {
         let (mut vector, mut metadata) = (None, None);
+        let (mut region, mut kind) = (None, None);
         if let Some(mut record) = detail.record {
             if self.parts.vectors {
                 vector = record.vectors.remove(&self.using).map(Vector);
             }
             if self.parts.metadata {
                 metadata = Some(record.metadata);
+                region = record.region;
+                kind = Some(record.kind);
             }
         }
         let [by_vector, by_text] = fused.positions;
@@ -297,6 +301,8 @@ impl Hybrid {
             ranks,
             vector,
             metadata,
+            region,
+            kind,
         }
     }
 

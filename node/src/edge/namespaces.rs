@@ -167,6 +167,7 @@ pub(super) fn info(namespace: &Namespace, aliases: &BTreeMap<String, String>) ->
         vectors: vectors.collect(),
         shards: settings.shards,
         profile: settings.profile,
+        ttl_ms: settings.ttl_ms,
         records: stats.iter().map(|shard| shard.records).sum(),
         durability: namespace.durability,
         memory_records: stats.iter().map(|shard| shard.memory_records).sum(),

@@ -9,8 +9,8 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use hvs_api::{
-    ComponentSpec, CreateNamespace, IndexSpec, IndexType, NamespaceInfo, Precision, Profile, Quantisation,
-    SpaceInfo, SwitchAliases, VectorSpec,
+    ComponentSpec, CreateNamespace, IndexSpec, IndexType, NamespaceInfo, Precision, Profile,
+    Quantisation, SpaceInfo, SwitchAliases, VectorSpec,
 };
 
 use super::alter::{self, AlterArgs};
@@ -138,10 +138,13 @@ pub(crate) struct CreateArgs {
     /// When writes are acknowledged that do not say it; left out, as the node has it.
     #[arg(long)]
     durability: Option<DurabilityArg>,
+    /// After so many milliseconds records cease to exist that are put without a time of their own.
+    #[arg(long, value_name = "MILLISECONDS")]
+    ttl_ms: Option<u64>,
     /// The settings as JSON, in the API's form, in place of all the above.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["geometry", "dimension", "curvature",
         "component", "precision", "profile", "index", "resident", "m", "ef_construction", "ef_search",
-        "nlist", "nprobe", "quantisation", "vector", "shards", "durability"])]
+        "nlist", "nprobe", "quantisation", "vector", "shards", "durability", "ttl_ms"])]
     file: Option<PathBuf>,
 }
 
@@ -296,7 +299,8 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
             .map_err(|error| CliError::Content { path: path.clone(), detail: error.to_string() });
     }
     let numbers = [args.m, args.ef_construction, args.ef_search, args.nlist, args.nprobe];
-    let parameters = numbers.iter().any(Option::is_some) || args.quantisation.is_some()
+    let parameters = numbers.iter().any(Option::is_some)
+        || args.quantisation.is_some()
         || args.resident.is_some();
     let text = !args.text_field.is_empty() || args.language.is_some();
     let index = (args.index.is_some() || parameters || text).then_some(IndexSpec {
@@ -331,6 +335,7 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
         shards: args.shards,
         profile: args.profile.map(ProfileArg::profile),
         durability: durability_kind(args.durability),
+        ttl_ms: args.ttl_ms,
     })
 }
 
@@ -434,6 +439,9 @@ pub(super) fn one(info: &NamespaceInfo) -> TextTable {
         row("profile", format!("{profile:?}").to_lowercase());
     }
     row("durability", format!("{:?}", info.durability).to_lowercase());
+    if let Some(ttl) = info.ttl_ms {
+        row("time to live (ms)", ttl.to_string());
+    }
     if !info.aliases.is_empty() {
         row("aliases", info.aliases.join(", "));
     }
