@@ -5,6 +5,7 @@
 //! describes is gone; so whatever a crash interrupts is finished or undone at the next start.
 
 mod alter;
+mod difference;
 mod namespace;
 mod profile;
 mod restore;
@@ -37,7 +38,10 @@ pub use settings::{
     Limited, Settings, SettingsError, VectorSettings, build_space, geometry_precision, space_info,
 };
 
-use self::store::{State, Store};
+use self::{
+    difference::difference,
+    store::{State, Store},
+};
 use crate::{config::Config, telemetry::StateSource};
 
 /// Why a name cannot be used.
@@ -551,52 +555,6 @@ async fn close(namespace: &Namespace) -> Result<(), CatalogueError> {
         .await
         .map_err(|_| CatalogueError::Worker)?
         .map_err(|source| CatalogueError::Close { namespace: name, source: Box::new(source) })
-}
-
-/// The first setting in which two namespaces differ, for people.
-fn difference(before: &Settings, wanted: &Settings) -> Option<String> {
-    if before.shards != wanted.shards {
-        return Some(format!("shards is {}, not {}", before.shards, wanted.shards));
-    }
-    if before.profile != wanted.profile {
-        let (before, wanted) = (json(&before.profile), json(&wanted.profile));
-        return Some(format!("profile is {before}, not {wanted}"));
-    }
-    if before.durability != wanted.durability {
-        let (before, wanted) = (json(&before.durability), json(&wanted.durability));
-        return Some(format!("durability is {before}, not {wanted}"));
-    }
-    if before.ttl_ms != wanted.ttl_ms {
-        let of = |ttl: Option<u64>| ttl.map_or_else(|| "none".to_owned(), |ttl| ttl.to_string());
-        return Some(format!("ttl_ms is {}, not {}", of(before.ttl_ms), of(wanted.ttl_ms)));
-    }
-    let names = before.vectors.keys().chain(wanted.vectors.keys());
-    for name in names {
-        match (before.vectors.get(name), wanted.vectors.get(name)) {
-            (Some(before), Some(wanted)) if before == wanted => {}
-            (Some(before), Some(wanted)) => {
-                return Some(vector_difference(name, before, wanted));
-            }
-            (None, _) => return Some(format!("it has no vector {name:?}")),
-            (_, None) => return Some(format!("it has a vector {name:?}")),
-        }
-    }
-    None
-}
-
-fn vector_difference(name: &str, before: &VectorSettings, wanted: &VectorSettings) -> String {
-    let pairs = [
-        ("space", json(&before.space), json(&wanted.space)),
-        ("precision", json(&before.precision), json(&wanted.precision)),
-        ("index", json(&before.index), json(&wanted.index)),
-    ];
-    let (what, before, wanted) =
-        pairs.into_iter().find(|(_, before, wanted)| before != wanted).unwrap_or_default();
-    format!("{what} of the vector {name:?} is {before}, not {wanted}")
-}
-
-fn json<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }
 
 fn now_ms() -> u64 {

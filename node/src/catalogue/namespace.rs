@@ -53,7 +53,7 @@ pub struct Namespace {
     pub text: Option<hvs_shard::Language>,
     shards: Vec<Shard>,
     /// Held by everyone who holds the namespace, so that a deletion can wait for the last.
-    _held: mpsc::Sender<()>,
+    held: mpsc::Sender<()>,
 }
 
 fn vector_spaces(
@@ -102,7 +102,9 @@ impl Surroundings {
         shard: Uuid,
     ) -> Result<ShardConfig, CatalogueError> {
         let mut vectors = entry.settings.index_configs(&self.config)?;
-        vectors.values_mut().for_each(|index| index.builders = self.builders.clone());
+        for index in vectors.values_mut() {
+            index.builders = self.builders.clone();
+        }
         let limits = &self.config.limits;
         let storage = &self.config.storage;
         let writes = &self.config.writes;
@@ -160,7 +162,7 @@ impl Surroundings {
         let durability = entry.settings.durability.unwrap_or(self.config.writes.durability);
         let text = entry.settings.text_config(&self.config)?.map(|config| config.language);
         let name = name.to_owned();
-        let namespace = Namespace { name, entry, vectors, durability, text, shards, _held: held };
+        let namespace = Namespace { name, entry, vectors, durability, text, shards, held };
         Ok((namespace, Released(released)))
     }
 
@@ -194,7 +196,7 @@ impl Namespace {
             durability: self.durability,
             text: self.text,
             shards: self.shards.clone(),
-            _held: self._held.clone(),
+            held: self.held.clone(),
         })
     }
 

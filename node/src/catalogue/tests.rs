@@ -127,7 +127,7 @@ fn to_ivf() -> hvs_api::AlterNamespace {
 
 async fn fill(namespace: &Namespace) {
     for number in 0..50_u32 {
-        let record = hvs_shard::NewRecord::new(&number.to_string(), vec![f64::from(number), 0.0]);
+        let record = hvs_shard::NewRecord::new(number.to_string(), vec![f64::from(number), 0.0]);
         let request = hvs_shard::WriteRequest::put(record);
         namespace.shards()[0].write(request).await.unwrap();
     }

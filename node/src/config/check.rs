@@ -53,13 +53,6 @@ impl Config {
         found.range("limits.filter_terms", limits.filter_terms, 1, 1_024);
         found.range("limits.filter_depth", limits.filter_depth, 1, 64);
         found.range("limits.filter_values", limits.filter_values, 0, 1_000_000);
-        found.range("maintenance.builds", self.maintenance.builds, 0, 1_024);
-        found.range("payload.fields", self.payload.fields, 0, 100_000);
-        found.range("payload.bytes", self.payload.bytes, 0, 1 << 40);
-        found.range("payload.text_bytes", self.payload.text_bytes, 0, 1 << 20);
-        found.range("text.writer_bytes", self.text.writer_bytes, WRITER_BYTES, 1 << 31);
-        found.range("text.pending_bytes", self.text.pending_bytes, 1 << 10, 1 << 36);
-        found.range("text.commit_ms", self.text.commit_ms, 1, 3_600_000);
         found.range("limits.text_bytes", limits.text_bytes, 1, 1 << 20);
         found.range("limits.text_words", limits.text_words, 1, 4_096);
         found.range("limits.text_fields", limits.text_fields, 1, 256);
@@ -102,12 +95,7 @@ impl Config {
         if durability::of_shard(self.writes.durability).is_none() {
             found.add("writes.durability", "it is not memory, buffered or sync".to_owned());
         }
-        found.range("index.m", self.index.m, 2, M);
-        found.range("index.ef_construction", self.index.ef_construction, 1, EF as u64);
-        found.range("index.ef_search", self.index.ef_search, 1, EF as u64);
-        found.range("index.nlist", self.index.nlist, 0, hvs_index::MAX_LISTS as u64);
-        found.range("index.nprobe", self.index.nprobe, 0, hvs_index::MAX_LISTS as u64);
-        found.range("index.tail", self.index.tail, 1, 10_000_000);
+        self.check_indexes(&mut found);
         found.range("listen.connections", self.listen.connections, 1, 1_000_000);
         found.range("listen.threads", self.listen.threads, 0, 1_024);
         found.range("listen.header_timeout_ms", self.listen.header_timeout_ms, 1, 3_600_000);
@@ -140,6 +128,22 @@ impl Config {
             found.add("storage.data_dir", "is empty".to_owned());
         }
         found.0
+    }
+
+    fn check_indexes(&self, found: &mut Problems) {
+        found.range("maintenance.builds", self.maintenance.builds, 0, 1_024);
+        found.range("payload.fields", self.payload.fields, 0, 100_000);
+        found.range("payload.bytes", self.payload.bytes, 0, 1 << 40);
+        found.range("payload.text_bytes", self.payload.text_bytes, 0, 1 << 20);
+        found.range("text.writer_bytes", self.text.writer_bytes, WRITER_BYTES, 1 << 31);
+        found.range("text.pending_bytes", self.text.pending_bytes, 1 << 10, 1 << 36);
+        found.range("text.commit_ms", self.text.commit_ms, 1, 3_600_000);
+        found.range("index.m", self.index.m, 2, M);
+        found.range("index.ef_construction", self.index.ef_construction, 1, EF as u64);
+        found.range("index.ef_search", self.index.ef_search, 1, EF as u64);
+        found.range("index.nlist", self.index.nlist, 0, hvs_index::MAX_LISTS as u64);
+        found.range("index.nprobe", self.index.nprobe, 0, hvs_index::MAX_LISTS as u64);
+        found.range("index.tail", self.index.tail, 1, 10_000_000);
     }
 }
 

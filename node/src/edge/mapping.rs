@@ -102,9 +102,9 @@ impl From<CheckpointError> for Failure {
                 CheckpointError::Rebuild(RebuildError::Catalogue(error)) => return error.into(),
                 other => return Self::internal(Code::Internal, other),
             },
-            CheckpointError::Rebuild(_) => return Self::internal(Code::StorageFailed, error),
             CheckpointError::Stopping => Code::ShuttingDown,
-            CheckpointError::Write(_)
+            CheckpointError::Rebuild(_)
+            | CheckpointError::Write(_)
             | CheckpointError::Read(_)
             | CheckpointError::Restore { .. }
             | CheckpointError::Log { .. } => return Self::internal(Code::StorageFailed, error),
