@@ -189,7 +189,7 @@ pub(crate) fn with_condition(encoded: &[u8], condition: Condition) -> Vec<u8> {
     out
 }
 
-fn content_hash(id: &str, content: &[u8]) -> [u8; 32] {
+pub(crate) fn content_hash(id: &str, content: &[u8]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(id.len() as u64).to_le_bytes());
     hasher.update(id.as_bytes());

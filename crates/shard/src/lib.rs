@@ -43,6 +43,7 @@ mod read;
 mod reading;
 mod record;
 mod remembered;
+pub mod repair;
 mod shard;
 mod store;
 mod stored;
@@ -50,7 +51,7 @@ mod text;
 mod writer;
 
 pub use hvs_index::{IndexConfig, IndexKind, IndexStats, Strategy};
-pub use hvs_log::Writer;
+pub use hvs_log::{Position, Writer};
 pub use hvs_text::{
     FieldPath, Language, MIN_WRITER_BYTES, QueryError, QueryLimits, Statistics, TextConfig,
     TextQuery, TextStats,
