@@ -365,7 +365,7 @@ async fn ids() {
             json!([{"put": {"id": "a", "vector": [1, 2], "durability": "sync"}}]),
             "invalid_operation",
         ),
-        (json!([{"patch": {"id": "a"}}]), "invalid_body"),
+        (json!([{"rename": {"id": "a"}}]), "invalid_body"),
         (json!([{"delete": {"id": "kept", "if_match": "x"}}]), "invalid_condition"),
         (json!([{"delete": {"id": "kept", "partition_key": ""}}]), "invalid_partition_key"),
     ] {

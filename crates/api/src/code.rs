@@ -39,6 +39,8 @@ pub enum Code {
     InvalidId,
     /// The partition key cannot be used.
     InvalidPartitionKey,
+    /// The region or kind cannot be used.
+    InvalidLabel,
     /// An id occurs twice in one request.
     DuplicateId,
     /// There is no such namespace.
@@ -92,6 +94,8 @@ pub enum Code {
     // Records and conditions.
     /// The metadata cannot be stored.
     InvalidMetadata,
+    /// The time to live cannot be used.
+    InvalidExpiry,
     /// The request holds nothing to do.
     EmptyBatch,
     /// The request holds too many items.
@@ -139,6 +143,8 @@ pub enum Code {
     InvalidToken,
     /// The search cannot be answered as asked.
     SearchUnsupported,
+    /// Too many records would have to be looked at one by one.
+    ScanTooLarge,
     // Geometry operations.
     /// The geometry does not define this operation.
     UndefinedOperation,
@@ -221,6 +227,7 @@ impl Code {
         Self::InvalidName,
         Self::InvalidId,
         Self::InvalidPartitionKey,
+        Self::InvalidLabel,
         Self::DuplicateId,
         Self::NamespaceNotFound,
         Self::NamespaceExists,
@@ -246,6 +253,7 @@ impl Code {
         Self::NotTangent,
         Self::InvalidCoordinates,
         Self::InvalidMetadata,
+        Self::InvalidExpiry,
         Self::EmptyBatch,
         Self::BatchTooLarge,
         Self::AtomicTooLarge,
@@ -269,6 +277,7 @@ impl Code {
         Self::InvalidLimit,
         Self::InvalidToken,
         Self::SearchUnsupported,
+        Self::ScanTooLarge,
         Self::UndefinedOperation,
         Self::NoGeodesic,
         Self::OutOfDomain,
@@ -399,6 +408,12 @@ impl Code {
                 400,
                 "The partition key cannot be used",
                 "A partition key is UTF-8 text of 1 to 512 bytes without control characters.",
+            ),
+            Self::InvalidLabel => entry(
+                "invalid_label",
+                400,
+                "The region or kind cannot be used",
+                "A region or kind is UTF-8 text of 1 to limits.label_bytes bytes without control characters; docs/records.md lists the reserved kinds.",
             ),
             Self::DuplicateId => entry(
                 "duplicate_id",
@@ -550,6 +565,12 @@ impl Code {
                 "The metadata cannot be stored",
                 "Metadata is a JSON object of at most limits.metadata_bytes bytes.",
             ),
+            Self::InvalidExpiry => entry(
+                "invalid_expiry",
+                400,
+                "The time to live cannot be used",
+                "Give ttl_ms from 0 (never) to limits.ttl_ms, or expires_at_ms in milliseconds since 1970, not both.",
+            ),
             Self::EmptyBatch => entry(
                 "empty_batch",
                 400,
@@ -681,6 +702,12 @@ impl Code {
                 400,
                 "The search cannot be answered as asked",
                 "See detail.",
+            ),
+            Self::ScanTooLarge => entry(
+                "scan_too_large",
+                400,
+                "Too many records would have to be looked at one by one",
+                "Leave out exact, filter by fields that are indexed (docs/filters.md), or raise limits.exact_vectors in the node's configuration; after a start, wait until metadata is indexed.",
             ),
             Self::UndefinedOperation => entry(
                 "undefined_operation",

@@ -4,9 +4,11 @@
 //! that they do not know, so that a misspelt option is an error and not ignored; answers may gain
 //! fields, so that an older client reads a newer node.
 
+mod change;
 mod checkpoint;
 mod code;
 mod codec;
+mod facet;
 mod fusion;
 mod geometry;
 mod health;
@@ -14,17 +16,20 @@ mod namespace;
 mod object;
 mod openapi;
 mod problem;
+mod recommend;
 mod record;
 mod search;
 mod space;
 mod vector;
 
+pub use change::{ByFilterResponse, DeleteByFilter, PatchByFilter, PatchRecord};
 pub use checkpoint::{
     CheckpointInfo, CheckpointKind, CheckpointList, CheckpointPlaces, CreateCheckpoint,
     DeletedCheckpoint, RestoreRequest, TaskInfo, TaskKind, TaskList, TaskState,
 };
 pub use code::{Code, UnknownCode};
 pub use codec::{DecodeError, EncodeError, Encoding, MAX_DEPTH, decode, encode};
+pub use facet::{FacetValue, FacetsRequest, FacetsResponse};
 pub use fusion::{Fusion, FusionWeights, HitRanks};
 pub use geometry::{
     ChooseRequest, ChooseResponse, CostIntervalRequest, CostOption, CostRequest, CostResponse,
@@ -41,13 +46,14 @@ pub use namespace::{
 pub use object::{StrictObject, StrictValue, UniqueMap};
 pub use openapi::{Endpoint, endpoints, openapi, openapi_json};
 pub use problem::{ItemProblem, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, Problem};
+pub use recommend::{Example, RecommendRequest, RecommendResponse};
 pub use record::{
     BatchOperation, BatchRequest, BatchResponse, Coordinates, CountRequest, CountResponse,
-    DeleteRecord, Durability, FetchRequest, FetchResponse, Filter, PutRecord, RecordInfo,
-    ScrollRequest, ScrollResponse, WriteResult, WriteStatus,
+    DEFAULT_KIND, DeleteRecord, Durability, FetchRequest, FetchResponse, Filter, PutRecord,
+    RecordInfo, ScrollRequest, ScrollResponse, WriteResult, WriteStatus,
 };
 pub use search::{
-    BatchSearchRequest, BatchSearchResponse, Explain, Hit, SearchRequest, SearchResponse,
+    BatchSearchRequest, BatchSearchResponse, Explain, Group, Hit, SearchRequest, SearchResponse,
     ShardExplain,
 };
 pub use space::{ComponentSpec, SpaceInfo, SpaceSpec};

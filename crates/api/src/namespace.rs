@@ -129,6 +129,10 @@ pub struct CreateNamespace {
     /// `sync`. Left out, as the node has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
+    /// The time to live of records that are put without one, in milliseconds. Left out, they do
+    /// not expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
 }
 
 /// A named vector. The space is either wholly its own or, when none of its four fields is given,
@@ -171,6 +175,9 @@ pub struct NamespaceInfo {
     pub vectors: BTreeMap<String, VectorInfo>,
     /// How many shards.
     pub shards: u64,
+    /// The time to live of records that are put without one, in milliseconds, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
     /// Live records.
     pub records: u64,
     /// When writes are acknowledged that do not say it themselves.

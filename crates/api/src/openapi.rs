@@ -15,15 +15,17 @@ use utoipa::{
 
 use crate::{
     AliasInfo, AliasList, BatchRequest, BatchResponse, BatchSearchRequest, BatchSearchResponse,
-    CheckpointList, CheckpointPlaces, ChooseRequest, ChooseResponse, Code, CostIntervalRequest,
-    CostRequest, CostResponse, CountRequest, CountResponse, CreateCheckpoint, CreateNamespace,
-    DEADLINE_MS, DeletedCheckpoint, DeletedName, DistanceResponse, Encoding, FetchRequest,
-    FetchResponse, GeodesicRequest, Health, IDEMPOTENCY_KEY, InnerRequest, InnerResponse,
-    IntervalResponse, MeanRequest, NamespaceInfo, NamespaceList, PROBLEM_JSON,
-    PROBLEM_MESSAGE_PACK, PairRequest, PointRequest, PointResponse, Problem, PutRecord, REQUEST_ID,
-    RecordInfo, RestoreRequest, ScaleRequest, ScrollRequest, ScrollResponse, SearchRequest,
-    SearchResponse, SetAlias, SwitchAliases, TangentRequest, TangentResponse, TaskInfo, TaskList,
-    TransformRequest, TransportRequest, ValidateRequest, ValidateResponse, WriteResult,
+    ByFilterResponse, CheckpointList, CheckpointPlaces, ChooseRequest, ChooseResponse, Code,
+    CostIntervalRequest, CostRequest, CostResponse, CountRequest, CountResponse, CreateCheckpoint,
+    CreateNamespace, DEADLINE_MS, DeleteByFilter, DeletedCheckpoint, DeletedName, DistanceResponse,
+    Encoding, FacetsRequest, FacetsResponse, FetchRequest, FetchResponse, GeodesicRequest, Health,
+    IDEMPOTENCY_KEY, InnerRequest, InnerResponse, IntervalResponse, MeanRequest, NamespaceInfo,
+    NamespaceList, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, PairRequest, PatchByFilter, PatchRecord,
+    PointRequest, PointResponse, Problem, PutRecord, REQUEST_ID, RecommendRequest,
+    RecommendResponse, RecordInfo, RestoreRequest, ScaleRequest, ScrollRequest, ScrollResponse,
+    SearchRequest, SearchResponse, SetAlias, SwitchAliases, TangentRequest, TangentResponse,
+    TaskInfo, TaskList, TransformRequest, TransportRequest, ValidateRequest, ValidateResponse,
+    WriteResult,
 };
 
 /// A type of the API as the document knows it: its name and everything that it is made of.
@@ -31,7 +33,7 @@ type Described = (Cow<'static, str>, Vec<(String, RefOr<Schema>)>);
 
 /// One method of one route.
 pub struct Endpoint {
-    /// `GET`, `PUT`, `POST` or `DELETE`.
+    /// `GET`, `PUT`, `POST`, `PATCH` or `DELETE`.
     pub method: HttpMethod,
     /// The path, parameters in braces.
     pub path: &'static str,
@@ -50,6 +52,10 @@ const WRITE_HEADERS: &[(&str, &str)] = &[
     (IDEMPOTENCY_KEY, "Repeating a request with the same key takes effect once."),
     ("if-match", "Only over the record of this etag."),
     ("if-none-match", "`*`: only where there is no such record."),
+];
+const PATCH_HEADERS: &[(&str, &str)] = &[
+    (IDEMPOTENCY_KEY, "Repeating a request with the same key takes effect once."),
+    ("if-match", "Only the record of this etag."),
 ];
 const BATCH_HEADERS: &[(&str, &str)] =
     &[(IDEMPOTENCY_KEY, "Repeating a request with the same key takes effect once.")];
@@ -153,7 +159,7 @@ fn namespace_endpoints() -> Vec<Endpoint> {
 }
 
 fn record_endpoints() -> Vec<Endpoint> {
-    use HttpMethod::{Delete, Get, Post, Put};
+    use HttpMethod::{Delete, Get, Patch, Post, Put};
 
     let tag = "records";
     let one = "/v1/namespaces/{namespace}/vectors/{id}";
@@ -161,6 +167,10 @@ fn record_endpoints() -> Vec<Endpoint> {
     let fetch = "/v1/namespaces/{namespace}/fetch";
     let scroll = "/v1/namespaces/{namespace}/scroll";
     let count = "/v1/namespaces/{namespace}/count";
+    let delete = "/v1/namespaces/{namespace}/vectors/delete";
+    let patch = "/v1/namespaces/{namespace}/vectors/patch";
+    let facets = "/v1/namespaces/{namespace}/facets";
+    let recommend = "/v1/namespaces/{namespace}/recommend";
     let search = "/v1/namespaces/{namespace}/search";
     let searches = "/v1/namespaces/{namespace}/search/batch";
     vec![
@@ -175,7 +185,11 @@ fn record_endpoints() -> Vec<Endpoint> {
             .answers::<WriteResult>()
             .headers(WRITE_HEADERS)
             .query(DELETE_QUERY),
-        Endpoint::new(Post, batch, tag, "Several puts and deletes")
+        Endpoint::new(Patch, one, tag, "Change parts of a record")
+            .takes::<PatchRecord>()
+            .answers::<WriteResult>()
+            .headers(PATCH_HEADERS),
+        Endpoint::new(Post, batch, tag, "Several puts, patches and deletes")
             .takes::<BatchRequest>()
             .answers::<BatchResponse>()
             .headers(BATCH_HEADERS),
@@ -188,6 +202,18 @@ fn record_endpoints() -> Vec<Endpoint> {
         Endpoint::new(Post, count, tag, "Count records")
             .takes::<CountRequest>()
             .answers::<CountResponse>(),
+        Endpoint::new(Post, delete, tag, "Delete the records that match")
+            .takes::<DeleteByFilter>()
+            .answers::<ByFilterResponse>(),
+        Endpoint::new(Post, patch, tag, "Change parts of the records that match")
+            .takes::<PatchByFilter>()
+            .answers::<ByFilterResponse>(),
+        Endpoint::new(Post, facets, tag, "Count records by the values of a field")
+            .takes::<FacetsRequest>()
+            .answers::<FacetsResponse>(),
+        Endpoint::new(Post, recommend, "search", "Find records by examples")
+            .takes::<RecommendRequest>()
+            .answers::<RecommendResponse>(),
         Endpoint::new(Post, search, "search", "Find the nearest records")
             .takes::<SearchRequest>()
             .answers::<SearchResponse>(),
@@ -314,6 +340,7 @@ fn operation(endpoint: &Endpoint, problem: &str) -> OperationBuilder {
         HttpMethod::Put => "put",
         HttpMethod::Post => "post",
         HttpMethod::Delete => "delete",
+        HttpMethod::Patch => "patch",
         _ => "get",
     };
     let id: String = endpoint

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::{Vector, object};
+use crate::{PatchRecord, Vector, object};
+
+/// The kind of a record that names none.
+pub const DEFAULT_KIND: &str = "vector";
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -67,6 +70,19 @@ pub struct PutRecord {
     )]
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,
+    /// The named part of the namespace that the record lives in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// What the record is for; `vector` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// After so many milliseconds the record ceases to exist; 0 means never. Left out together
+    /// with `expires_at_ms`, the namespace's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    /// When the record ceases to exist: milliseconds since 1970-01-01 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
     /// Which coordinates the vectors hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coordinates: Option<Coordinates>,
@@ -107,6 +123,8 @@ pub enum BatchOperation {
     Put(PutRecord),
     /// Delete a record.
     Delete(DeleteRecord),
+    /// Change parts of a record.
+    Patch(PatchRecord),
 }
 
 /// What a [`BatchOperation`] is read from, because it can say what is wrong.
@@ -115,16 +133,18 @@ pub enum BatchOperation {
 struct EitherOperation {
     put: Option<PutRecord>,
     delete: Option<DeleteRecord>,
+    patch: Option<PatchRecord>,
 }
 
 impl TryFrom<EitherOperation> for BatchOperation {
     type Error = &'static str;
 
     fn try_from(operation: EitherOperation) -> Result<Self, Self::Error> {
-        match (operation.put, operation.delete) {
-            (Some(put), None) => Ok(Self::Put(put)),
-            (None, Some(delete)) => Ok(Self::Delete(delete)),
-            _ => Err("an operation is an object with either put or delete"),
+        match (operation.put, operation.delete, operation.patch) {
+            (Some(put), None, None) => Ok(Self::Put(put)),
+            (None, Some(delete), None) => Ok(Self::Delete(delete)),
+            (None, None, Some(patch)) => Ok(Self::Patch(patch)),
+            _ => Err("an operation is an object with one of put, delete and patch"),
         }
     }
 }
@@ -143,10 +163,10 @@ pub struct BatchRequest {
     /// All operations or none; every record must be of one shard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub atomic: Option<bool>,
-    /// For the puts that do not say their own.
+    /// For the puts and patches that do not say their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coordinates: Option<Coordinates>,
-    /// For the puts that do not say their own.
+    /// For the puts and patches that do not say their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<bool>,
 }
@@ -161,12 +181,14 @@ pub enum WriteStatus {
     Updated,
     /// A record was deleted.
     Deleted,
-    /// There was nothing to delete.
+    /// There was nothing to delete, or nothing to patch.
     NotFound,
     /// The condition did not hold; nothing changed.
     ConditionFailed,
     /// Another operation of the same atomic batch failed; nothing changed.
     NotApplied,
+    /// The record would be larger after the patch than allowed; nothing changed.
+    TooLarge,
 }
 
 /// What became of one write.
@@ -192,7 +214,8 @@ pub struct WriteResult {
 pub struct BatchResponse {
     /// One per operation.
     pub results: Vec<WriteResult>,
-    /// How many operations failed their condition.
+    /// How many operations failed: their condition does not hold, or the record would be too
+    /// large.
     pub failed: u64,
 }
 
@@ -214,12 +237,26 @@ pub struct RecordInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,
+    /// The named part of the namespace that it lives in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// What it is for.
+    #[serde(default = "default_kind")]
+    pub kind: String,
     /// Counts the writes of this id.
     pub version: u64,
     /// For conditions.
     pub etag: String,
     /// When it was written: milliseconds since 1970-01-01 UTC.
     pub updated_at_ms: u64,
+    /// When it ceases to exist, if it does: milliseconds since 1970-01-01 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
+}
+
+/// What a node that does not tell kinds yet means.
+fn default_kind() -> String {
+    DEFAULT_KIND.to_owned()
 }
 
 /// Many records by their ids.
@@ -271,6 +308,12 @@ pub struct ScrollRequest {
     )]
     #[schema(value_type = Option<Object>)]
     pub filter: Option<Filter>,
+    /// In the order of a field's values, rather than of ids; only records that have a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_by: Option<String>,
+    /// From the largest value to the smallest; false when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descending: Option<bool>,
     /// Whether to answer vectors; true when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_vectors: Option<bool>,
@@ -332,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_is_either_a_put_or_a_delete() {
+    fn an_operation_is_one_of_its_kinds() {
         let put = serde_json::json!({"put": {"id": "a", "vector": [1.0]}});
         for encoding in [Encoding::Json, Encoding::MessagePack] {
             let operation: BatchOperation =
@@ -349,7 +392,7 @@ mod tests {
                 let bytes = encode(encoding, &wrong).unwrap();
                 let error = decode::<BatchOperation>(encoding, &bytes).unwrap_err();
                 assert!(matches!(error, DecodeError::Shape(_)), "{error:?}");
-                assert!(error.to_string().contains("either put or delete"), "{error}");
+                assert!(error.to_string().contains("one of put, delete and patch"), "{error}");
             }
         }
     }

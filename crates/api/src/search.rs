@@ -73,6 +73,25 @@ pub struct SearchRequest {
     /// Whether the answer says how it was found; false when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explain: Option<bool>,
+    /// Gather hits by the values of a field, in place of `k`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<String>,
+    /// Most groups; 10 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<u64>,
+    /// Most hits of a group; 1 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_size: Option<u64>,
+}
+
+/// The hits that have one value of a field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Group {
+    /// The value.
+    #[schema(value_type = Object)]
+    pub value: Value,
+    /// Nearest first; ranks count within the group.
+    pub hits: Vec<Hit>,
 }
 
 /// One record found.
@@ -99,15 +118,24 @@ pub struct Hit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Map<String, Value>>,
+    /// The record's region, if it has one; with the metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The record's kind; with the metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
 }
 
 /// The hits, best first. Equal distances from several shards, and equal fused scores, are in the
 /// order of the ids.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SearchResponse {
-    /// Best first.
+    /// Nearest first; none if they are in groups.
     pub hits: Vec<Hit>,
-    /// Whether nothing can have been missed, by the vector; by text nothing ever is.
+    /// With `group_by`: the groups, that of the nearest hit first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+    /// Whether nothing can have been missed.
     pub exact: bool,
     /// Whether more lie within the radius than the node answers at once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -45,14 +45,20 @@ enum Command {
     },
     /// Store one record.
     Put(command::records::PutArgs),
+    /// Change parts of a record.
+    Patch(command::patch::PatchArgs),
     /// Read records by their ids.
     Get(command::records::GetArgs),
-    /// Delete records by their ids.
+    /// Delete records by their ids, or all that match a filter.
     Delete(command::records::DeleteArgs),
     /// Count records.
     Count(command::records::CountArgs),
     /// Find the nearest records.
     Search(command::search::SearchArgs),
+    /// Find records by examples.
+    Recommend(command::query::RecommendArgs),
+    /// Count records by the values of a field.
+    Facets(command::query::FacetsArgs),
     /// Store the rows of a file: JSON Lines, CSV, TSV, numpy or Parquet.
     Import(import::ImportArgs),
     /// Write all records of a namespace as JSON Lines, which `import` reads.
@@ -69,6 +75,8 @@ enum Command {
         #[command(subcommand)]
         command: geometry::GeometryCommand,
     },
+    /// Check the data directory of a node that does not run, and repair what can be repaired.
+    Repair(command::repair::RepairArgs),
     /// Load a running node for a few seconds and show the latencies.
     Bench(bench::BenchArgs),
 }
@@ -127,10 +135,13 @@ impl Cli {
         match self.command {
             Command::Ns { command } => block_on(command::ns::run(&context, command)),
             Command::Put(args) => block_on(command::records::put(&context, args)),
+            Command::Patch(args) => block_on(command::patch::run(&context, args)),
             Command::Get(args) => block_on(command::records::get(&context, args)),
             Command::Delete(args) => block_on(command::records::delete(&context, args)),
             Command::Count(args) => block_on(command::records::count(&context, args)),
             Command::Search(args) => block_on(command::search::run(&context, args)),
+            Command::Recommend(args) => block_on(command::query::recommend(&context, args)),
+            Command::Facets(args) => block_on(command::query::facets(&context, args)),
             Command::Import(args) => block_on(import::run(&context, args)),
             Command::Export(args) => block_on(export::run(&context, args)),
             Command::Checkpoint { command } => {
@@ -138,6 +149,7 @@ impl Cli {
             }
             Command::EmbedHierarchy(args) => hierarchy::run(&context, &args),
             Command::Geometry { command } => geometry::run(&context, command),
+            Command::Repair(args) => command::repair::run(&context, &args),
             // It has to clean up when it is interrupted.
             Command::Bench(args) if args.makes_a_namespace() => {
                 runtime()?.block_on(bench::run(&context, args))

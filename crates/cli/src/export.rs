@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::Args;
-use hvs_api::{PutRecord, RecordInfo, ScrollRequest};
+use hvs_api::{DEFAULT_KIND, PutRecord, RecordInfo, ScrollRequest};
 use serde_json::json;
 
 use self::target::Target;
@@ -117,6 +117,9 @@ fn as_put(record: RecordInfo) -> PutRecord {
         vector: record.vector,
         vectors: (!record.vectors.is_empty()).then_some(record.vectors),
         metadata: record.metadata.filter(|metadata| !metadata.is_empty()),
+        region: record.region,
+        kind: Some(record.kind).filter(|kind| kind != DEFAULT_KIND),
+        expires_at_ms: record.expires_at_ms,
         ..PutRecord::default()
     }
 }

@@ -2,11 +2,13 @@
 
 use hvs_api::{
     AliasInfo, AliasList, BatchOperation, BatchRequest, BatchResponse, BatchSearchRequest,
-    BatchSearchResponse, CheckpointList, CheckpointPlaces, Code, CountRequest, CountResponse,
-    CreateCheckpoint, CreateNamespace, DeleteRecord, DeletedCheckpoint, DeletedName, Durability,
-    FetchRequest, FetchResponse, Health, NamespaceInfo, NamespaceList, Problem, PutRecord,
-    RecordInfo, RestoreRequest, ScrollRequest, ScrollResponse, SearchRequest, SearchResponse,
-    SetAlias, SwitchAliases, TaskInfo, TaskList, WriteResult,
+    BatchSearchResponse, ByFilterResponse, CheckpointList, CheckpointPlaces, Code, CountRequest,
+    CountResponse, CreateCheckpoint, CreateNamespace, DeleteByFilter, DeleteRecord,
+    DeletedCheckpoint, DeletedName, Durability, FacetsRequest, FacetsResponse, FetchRequest,
+    FetchResponse, Health, NamespaceInfo, NamespaceList, PatchByFilter, PatchRecord, Problem,
+    PutRecord, RecommendRequest, RecommendResponse, RecordInfo, RestoreRequest, ScrollRequest,
+    ScrollResponse, SearchRequest, SearchResponse, SetAlias, SwitchAliases, TaskInfo, TaskList,
+    WriteResult,
 };
 use reqwest::{Method, Url};
 use serde::{Serialize, de::DeserializeOwned};
@@ -241,6 +243,28 @@ impl Client {
         self.send(Request::new(Method::GET, url, Harmless)).await
     }
 
+    /// Changes parts of a record; `patch.id` is required.
+    ///
+    /// # Errors
+    /// [`ClientError`], with the code `vector_not_found` where there is none.
+    pub async fn patch(
+        &self,
+        namespace: &str,
+        patch: &PatchRecord,
+        idempotency_key: Option<&str>,
+    ) -> Result<WriteResult, ClientError> {
+        let id = patch.id.as_deref().unwrap_or_default();
+        if !fits_in_path(id) {
+            let durability = patch.durability;
+            let operation =
+                BatchOperation::Patch(PatchRecord { durability: None, ..patch.clone() });
+            return self.write_one(namespace, operation, durability, idempotency_key).await;
+        }
+        let url = self.record_url(namespace, id, None)?;
+        let request = Request::new(Method::PATCH, url, Harmless);
+        self.send(request.body(patch)?.idempotent(idempotency_key)).await
+    }
+
     /// Deletes a record.
     ///
     /// # Errors
@@ -262,7 +286,7 @@ impl Client {
         self.write_one(namespace, operation, options.durability, idempotency_key).await
     }
 
-    /// Several puts and deletes.
+    /// Several puts, patches and deletes.
     ///
     /// # Errors
     /// [`ClientError`]. When single operations are bad, the problem's `errors` name each of them
@@ -314,6 +338,43 @@ impl Client {
         self.post(&["v1", "namespaces", namespace, "count"], request, Harmless).await
     }
 
+    /// Deletes the records that match. Repeating it is harmless; an answer that is not complete
+    /// says where to go on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn delete_by_filter(
+        &self,
+        namespace: &str,
+        request: &DeleteByFilter,
+    ) -> Result<ByFilterResponse, ClientError> {
+        self.post(&["v1", "namespaces", namespace, "vectors", "delete"], request, Harmless).await
+    }
+
+    /// Changes parts of the records that match, likewise.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn patch_by_filter(
+        &self,
+        namespace: &str,
+        request: &PatchByFilter,
+    ) -> Result<ByFilterResponse, ClientError> {
+        self.post(&["v1", "namespaces", namespace, "vectors", "patch"], request, Harmless).await
+    }
+
+    /// Counts records by the values of a field.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn facets(
+        &self,
+        namespace: &str,
+        request: &FacetsRequest,
+    ) -> Result<FacetsResponse, ClientError> {
+        self.post(&["v1", "namespaces", namespace, "facets"], request, Harmless).await
+    }
+
     async fn write_one(
         &self,
         namespace: &str,
@@ -357,6 +418,18 @@ impl Client {
         request: &SearchRequest,
     ) -> Result<SearchResponse, ClientError> {
         self.post(&["v1", "namespaces", namespace, "search"], request, Harmless).await
+    }
+
+    /// Finds records by examples.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn recommend(
+        &self,
+        namespace: &str,
+        request: &RecommendRequest,
+    ) -> Result<RecommendResponse, ClientError> {
+        self.post(&["v1", "namespaces", namespace, "recommend"], request, Harmless).await
     }
 
     /// Several searches in one request.

@@ -8,16 +8,20 @@
 //! - [`Filter::matches`] is the meaning. An index is allowed not to know, and says for which
 //!   records; it never contradicts.
 
+mod facet;
 mod index;
 mod matching;
 mod operand;
 mod parse;
+mod scalar;
 
 use serde_json::Value;
 
+pub use facet::Facet;
 pub use index::{Matching, PayloadIndex, PayloadLimits, PayloadStats};
 pub use matching::Fields;
 pub use parse::{FilterError, FilterLimits};
+pub use scalar::Scalar;
 
 /// What a record must be like to be part of an answer.
 #[derive(Debug, Clone, PartialEq)]

@@ -63,6 +63,21 @@ impl Exact {
     }
 }
 
+impl Exact {
+    /// As a floating-point number, rounded to the nearest.
+    pub(crate) fn rounded(self) -> f64 {
+        self.rounded
+    }
+
+    /// The integer that it is, if it is one.
+    pub(crate) fn integer(self) -> Option<i128> {
+        // Only integers of JSON differ from their rounding, and they are within 64 bits.
+        let is_one =
+            self.rounded.fract() == 0.0 && (self.integer as f64).total_cmp(&self.rounded).is_eq();
+        is_one.then_some(self.integer)
+    }
+}
+
 impl Ord for Exact {
     fn cmp(&self, other: &Self) -> Ordering {
         self.rounded.total_cmp(&other.rounded).then(self.integer.cmp(&other.integer))

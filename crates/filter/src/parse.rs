@@ -100,6 +100,33 @@ impl Filter {
     }
 }
 
+impl Subject {
+    /// Reads the name of a property, as it stands in a filter.
+    ///
+    /// # Errors
+    /// [`FilterError`] says what is wrong.
+    pub fn parse(name: &str) -> Result<Self, FilterError> {
+        subject(name, "$kind, $region and fields of the metadata")
+    }
+}
+
+fn subject(name: &str, known: &'static str) -> Result<Subject, FilterError> {
+    match name {
+        "$kind" => Ok(Subject::Kind),
+        "$region" => Ok(Subject::Region),
+        unknown if unknown.starts_with('$') => {
+            Err(FilterError::UnknownOperator { found: shown(unknown), known })
+        }
+        field => {
+            let path: Vec<String> = field.split('.').map(str::to_owned).collect();
+            if path.iter().any(String::is_empty) {
+                return Err(FilterError::EmptyPart { field: shown(field) });
+            }
+            Ok(Subject::Metadata(path))
+        }
+    }
+}
+
 struct Parser<'a> {
     limits: &'a FilterLimits,
     terms: usize,
@@ -126,21 +153,7 @@ impl Parser<'_> {
                 };
                 return Ok(not(self.filter(filter, depth + 1)?));
             }
-            "$kind" => Subject::Kind,
-            "$region" => Subject::Region,
-            unknown if unknown.starts_with('$') => {
-                return Err(FilterError::UnknownOperator {
-                    found: shown(unknown),
-                    known: IN_FILTER,
-                });
-            }
-            field => {
-                let path: Vec<String> = field.split('.').map(str::to_owned).collect();
-                if path.iter().any(String::is_empty) {
-                    return Err(FilterError::EmptyPart { field: shown(field) });
-                }
-                Subject::Metadata(path)
-            }
+            name => subject(name, IN_FILTER)?,
         };
         match value {
             Value::Object(operators) if operators.keys().any(|key| key.starts_with('$')) => {

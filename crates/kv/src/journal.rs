@@ -271,8 +271,8 @@ mod tests {
         let store = Embedded::open(folder, EmbeddedConfig::default()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for number in 0..pairs {
-            let put = store.put_if_absent(&[number], &[number; 900], Durability::Buffered);
-            runtime.block_on(put).unwrap();
+            let (key, value) = ([number], [number; 900]);
+            runtime.block_on(store.put_if_absent(&key, &value, Durability::Buffered)).unwrap();
         }
         runtime.block_on(store.sync()).unwrap();
     }

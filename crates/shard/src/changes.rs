@@ -4,30 +4,45 @@ use std::collections::HashMap;
 
 use fjall::OwnedWriteBatch;
 
-use crate::command::{LoggedChange, LoggedKey, LoggedOperation, LoggedRequest};
+use crate::arena::Arena;
+use crate::command::{LoggedChange, LoggedKey, LoggedOperation, LoggedRequest, content_hash};
 use crate::config::IdempotencyLimits;
-use crate::content::Content;
+use crate::content::{Content, is_expired};
+use crate::expiry::Clock;
 use crate::indexes::{IndexChanges, IndexInsert, NamedVectors};
 use crate::machine::ApplyError;
 use crate::meta::{Meta, Purged};
 use crate::operation::{Condition, WriteOutcome};
+use crate::patch::{LoggedPatch, Patched};
 use crate::record::{Etag, Timestamp};
 use crate::remembered::{Part, Remembered};
-use crate::store::{BY_ID, BY_KEY, BY_ORDER, BY_TIME, Store, key_row, row_key};
-use crate::stored::{Header, encode_record};
+use crate::store::{
+    BY_ID, BY_KEY, BY_ORDER, BY_TIME, Store, expiring_row, expiring_until, key_row, row_key,
+};
+use crate::stored::{Header, StoredRecord, encode_record};
 
 /// Most tombstones that go with one purge, and idempotency keys that go with one request. They
 /// bound the work of one entry and are part of what replicas must agree on.
 const PURGED_AT_ONCE: usize = 1_000;
+/// Likewise, records that are deleted by one entry because their time has come.
+pub(crate) const EXPIRED_AT_ONCE: usize = 1_000;
 const FORGOTTEN_AT_ONCE: usize = 4;
 
 /// The last write of an id, as the operations of this entry see it.
 #[derive(Clone, Copy)]
 enum State<'a> {
     Never,
-    /// A record; with its content if this entry put it.
-    Live(Header, Option<NewContent<'a>>),
+    Live(Live<'a>),
     Tombstone(Header),
+}
+
+/// A record, which may have expired.
+#[derive(Clone, Copy)]
+struct Live<'a> {
+    header: Header,
+    expires_at: Option<u64>,
+    /// If this entry put it.
+    content: Option<NewContent<'a>>,
 }
 
 #[derive(Clone, Copy)]
@@ -44,17 +59,22 @@ struct Slot<'a> {
 }
 
 impl State<'_> {
-    fn live(&self) -> Option<&Header> {
+    /// The record that there is at a time.
+    fn live(&self, now_millis: u64) -> Option<&Header> {
         match self {
-            Self::Live(header, _) => Some(header),
-            Self::Never | Self::Tombstone(_) => None,
+            Self::Live(live) if !is_expired(live.expires_at, now_millis) => Some(&live.header),
+            _ => None,
         }
+    }
+
+    fn is_row(&self) -> bool {
+        matches!(self, Self::Live(_))
     }
 
     fn version(&self) -> u64 {
         match self {
             Self::Never => 0,
-            Self::Live(header, _) | Self::Tombstone(header) => header.version,
+            Self::Live(Live { header, .. }) | Self::Tombstone(header) => header.version,
         }
     }
 }
@@ -62,6 +82,8 @@ impl State<'_> {
 /// What one entry changes.
 pub(crate) struct Changes<'a> {
     store: &'a Store,
+    /// What is made while the entry is applied and must be there until it is.
+    arena: &'a Arena,
     meta: Meta,
     slots: HashMap<&'a str, Slot<'a>>,
     remembered: HashMap<&'a str, Remembered>,
@@ -75,9 +97,10 @@ pub(crate) struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    pub(crate) fn new(store: &'a Store, meta: Meta) -> Self {
+    pub(crate) fn new(store: &'a Store, arena: &'a Arena, meta: Meta) -> Self {
         Self {
             store,
+            arena,
             meta,
             slots: HashMap::new(),
             remembered: HashMap::new(),
@@ -139,18 +162,28 @@ impl<'a> Changes<'a> {
             if request.atomic {
                 undo.push((operation.id, before));
             }
-            let (after, outcome) = self.operation(operation, before, header);
+            let (after, outcome) = self.operation(operation, before, header)?;
             self.slot(operation.id)?.current = after;
             outcomes.push(outcome);
         }
-        let failed =
-            |outcome: &WriteOutcome| matches!(outcome, WriteOutcome::ConditionFailed { .. });
-        if request.atomic && outcomes.iter().any(failed) {
+        let failed = |operation: &LoggedOperation<'_>, outcome: &WriteOutcome| match outcome {
+            WriteOutcome::ConditionFailed { .. } | WriteOutcome::TooLarge { .. } => true,
+            // A record that is not there is as good as deleted, but not as good as changed.
+            WriteOutcome::NotFound => matches!(operation.change, LoggedChange::Patch(_)),
+            _ => false,
+        };
+        let failed: Vec<bool> = request
+            .operations
+            .iter()
+            .zip(&outcomes)
+            .map(|(operation, outcome)| failed(operation, outcome))
+            .collect();
+        if request.atomic && failed.contains(&true) {
             for (id, before) in undo.into_iter().rev() {
                 self.slot(id)?.current = before;
             }
             self.meta.next_key = next_key;
-            for outcome in outcomes.iter_mut().filter(|outcome| !failed(outcome)) {
+            for (outcome, _) in outcomes.iter_mut().zip(failed).filter(|(_, failed)| !failed) {
                 *outcome = WriteOutcome::NotApplied;
             }
         }
@@ -163,8 +196,8 @@ impl<'a> Changes<'a> {
         operation: &LoggedOperation<'a>,
         before: State<'a>,
         mut header: Header,
-    ) -> (State<'a>, WriteOutcome) {
-        let live = before.live();
+    ) -> Result<(State<'a>, WriteOutcome), ApplyError> {
+        let live = before.live(header.timestamp.millis());
         let holds = match operation.condition {
             None => true,
             Some(Condition::IfAbsent) => live.is_none(),
@@ -172,24 +205,108 @@ impl<'a> Changes<'a> {
         };
         if !holds {
             let current = live.map(|record| record.etag);
-            return (before, WriteOutcome::ConditionFailed { current });
+            return Ok((before, WriteOutcome::ConditionFailed { current }));
         }
         header.version = before.version().saturating_add(1);
         let Header { etag, version, timestamp, .. } = header;
-        match operation.change {
-            LoggedChange::Put { content_hash, content } => {
-                header.key = self.meta.next_key;
-                self.meta.next_key = self.meta.next_key.saturating_add(1);
-                let new = NewContent { hash: content_hash, bytes: content };
-                let created = live.is_none();
-                let outcome = WriteOutcome::Put { etag, version, timestamp, created };
-                (State::Live(header, Some(new)), outcome)
+        let created = live.is_none();
+        let content = match &operation.change {
+            LoggedChange::Delete | LoggedChange::Patch(_) if created => {
+                return Ok((before, WriteOutcome::NotFound));
             }
-            LoggedChange::Delete if live.is_none() => (before, WriteOutcome::NotFound),
             LoggedChange::Delete => {
-                (State::Tombstone(header), WriteOutcome::Deleted { etag, version, timestamp })
+                let outcome = WriteOutcome::Deleted { etag, version, timestamp };
+                return Ok((State::Tombstone(header), outcome));
             }
+            LoggedChange::Put { content_hash, content } => {
+                NewContent { hash: *content_hash, bytes: content }
+            }
+            LoggedChange::Patch(patch) => match self.patched(operation.id, patch, before)? {
+                Patched::Content(bytes) => {
+                    let bytes = self.arena.keep(bytes);
+                    NewContent { hash: content_hash(operation.id, bytes), bytes }
+                }
+                Patched::TooLarge { bytes, limit } => {
+                    return Ok((before, WriteOutcome::TooLarge { bytes, limit }));
+                }
+            },
+        };
+        let after = self.put(operation.id, header, content)?;
+        Ok((after, WriteOutcome::Put { etag, version, timestamp, created }))
+    }
+
+    /// The state after a put.
+    fn put(
+        &mut self,
+        id: &str,
+        mut header: Header,
+        content: NewContent<'a>,
+    ) -> Result<State<'a>, ApplyError> {
+        let expires_at = Content::decode(content.bytes)
+            .map_err(|damage| ApplyError::Stored { what: "content", id: id.to_owned(), damage })?
+            .expires_at;
+        // What waited for the log until its time had come is never there.
+        if is_expired(expires_at, header.timestamp.millis()) {
+            return Ok(State::Tombstone(header));
         }
+        header.key = self.meta.next_key;
+        self.meta.next_key = self.meta.next_key.saturating_add(1);
+        Ok(State::Live(Live { header, expires_at, content: Some(content) }))
+    }
+
+    /// What a record becomes by a patch.
+    fn patched(
+        &self,
+        id: &str,
+        patch: &LoggedPatch<'_>,
+        before: State<'a>,
+    ) -> Result<Patched, ApplyError> {
+        let damaged = |damage| ApplyError::Stored { what: "record", id: id.to_owned(), damage };
+        if let State::Live(Live { content: Some(content), .. }) = before {
+            return patch.apply(content.bytes).map_err(damaged);
+        }
+        let row = self.store.record(id).map_err(ApplyError::Read)?;
+        let stored = StoredRecord::decode(row.as_deref().unwrap_or_default()).map_err(damaged)?;
+        patch.apply(stored.content_bytes).map_err(damaged)
+    }
+
+    /// Deletes records whose time has come by then, the first of them first.
+    pub(crate) fn expire(&mut self, first: Etag, at: Timestamp) -> Result<(), ApplyError> {
+        let rows = self.store.expiring.range(..expiring_until(at.millis())).take(EXPIRED_AT_ONCE);
+        let mut next = at;
+        for (index, row) in (0_u32..).zip(rows) {
+            let row = row.key().map_err(ApplyError::Read)?;
+            let id = self.arena.keep(row.get(8..).unwrap_or_default().to_vec());
+            let damaged = |damage| ApplyError::Stored {
+                what: "expiry",
+                id: String::from_utf8_lossy(id).into_owned(),
+                damage,
+            };
+            let id = std::str::from_utf8(id)
+                .map_err(|_| damaged(crate::codec::DecodeError::Field { field: "id" }))?;
+            let slot = self.slot(id)?;
+            let header = Header {
+                key: 0,
+                version: slot.current.version().saturating_add(1),
+                etag: Etag { index, ..first },
+                timestamp: next,
+            };
+            if slot.current.is_row() {
+                slot.current = State::Tombstone(header);
+            }
+            next = next.plus(1);
+        }
+        self.advance_clock(next);
+        Ok(())
+    }
+
+    /// The first time at which one of the records that are put ceases to exist.
+    pub(crate) fn first_expiry(&self) -> Option<u64> {
+        let expiries = self.slots.values().filter_map(|slot| match slot.current {
+            State::Live(Live { expires_at, content: Some(_), .. }) => expires_at,
+            _ => None,
+        });
+        expiries.min()
     }
 
     fn slot(&mut self, id: &'a str) -> Result<&mut Slot<'a>, ApplyError> {
@@ -280,14 +397,16 @@ impl<'a> Changes<'a> {
         Ok(())
     }
 
-    /// Makes the changes, all or none, and says what the indexes must be told afterwards.
-    pub(crate) fn commit(mut self) -> Result<(Meta, IndexChanges<'a>), ApplyError> {
+    /// Makes the changes, all or none, and says what the indexes must be told afterwards. Then
+    /// nothing is leaving any more.
+    pub(crate) fn commit(mut self, clock: &Clock) -> Result<(Meta, IndexChanges<'a>), ApplyError> {
         let store = self.store;
         let mut batch = store.batch(self.slots.len() * 3 + self.remembered.len() * 2 + 2);
         let mut index = IndexChanges::default();
         for (id, slot) in &self.slots {
             write_slot(store, &mut batch, &mut index, &mut self.meta, id, slot)?;
         }
+        clock.set_leaving(std::mem::take(&mut index.leaving));
         // Keys must come to an index in increasing order.
         index.inserts.sort_unstable_by_key(|insert| insert.key);
 
@@ -336,7 +455,8 @@ pub(crate) fn last_write(
     has_tombstones: bool,
 ) -> Result<(bool, u64), ApplyError> {
     let state = load(store, id, has_tombstones)?;
-    Ok((state.live().is_some(), state.version()))
+    // What has expired is there until it is swept, which is for the log to do.
+    Ok((state.live(0).is_some(), state.version()))
 }
 
 /// The request that is remembered under an idempotency key.
@@ -363,8 +483,10 @@ fn purged(store: &Store, by_id: &[u8]) -> Result<Option<Purged>, ApplyError> {
 fn load<'a>(store: &Store, id: &str, has_tombstones: bool) -> Result<State<'a>, ApplyError> {
     let damaged = |what| move |damage| ApplyError::Stored { what, id: id.to_owned(), damage };
     if let Some(row) = store.record(id).map_err(ApplyError::Read)? {
-        let header = Header::decode(&row).map_err(damaged("record"))?;
-        return Ok(State::Live(header, None));
+        let StoredRecord { header, content, .. } =
+            StoredRecord::decode(&row).map_err(damaged("record"))?;
+        let expires_at = content.expires_at;
+        return Ok(State::Live(Live { header, expires_at, content: None }));
     }
     if !has_tombstones {
         return Ok(State::Never);
@@ -384,7 +506,7 @@ fn write_slot<'a>(
     slot: &Slot<'a>,
 ) -> Result<(), ApplyError> {
     let unchanged = match (&slot.stored, &slot.current) {
-        (State::Never, State::Never) | (_, State::Live(_, None)) => true,
+        (State::Never, State::Never) | (_, State::Live(Live { content: None, .. })) => true,
         (State::Tombstone(before), State::Tombstone(after)) => before == after,
         _ => false,
     };
@@ -393,28 +515,38 @@ fn write_slot<'a>(
     }
     match slot.stored {
         State::Never => {}
-        State::Live(header, _) => {
+        State::Live(Live { header, expires_at, .. }) => {
             meta.records = meta.records.saturating_sub(1);
             batch.insert(&store.dead, header.key.to_be_bytes(), b"");
             index.removes.push(header.key);
+            if let Some(at) = expires_at {
+                index.leaving.push((header.key, at));
+                // A batch must not hold two changes of one row.
+                if expiry_of(&slot.current) != expires_at {
+                    batch.remove(&store.expiring, expiring_row(at, id));
+                }
+            }
         }
         State::Tombstone(header) => {
             meta.tombstones = meta.tombstones.saturating_sub(1);
             let by_time = row_key(BY_TIME, &header.timestamp.0.to_be_bytes());
             batch.remove(&store.tombstones, by_time);
             // A batch must not hold two changes of one row.
-            if slot.current.live().is_some() {
+            if slot.current.is_row() {
                 batch.remove(&store.tombstones, row_key(BY_ID, id.as_bytes()));
             }
         }
     }
     match slot.current {
         State::Never => {}
-        State::Live(header, None) => {
+        State::Live(Live { header, content: None, .. }) => {
             debug_assert!(false, "record {id:?} with key {} was not put", header.key);
         }
-        State::Live(header, Some(content)) => {
+        State::Live(Live { header, expires_at, content: Some(content) }) => {
             meta.records = meta.records.saturating_add(1);
+            if let Some(at) = expires_at {
+                batch.insert(&store.expiring, expiring_row(at, id), header.key.to_be_bytes());
+            }
             let row = encode_record(&header, &content.hash, content.bytes);
             batch.insert(&store.records, id, row);
             let (content, vectors) = parts(id, content.bytes)?;
@@ -425,7 +557,7 @@ fn write_slot<'a>(
         }
         State::Tombstone(header) => {
             meta.tombstones = meta.tombstones.saturating_add(1);
-            if slot.stored.live().is_some() {
+            if slot.stored.is_row() {
                 batch.remove(&store.records, id);
             }
             let mut row = Vec::with_capacity(48);
@@ -441,7 +573,13 @@ fn write_slot<'a>(
     Ok(())
 }
 
-/// The named vectors of a record that was put, in storage form.
+fn expiry_of(state: &State<'_>) -> Option<u64> {
+    match state {
+        State::Live(live) => live.expires_at,
+        State::Never | State::Tombstone(_) => None,
+    }
+}
+
 /// What the indexes are told of a record.
 fn parts<'a>(id: &str, content: &'a [u8]) -> Result<(Content<'a>, NamedVectors<'a>), ApplyError> {
     let mut vectors = Vec::new();

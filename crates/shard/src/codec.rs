@@ -83,6 +83,14 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// A version from 1 to the last one known.
+    pub(crate) fn version_up_to(&mut self, known: u8) -> Result<u8, DecodeError> {
+        match self.u8("format version")? {
+            found if (1..=known).contains(&found) => Ok(found),
+            found => Err(DecodeError::Version { found, known }),
+        }
+    }
+
     pub(crate) fn array<const N: usize>(
         &mut self,
         field: &'static str,

@@ -1,19 +1,21 @@
 //! What a log entry tells the state machine.
 //!
 //! ```text
-//! 1 byte   format version, 1
-//! 1 byte   0 configure, 1 batch, 2 purge
+//! 1 byte   format version: 2 where something of it is used, else 1
+//! 1 byte   0 configure, 1 batch, 2 purge, 3 expire (version 2)
 //! configure: varint idempotency keys, varint their age in milliseconds
 //! purge:     8 bytes timestamp; tombstones below it may go
+//! expire:    8 bytes timestamp; records whose time has come by then are deleted, so many at once
 //! batch:     8 bytes timestamp of the first operation, varint number of requests, for each:
 //!   1 byte   flags: 1 atomic, 2 idempotency key
 //!            if flagged: bytes key, 16 bytes digest of the whole request,
 //!            varint operations of the whole request, varint operations in earlier entries
 //!   varint   number of operations, for each:
-//!     1 byte   0 put, 1 delete
+//!     1 byte   0 put, 1 delete, 2 patch (version 2)
 //!     1 byte   condition: 0 none, 1 absent, 2 match: varint epoch, varint seq, varint index
 //!     bytes    id
 //!              put: 32 bytes content hash, bytes content
+//!              patch: bytes patch, see `patch`
 //! ```
 //!
 //! Operation i of an entry has index i in its etag, and the timestamp i ticks after the first.
@@ -21,18 +23,24 @@
 use crate::codec::{DecodeError, Decoder, put_bytes, put_varint};
 use crate::config::IdempotencyLimits;
 use crate::operation::{Condition, Operation};
+use crate::patch::LoggedPatch;
 use crate::record::{Etag, Timestamp};
 
+/// What everything is written in that it can be written in, so that an older program reads it.
 const FORMAT_VERSION: u8 = 1;
+/// With patches and expiry.
+const FORMAT_VERSION_2: u8 = 2;
 const CONFIGURE: u8 = 0;
 const BATCH: u8 = 1;
 const PURGE: u8 = 2;
+const EXPIRE: u8 = 3;
 
 const ATOMIC: u8 = 1;
 const IDEMPOTENT: u8 = 2;
 
 const PUT: u8 = 0;
 const DELETE: u8 = 1;
+const PATCH: u8 = 2;
 
 /// Bytes of a batch with one request of one operation that are not the operation, at most: with
 /// the longest idempotency key and every integer at its longest.
@@ -46,6 +54,7 @@ pub(crate) type RequestDigest = [u8; 16];
 pub(crate) enum Command<'a> {
     Configure(IdempotencyLimits),
     Purge { before: Timestamp },
+    Expire { at: Timestamp },
     Batch { first: Timestamp, requests: Vec<LoggedRequest<'a>> },
 }
 
@@ -79,6 +88,13 @@ pub(crate) struct LoggedOperation<'a> {
 pub(crate) enum LoggedChange<'a> {
     Put { content_hash: [u8; 32], content: &'a [u8] },
     Delete,
+    Patch(LoggedPatch<'a>),
+}
+
+pub(crate) fn encode_expire(at: Timestamp) -> Vec<u8> {
+    let mut out = vec![FORMAT_VERSION_2, EXPIRE];
+    out.extend_from_slice(&at.0.to_le_bytes());
+    out
 }
 
 pub(crate) fn encode_configure(limits: IdempotencyLimits) -> Vec<u8> {
@@ -101,7 +117,8 @@ pub(crate) fn encode_batch<'a>(
     capacity: usize,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(capacity);
-    out.extend_from_slice(&[FORMAT_VERSION, BATCH]);
+    let mut version = FORMAT_VERSION;
+    out.extend_from_slice(&[version, BATCH]);
     out.extend_from_slice(&first.0.to_le_bytes());
     put_varint(&mut out, requests.len() as u64);
     for request in requests {
@@ -115,7 +132,15 @@ pub(crate) fn encode_batch<'a>(
             put_varint(&mut out, logged.offset);
         }
         put_varint(&mut out, request.operations.len() as u64);
-        request.operations.iter().for_each(|operation| out.extend_from_slice(operation));
+        for operation in request.operations {
+            if operation.first() == Some(&PATCH) {
+                version = FORMAT_VERSION_2;
+            }
+            out.extend_from_slice(operation);
+        }
+    }
+    if let Some(place) = out.first_mut() {
+        *place = version;
     }
     out
 }
@@ -127,26 +152,24 @@ pub(crate) struct EncodedRequest<'a> {
     pub(crate) operations: &'a [Vec<u8>],
 }
 
-/// Writes one operation; `content` is that of a put.
-pub(crate) fn encode_operation(operation: &Operation, content: Option<&[u8]>) -> Vec<u8> {
+/// Writes one operation; `body` is the content of a put, or a patch.
+pub(crate) fn encode_operation(operation: &Operation, body: &[u8]) -> Vec<u8> {
     let id = operation.id();
-    let content_bytes = content.map_or(0, <[u8]>::len);
-    let mut out = Vec::with_capacity(id.len() + content_bytes + 48);
-    let condition = match operation {
-        Operation::Put { condition, .. } => {
-            out.push(PUT);
-            condition
-        }
-        Operation::Delete { condition, .. } => {
-            out.push(DELETE);
-            condition
-        }
-    };
-    put_condition(&mut out, *condition);
+    let mut out = Vec::with_capacity(id.len() + body.len() + 48);
+    out.push(match operation {
+        Operation::Put { .. } => PUT,
+        Operation::Delete { .. } => DELETE,
+        Operation::Patch { .. } => PATCH,
+    });
+    put_condition(&mut out, operation.condition());
     put_bytes(&mut out, id.as_bytes());
-    if let Some(content) = content {
-        out.extend_from_slice(&content_hash(id, content));
-        put_bytes(&mut out, content);
+    match operation {
+        Operation::Put { .. } => {
+            out.extend_from_slice(&content_hash(id, body));
+            put_bytes(&mut out, body);
+        }
+        Operation::Patch { .. } => put_bytes(&mut out, body),
+        Operation::Delete { .. } => {}
     }
     out
 }
@@ -201,17 +224,20 @@ impl<'a> Command<'a> {
     /// Reads a payload. Takes any bytes.
     pub(crate) fn decode(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let mut decoder = Decoder::new(payload);
-        decoder.version(FORMAT_VERSION)?;
+        let version = decoder.version_up_to(FORMAT_VERSION_2)?;
         let command = match decoder.u8("command")? {
             CONFIGURE => Self::Configure(IdempotencyLimits {
                 keys: decoder.varint("number of idempotency keys")?,
                 age_millis: decoder.varint("age of idempotency keys")?,
             }),
             PURGE => Self::Purge { before: Timestamp(decoder.u64("timestamp")?) },
+            EXPIRE if version >= FORMAT_VERSION_2 => {
+                Self::Expire { at: Timestamp(decoder.u64("timestamp")?) }
+            }
             BATCH => {
                 let first = Timestamp(decoder.u64("timestamp")?);
                 let count = decoder.count("number of requests")?;
-                let requests = (0..count).map(|_| decode_request(&mut decoder));
+                let requests = (0..count).map(|_| decode_request(&mut decoder, version));
                 Self::Batch { first, requests: requests.collect::<Result<_, _>>()? }
             }
             _ => return Err(DecodeError::Field { field: "command" }),
@@ -221,7 +247,10 @@ impl<'a> Command<'a> {
     }
 }
 
-fn decode_request<'a>(decoder: &mut Decoder<'a>) -> Result<LoggedRequest<'a>, DecodeError> {
+fn decode_request<'a>(
+    decoder: &mut Decoder<'a>,
+    version: u8,
+) -> Result<LoggedRequest<'a>, DecodeError> {
     let flags = decoder.u8("flags")?;
     if flags & !(ATOMIC | IDEMPOTENT) != 0 {
         return Err(DecodeError::Field { field: "flags" });
@@ -237,16 +266,19 @@ fn decode_request<'a>(decoder: &mut Decoder<'a>) -> Result<LoggedRequest<'a>, De
         })
     };
     let count = decoder.count("number of operations")?;
-    let operations = (0..count).map(|_| decode_next(decoder)).collect::<Result<_, _>>()?;
+    let operations = (0..count).map(|_| decode_next(decoder, version)).collect::<Result<_, _>>()?;
     Ok(LoggedRequest { atomic: flags & ATOMIC != 0, idempotency, operations })
 }
 
 /// Reads one operation by itself.
 pub(crate) fn decode_operation(encoded: &[u8]) -> Result<LoggedOperation<'_>, DecodeError> {
-    decode_next(&mut Decoder::new(encoded))
+    decode_next(&mut Decoder::new(encoded), FORMAT_VERSION_2)
 }
 
-fn decode_next<'a>(decoder: &mut Decoder<'a>) -> Result<LoggedOperation<'a>, DecodeError> {
+fn decode_next<'a>(
+    decoder: &mut Decoder<'a>,
+    version: u8,
+) -> Result<LoggedOperation<'a>, DecodeError> {
     let tag = decoder.u8("operation")?;
     let condition = decode_condition(decoder)?;
     let id = decoder.str("id")?;
@@ -256,6 +288,9 @@ fn decode_next<'a>(decoder: &mut Decoder<'a>) -> Result<LoggedOperation<'a>, Dec
             content: decoder.bytes("content")?,
         },
         DELETE => LoggedChange::Delete,
+        PATCH if version >= FORMAT_VERSION_2 => {
+            LoggedChange::Patch(LoggedPatch::decode(decoder.bytes("patch")?)?)
+        }
         _ => return Err(DecodeError::Field { field: "operation" }),
     };
     Ok(LoggedOperation { id, condition, change })

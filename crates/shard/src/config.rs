@@ -57,6 +57,10 @@ pub struct ShardConfig {
     pub max_k: usize,
     /// Most records of one scroll page.
     pub max_page: usize,
+    /// Most bytes of a record's metadata after a patch, as JSON.
+    pub max_metadata_bytes: usize,
+    /// Most vectors or records that one read may look at one by one; 0 for no limit.
+    pub max_scanned: u64,
 }
 
 impl ShardConfig {
@@ -85,6 +89,8 @@ impl ShardConfig {
             entry_target_bytes: 1 << 20,
             max_k: 10_000,
             max_page: 10_000,
+            max_metadata_bytes: 1 << 20,
+            max_scanned: 0,
         }
     }
 

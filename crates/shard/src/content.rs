@@ -22,7 +22,7 @@ use hvs_index::IndexConfig;
 
 use crate::codec::{DecodeError, Decoder, put_bytes, put_varint};
 use crate::record::{
-    InvalidRecord, MAX_NAME_BYTES, MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, check_id,
+    InvalidRecord, MAX_NAME_BYTES, MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, Vectors, check_id,
     check_optional,
 };
 
@@ -30,9 +30,11 @@ const REGION: u8 = 1;
 const PARTITION_KEY: u8 = 2;
 const EXPIRY: u8 = 4;
 
-/// Checks a record and writes its content. The vectors must be points of their spaces.
+/// Checks a record and writes its content. The vectors must be points of their spaces. The expiry
+/// is that which the record's own one stands for now.
 pub(crate) fn encode(
     record: &NewRecord,
+    expires_at: Option<u64>,
     vectors: &BTreeMap<String, IndexConfig>,
     out: &mut Vec<u8>,
 ) -> Result<(), InvalidRecord> {
@@ -41,23 +43,61 @@ pub(crate) fn encode(
     check_optional("region", record.region.as_deref(), MAX_NAME_BYTES)?;
     check_optional("partition key", record.partition_key.as_deref(), MAX_PARTITION_KEY_BYTES)?;
 
-    let flag = |present: bool, bit: u8| if present { bit } else { 0 };
-    out.push(
-        flag(record.region.is_some(), REGION) | flag(record.partition_key.is_some(), PARTITION_KEY),
-    );
-    put_bytes(out, record.kind.as_bytes());
-    for text in [&record.region, &record.partition_key].into_iter().flatten() {
-        put_bytes(out, text.as_bytes());
+    let labels = Labels {
+        expires_at,
+        kind: &record.kind,
+        region: record.region.as_deref(),
+        partition_key: record.partition_key.as_deref(),
+    };
+    labels.encode(out);
+    put_bytes(out, &metadata_bytes(&record.metadata)?);
+    encode_vectors(&record.vectors, vectors, out)
+}
+
+/// What a content begins with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Labels<'a> {
+    pub(crate) expires_at: Option<u64>,
+    pub(crate) kind: &'a str,
+    pub(crate) region: Option<&'a str>,
+    pub(crate) partition_key: Option<&'a str>,
+}
+
+impl Labels<'_> {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let flag = |present: bool, bit: u8| if present { bit } else { 0 };
+        out.push(
+            flag(self.region.is_some(), REGION)
+                | flag(self.partition_key.is_some(), PARTITION_KEY)
+                | flag(self.expires_at.is_some(), EXPIRY),
+        );
+        if let Some(expires_at) = self.expires_at {
+            put_varint(out, expires_at);
+        }
+        put_bytes(out, self.kind.as_bytes());
+        for text in [self.region, self.partition_key].into_iter().flatten() {
+            put_bytes(out, text.as_bytes());
+        }
     }
-    if record.metadata.is_empty() {
-        put_bytes(out, b"");
-    } else {
-        let json = serde_json::to_vec(&record.metadata)
-            .map_err(|error| InvalidRecord::Metadata { reason: error.to_string() })?;
-        put_bytes(out, &json);
+}
+
+/// Metadata as it is stored.
+pub(crate) fn metadata_bytes(metadata: &Metadata) -> Result<Vec<u8>, InvalidRecord> {
+    if metadata.is_empty() {
+        return Ok(Vec::new());
     }
-    put_varint(out, record.vectors.len() as u64);
-    for (name, vector) in &record.vectors {
+    serde_json::to_vec(metadata)
+        .map_err(|error| InvalidRecord::Metadata { reason: error.to_string() })
+}
+
+/// The vectors of a content, from their number on.
+pub(crate) fn encode_vectors(
+    given: &Vectors,
+    vectors: &BTreeMap<String, IndexConfig>,
+    out: &mut Vec<u8>,
+) -> Result<(), InvalidRecord> {
+    put_varint(out, given.len() as u64);
+    for (name, vector) in given {
         let Some(config) = vectors.get(name) else {
             let known = vectors.keys().cloned().collect();
             return Err(InvalidRecord::UnknownVector { name: name.clone(), known });
@@ -106,9 +146,12 @@ pub(crate) struct Content<'a> {
     pub(crate) kind: &'a str,
     pub(crate) region: Option<&'a str>,
     pub(crate) partition_key: Option<&'a str>,
-    metadata: &'a [u8],
+    pub(crate) metadata: &'a [u8],
     vectors: Decoder<'a>,
 }
+
+/// A vector as it is stored: all that follows its name.
+pub(crate) type StoredVector<'a> = &'a [u8];
 
 impl<'a> Content<'a> {
     /// Reads everything up to the vectors.
@@ -143,14 +186,17 @@ impl<'a> Content<'a> {
     ) -> Result<(), DecodeError> {
         let mut decoder = self.vectors.clone();
         for _ in 0..decoder.count("number of vectors")? {
-            let name = decoder.str("name of a vector")?;
-            let width = decoder.u8("width of a coordinate")?;
-            let count = decoder.count("number of coordinates")?;
-            let bytes = count.saturating_mul(width.into());
-            let coordinates = decoder.take(bytes, "coordinates")?;
+            let (name, width, coordinates) = next_vector(&mut decoder)?;
             visit(name, widen(coordinates, width)?);
         }
         decoder.finish()
+    }
+
+    /// The vectors by name, as they are stored.
+    pub(crate) fn stored_vectors(
+        &self,
+    ) -> Result<BTreeMap<&'a str, StoredVector<'a>>, DecodeError> {
+        stored_vectors(self.vectors.clone())
     }
 
     /// The vector of a name, in storage form.
@@ -163,6 +209,37 @@ impl<'a> Content<'a> {
         })?;
         Ok(found)
     }
+}
+
+/// Reads what [`encode_vectors`] wrote without looking into it.
+pub(crate) fn stored_vectors(
+    mut decoder: Decoder<'_>,
+) -> Result<BTreeMap<&str, StoredVector<'_>>, DecodeError> {
+    let mut vectors = BTreeMap::new();
+    for _ in 0..decoder.count("number of vectors")? {
+        let before = decoder.rest();
+        let (name, _, _) = next_vector(&mut decoder)?;
+        let mut named = Decoder::new(before);
+        named.str("name of a vector")?;
+        let length = named.rest().len().saturating_sub(decoder.rest().len());
+        vectors.insert(name, named.take(length, "coordinates")?);
+    }
+    decoder.finish()?;
+    Ok(vectors)
+}
+
+/// The name of a vector, the width of its coordinates, and these.
+fn next_vector<'a>(decoder: &mut Decoder<'a>) -> Result<(&'a str, u8, &'a [u8]), DecodeError> {
+    let name = decoder.str("name of a vector")?;
+    let width = decoder.u8("width of a coordinate")?;
+    let count = decoder.count("number of coordinates")?;
+    let bytes = count.saturating_mul(width.into());
+    Ok((name, width, decoder.take(bytes, "coordinates")?))
+}
+
+/// Whether a record that ceases to exist at a time no longer does.
+pub(crate) fn is_expired(expires_at: Option<u64>, now_millis: u64) -> bool {
+    expires_at.is_some_and(|at| at <= now_millis)
 }
 
 fn widen(coordinates: &[u8], width: u8) -> Result<Vec<f64>, DecodeError> {

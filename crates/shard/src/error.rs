@@ -160,6 +160,14 @@ pub enum ReadError {
         /// The most allowed.
         limit: usize,
     },
+    /// More would have to be looked at one by one than allowed.
+    #[error("{records} records would have to be looked at one by one, at most {limit} are allowed")]
+    TooManyToScan {
+        /// How many, at most.
+        records: u64,
+        /// The most allowed.
+        limit: u64,
+    },
     /// k is zero or above the limit.
     #[error("k is {k}; it must be between 1 and {limit}")]
     InvalidK {

@@ -14,6 +14,8 @@ pub struct Filter {
     pub condition: hvs_filter::Filter,
     /// Its partition key, which is its id where it was given none.
     pub partition_key: Option<String>,
+    /// Not these records, by their ids.
+    pub without: Vec<String>,
 }
 
 impl Default for Filter {
@@ -25,14 +27,19 @@ impl Default for Filter {
 
 impl From<hvs_filter::Filter> for Filter {
     fn from(condition: hvs_filter::Filter) -> Self {
-        Self { condition, partition_key: None }
+        Self { condition, partition_key: None, without: Vec::new() }
     }
 }
 
 impl Filter {
     /// Nothing is asked for: every record matches.
     pub fn is_empty(&self) -> bool {
-        self.condition.is_empty() && self.partition_key.is_none()
+        self.condition.is_empty() && self.partition_key.is_none() && self.without.is_empty()
+    }
+
+    /// Whether a record is left out by its id.
+    pub(crate) fn leaves_out(&self, id: &[u8]) -> bool {
+        self.without.iter().any(|without| without.as_bytes() == id)
     }
 
     /// Whether a record in memory matches.
@@ -46,6 +53,9 @@ impl Filter {
         id: &[u8],
         stored: &StoredRecord<'_>,
     ) -> Result<bool, DecodeError> {
+        if self.leaves_out(id) {
+            return Ok(false);
+        }
         let content = &stored.content;
         let partition_key = content.partition_key;
         if let Some(wanted) = &self.partition_key

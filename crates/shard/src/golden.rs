@@ -10,10 +10,12 @@ use serde_json::json;
 
 use crate::command::{
     Command, EncodedRequest, LoggedChange, LoggedKey, LoggedOperation, LoggedRequest, encode_batch,
+    encode_expire,
 };
 use crate::config::IdempotencyLimits;
 use crate::meta::Meta;
 use crate::operation::{Condition, WriteOutcome};
+use crate::patch::Patched;
 use crate::record::{Etag, Record, Timestamp, Vectors};
 use crate::remembered::{Part, Remembered};
 use crate::stored::{Header, StoredRecord, encode_record};
@@ -21,6 +23,9 @@ use crate::stored::{Header, StoredRecord, encode_record};
 const RECORD: &[u8] = include_bytes!("../golden/record_v1.bin");
 const TOMBSTONE: &[u8] = include_bytes!("../golden/tombstone_v1.bin");
 const BATCH: &[u8] = include_bytes!("../golden/batch_v1.bin");
+const BATCH_2: &[u8] = include_bytes!("../golden/batch_v2.bin");
+const EXPIRE_2: &[u8] = include_bytes!("../golden/expire_v2.bin");
+const REMEMBERED_2: &[u8] = include_bytes!("../golden/remembered_v2.bin");
 const META: &[u8] = include_bytes!("../golden/meta_v1.bin");
 const REMEMBERED: &[u8] = include_bytes!("../golden/remembered_v1.bin");
 
@@ -131,6 +136,53 @@ fn a_batch_of_format_1_is_read() {
 }
 
 #[test]
+fn a_patch_of_format_2_is_read_and_carried_out() {
+    let Ok(Command::Batch { first, requests }) = Command::decode(BATCH_2) else { panic!() };
+    assert_eq!(first, timestamp());
+    let operation = &requests[0].operations[0];
+    assert_eq!((operation.id, operation.condition), ("id-1", None));
+    let LoggedChange::Patch(patch) = &operation.change else { panic!() };
+    let Ok(Patched::Content(bytes)) = patch.apply(content()) else { panic!() };
+    let row = encode_record(&header(), &[0; 32], &bytes);
+    let record = StoredRecord::decode(&row).unwrap().into_record("id-1", &configs()).unwrap();
+    assert_eq!(record.metadata, *json!({"b": [true, null], "c": [1]}).as_object().unwrap());
+    assert_eq!(record.region.as_deref(), Some("region-b"));
+    assert_eq!(
+        (record.kind.as_str(), record.partition_key.as_deref()),
+        ("message", Some("mailbox-1"))
+    );
+    assert_eq!(record.expires_at, Some(1_800_000_000_000));
+    assert_eq!(
+        (&record.vectors[""][..], &record.vectors["flat"][..]),
+        (&[0.5, -0.25, 2.0][..], &[4.0, -0.5][..])
+    );
+
+    let operations = [BATCH_2[2 + 8 + 3..].to_vec()];
+    let request = EncodedRequest { atomic: false, idempotency: None, operations: &operations };
+    assert_eq!(encode_batch(timestamp(), [request].into_iter(), 0), BATCH_2);
+    // What is of version 2 is not read in a batch of version 1.
+    let older = [&[1], &BATCH_2[1..]].concat();
+    assert!(Command::decode(&older).is_err());
+}
+
+#[test]
+fn an_expiry_of_format_2_is_read() {
+    assert_eq!(Command::decode(EXPIRE_2), Ok(Command::Expire { at: timestamp() }));
+    assert_eq!(encode_expire(timestamp()), EXPIRE_2);
+    let older = [&[1], &EXPIRE_2[1..]].concat();
+    assert!(Command::decode(&older).is_err());
+}
+
+#[test]
+fn a_remembered_request_of_format_2_is_read() {
+    let outcomes = vec![WriteOutcome::TooLarge { bytes: 70_000, limit: 65_536 }];
+    let parts = vec![Part { first: ETAG, timestamp: timestamp(), outcomes }];
+    let remembered = Remembered { digest: [0xcd; 16], total: 1, parts };
+    assert_eq!(Remembered::decode(REMEMBERED_2), Ok(remembered.clone()));
+    assert_eq!(remembered.encode(), REMEMBERED_2);
+}
+
+#[test]
 fn the_meta_row_of_format_1_is_read() {
     let meta = Meta {
         applied: Position { seq: 1000, hash: EntryHash([0xef; 32]) },
@@ -198,7 +250,13 @@ fn a_remembered_request_of_format_1_is_read() {
 #[test]
 fn damaged_golden_bytes_never_panic() {
     fn read(bytes: &[u8]) {
-        let _ = Command::decode(bytes);
+        if let Ok(Command::Batch { requests, .. }) = Command::decode(bytes) {
+            for operation in requests.iter().flat_map(|request| &request.operations) {
+                if let LoggedChange::Patch(patch) = &operation.change {
+                    let _ = patch.apply(content());
+                }
+            }
+        }
         let _ = Meta::decode(bytes);
         let _ = Remembered::decode(bytes);
         let _ = Header::decode(bytes);
@@ -207,7 +265,7 @@ fn damaged_golden_bytes_never_panic() {
             let _ = stored.into_record("id", &configs());
         }
     }
-    for golden in [RECORD, TOMBSTONE, BATCH, META, REMEMBERED] {
+    for golden in [RECORD, TOMBSTONE, BATCH, BATCH_2, EXPIRE_2, META, REMEMBERED, REMEMBERED_2] {
         for length in 0..golden.len() {
             read(&golden[..length]);
         }
@@ -250,7 +308,15 @@ mod properties {
                     vectors.insert("flat".to_owned(), flat.to_vec());
                 }
                 let metadata = metadata.into_iter().map(|(key, value)| (key, value.into()));
-                NewRecord { id, partition_key, vectors, metadata: metadata.collect(), region, kind }
+                NewRecord {
+                    id,
+                    partition_key,
+                    vectors,
+                    metadata: metadata.collect(),
+                    region,
+                    kind,
+                    expiry: None,
+                }
             })
     }
 
@@ -258,7 +324,7 @@ mod properties {
         #[test]
         fn a_record_comes_back_as_it_was_put(new in new_records()) {
             let mut bytes = Vec::new();
-            content::encode(&new, &configs(), &mut bytes).unwrap();
+            content::encode(&new, None, &configs(), &mut bytes).unwrap();
             let row = encode_record(&header(), &[1; 32], &bytes);
             let stored = StoredRecord::decode(&row).unwrap();
             prop_assert_eq!(stored.header, header());
@@ -276,11 +342,11 @@ mod properties {
         #[test]
         fn operations_come_back_from_a_batch(new in new_records(), other: u64) {
             let mut bytes = Vec::new();
-            content::encode(&new, &configs(), &mut bytes).unwrap();
+            content::encode(&new, None, &configs(), &mut bytes).unwrap();
             let condition = Some(Condition::IfMatch(Etag { epoch: other, seq: 1, index: 2 }));
             let id = new.id.clone();
             let put = Operation::Put { record: new, condition };
-            let operations = [encode_operation(&put, Some(&bytes))];
+            let operations = [encode_operation(&put, &bytes)];
             let request = EncodedRequest { atomic: true, idempotency: None, operations: &operations };
             let payload = encode_batch(Timestamp(other), [request].into_iter(), 0);
             let Ok(Command::Batch { first, requests }) = Command::decode(&payload) else {

@@ -86,6 +86,20 @@ impl Housekeeping {
         is_any_older.then_some(before)
     }
 
+    /// The time by which records have expired, if there are any.
+    pub(crate) fn records_to_expire(
+        machine: &Machine,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, String> {
+        let clock = &machine.progress().clock;
+        if !clock.may_have_expired(now.millis()) {
+            return Ok(None);
+        }
+        let looked_up = machine.find_next_expiry();
+        looked_up.map_err(|error| format!("records that have expired cannot be found: {error}"))?;
+        Ok(clock.may_have_expired(now.millis()).then_some(now))
+    }
+
     /// One round.
     pub(crate) fn run(&mut self, leader: &mut Leader, machine: &Machine) -> Result<(), String> {
         self.trim_log(leader, machine)?;

@@ -22,6 +22,8 @@ pub(crate) struct IndexChanges<'a> {
     pub(crate) inserts: Vec<IndexInsert<'a>>,
     /// Keys of what was replaced or deleted.
     pub(crate) removes: Vec<u64>,
+    /// Key and time of those among them that expire.
+    pub(crate) leaving: Vec<(u64, u64)>,
 }
 
 /// A record that was put.

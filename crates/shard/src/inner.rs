@@ -111,7 +111,7 @@ impl Inner {
     }
 
     pub(crate) async fn write(&self, request: WriteRequest) -> Result<WriteAnswer, WriteError> {
-        let prepared = prepare(&request, &self.config)?;
+        let prepared = prepare(&request, &self.config, self.progress.clock.now())?;
         drop(request);
         if prepared.durability == Durability::Memory
             && let Some(answer) = self.write_in_memory(&prepared)
@@ -141,7 +141,7 @@ impl Inner {
         let queue = self.queue.stats();
         let (progress, writer) = (&self.progress, &self.writer_stats);
         ShardStats {
-            records: self.records(),
+            records: self.records().unwrap_or_else(|_| self.stored()),
             memory_records: self.memory.len() as u64,
             memory_bytes: self.memory.bytes() as u64,
             tombstones: progress.tombstones.load(Ordering::Relaxed),
@@ -165,10 +165,10 @@ impl Inner {
     }
 
     /// Live records, wherever they are.
-    pub(crate) fn records(&self) -> u64 {
+    pub(crate) fn records(&self) -> Result<u64, ReadError> {
         self.memory.settled(|| {
             let in_memory = self.memory.len() as u64;
-            self.progress.records.load(Ordering::Relaxed) + in_memory
+            Ok(self.count_all()? + in_memory)
         })
     }
 

@@ -18,6 +18,7 @@
     reason = "each operation has an error type of its own, whose variants say when they occur"
 )]
 
+mod arena;
 mod block_on;
 mod changes;
 pub mod checkpoint;
@@ -26,16 +27,19 @@ mod command;
 mod config;
 mod content;
 mod error;
+mod expiry;
 mod filter;
 #[cfg(test)]
 mod golden;
 mod housekeeping;
 mod indexes;
 mod inner;
+mod listing;
 mod machine;
 mod memory;
 mod meta;
 mod operation;
+mod patch;
 mod payload;
 mod prepare;
 mod queue;
@@ -44,6 +48,7 @@ mod reading;
 mod record;
 mod remembered;
 pub mod repair;
+mod selection;
 mod shard;
 mod store;
 mod stored;
@@ -63,13 +68,16 @@ pub use config::{
 };
 pub use error::{CloseError, OpenError, ReadError, WriteError};
 pub use filter::Filter;
-pub use hvs_filter::{FilterError, FilterLimits, PayloadLimits, PayloadStats};
+pub use hvs_filter::{
+    Facet, FilterError, FilterLimits, PayloadLimits, PayloadStats, Scalar, Subject,
+};
+pub use listing::{FacetRequest, Matched, MatchingPage, MatchingRequest, OrderedRequest};
 pub use operation::{Condition, Durability, Operation, WriteAnswer, WriteOutcome, WriteRequest};
 pub use prepare::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_OPERATIONS_BYTES};
 pub use read::{ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest, ShardStats};
 pub use record::{
-    DEFAULT_KIND, Etag, EtagError, InvalidRecord, MAX_ID_BYTES, MAX_NAME_BYTES,
-    MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, Record, Timestamp, Vectors, check_id,
+    DEFAULT_KIND, Etag, EtagError, Expiry, InvalidRecord, MAX_ID_BYTES, MAX_NAME_BYTES,
+    MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, Patch, Record, Timestamp, Vectors, check_id,
 };
 pub use shard::Shard;
 pub use text::{Detail, DetailsRequest, TextAnswer, TextMatch, TextSearch};

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hvs_log::{Entry, EntryKind, Position};
 
+use crate::arena::Arena;
 use crate::changes::Changes;
 use crate::codec::DecodeError;
 use crate::command::{Command, LoggedRequest};
+use crate::expiry::Clock;
 use crate::indexes::{IndexFailure, Indexes};
 use crate::meta::Meta;
 use crate::operation::WriteOutcome;
@@ -49,17 +51,17 @@ pub(crate) struct Progress {
     pub(crate) tombstones: AtomicU64,
     pub(crate) remembered: AtomicU64,
     pub(crate) operations: AtomicU64,
-    clock: AtomicU64,
+    pub(crate) clock: Clock,
 }
 
 impl Progress {
     /// The clock of the log.
     pub(crate) fn clock(&self) -> Timestamp {
-        Timestamp(self.clock.load(Ordering::Relaxed))
+        self.clock.now()
     }
 
     fn publish(&self, meta: &Meta) {
-        self.clock.store(meta.clock.0, Ordering::Relaxed);
+        self.clock.advance(meta.clock);
         self.epoch.store(meta.epoch, Ordering::Relaxed);
         self.records.store(meta.records, Ordering::Relaxed);
         self.tombstones.store(meta.tombstones, Ordering::Relaxed);
@@ -102,6 +104,13 @@ impl Machine {
         self.indexes = Some(indexes);
     }
 
+    /// Looks up when the next record ceases to exist. Nothing may be applied meanwhile.
+    pub(crate) fn find_next_expiry(&self) -> Result<(), ApplyError> {
+        let next = self.store.first_expiry().map_err(ApplyError::Read)?;
+        self.progress.clock.set_next_expiry(next);
+        Ok(())
+    }
+
     pub(crate) fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
     }
@@ -122,25 +131,34 @@ impl Machine {
         let bytes = ENTRY_FRAME_BYTES.saturating_add(entry.payload.len() as u64);
         meta.logged_bytes = meta.logged_bytes.saturating_add(bytes);
         let store = self.store.clone();
-        let mut changes = Changes::new(&store, meta);
+        let arena = Arena::default();
+        let mut changes = Changes::new(&store, &arena, meta);
         let mut outcomes = Vec::new();
         if entry.kind == EntryKind::Data {
             match Command::decode(&entry.payload).map_err(ApplyError::Payload)? {
                 Command::Configure(limits) => changes.configure(limits),
                 Command::Purge { before } => changes.purge_tombstones(before)?,
+                Command::Expire { at } => {
+                    let first = Etag { epoch: entry.epoch, seq: position.seq, index: 0 };
+                    changes.expire(first, at)?;
+                }
                 Command::Batch { first, requests } => {
                     let etag = Etag { epoch: entry.epoch, seq: position.seq, index: 0 };
                     outcomes = self.apply_batch(&mut changes, etag, first, &requests)?;
                 }
             }
         }
-        let (meta, index_changes) = changes.commit()?;
+        // Before they can be read.
+        if let Some(at) = changes.first_expiry() {
+            self.progress.clock.expect_expiry(at);
+        }
+        let (meta, index_changes) = changes.commit(&self.progress.clock)?;
         self.meta = meta;
         // After the records, so that an index never offers what cannot be read.
         if let Some(indexes) = &self.indexes {
             indexes.apply(&index_changes, &meta)?;
         }
-        self.progress.publish(&meta);
+        self.progress.clock.have_left(|| self.progress.publish(&meta));
         Ok(outcomes)
     }
 

@@ -1,6 +1,6 @@
 //! What can be written, under which conditions, and what came of it.
 
-use crate::record::{Etag, NewRecord, Timestamp};
+use crate::record::{Etag, Expiry, NewRecord, Patch, Timestamp};
 
 /// One change of one record.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +19,16 @@ pub enum Operation {
         /// What must hold for it to be removed.
         condition: Option<Condition>,
     },
+    /// Changes parts of the record. It is merged when it is applied, so that no write in between
+    /// is lost.
+    Patch {
+        /// Whose record.
+        id: String,
+        /// What to change.
+        patch: Patch,
+        /// What must hold for it to be changed.
+        condition: Option<Condition>,
+    },
 }
 
 impl Operation {
@@ -26,7 +36,24 @@ impl Operation {
     pub fn id(&self) -> &str {
         match self {
             Self::Put { record, .. } => &record.id,
-            Self::Delete { id, .. } => id,
+            Self::Delete { id, .. } | Self::Patch { id, .. } => id,
+        }
+    }
+
+    pub(crate) fn condition(&self) -> Option<Condition> {
+        match self {
+            Self::Put { condition, .. }
+            | Self::Delete { condition, .. }
+            | Self::Patch { condition, .. } => *condition,
+        }
+    }
+
+    /// The expiry that it gives.
+    pub(crate) fn expiry(&self) -> Option<Expiry> {
+        match self {
+            Self::Put { record, .. } => record.expiry,
+            Self::Patch { patch, .. } => patch.expiry.flatten(),
+            Self::Delete { .. } => None,
         }
     }
 }
@@ -123,7 +150,7 @@ pub enum WriteOutcome {
         /// When.
         timestamp: Timestamp,
     },
-    /// There was nothing to delete, and nothing was changed.
+    /// There was nothing to delete or to patch, and nothing was changed.
     NotFound,
     /// The condition did not hold, and nothing was changed.
     ConditionFailed {
@@ -132,4 +159,11 @@ pub enum WriteOutcome {
     },
     /// Another operation of the same atomic request failed, and nothing was changed.
     NotApplied,
+    /// The record would be larger after the patch than allowed, and nothing was changed.
+    TooLarge {
+        /// What the metadata, or the record as a whole, would have.
+        bytes: u64,
+        /// The most that it may have.
+        limit: u64,
+    },
 }

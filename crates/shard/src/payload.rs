@@ -42,8 +42,8 @@ impl Known {
 }
 
 /// What came of asking the index.
-pub(crate) enum Evaluated {
-    Known(Known),
+pub(crate) enum Evaluated<R> {
+    Known(R),
     /// It is not complete yet.
     Building,
     /// The record of `key_of_id` is not in the index any more, or not yet: look again.
@@ -130,9 +130,15 @@ impl Payload {
         }
     }
 
-    /// What is known of the records that match. `key_of_id` is the key of the record whose id is
-    /// the partition key, if it was given no other.
-    pub(crate) fn evaluate(&self, filter: &Filter, key_of_id: Option<u64>) -> Evaluated {
+    /// What is known of the records that match, and what the index says of them at this moment.
+    /// `key_of_id` is the key of the record whose id is the partition key, if it was given no
+    /// other.
+    pub(crate) fn evaluate_with<R>(
+        &self,
+        filter: &Filter,
+        key_of_id: Option<u64>,
+        then: impl FnOnce(&PayloadIndex, Known) -> R,
+    ) -> Evaluated<R> {
         let state = self.shared.state.read();
         if state.removed.is_some() {
             return Evaluated::Building;
@@ -147,7 +153,7 @@ impl Payload {
             matching.sure &= &keys;
             matching.maybe &= &keys;
         }
-        Evaluated::Known(Known { matching, below: state.next_key })
+        Evaluated::Known(then(&state.index, Known { matching, below: state.next_key }))
     }
 
     /// Does a part of what keeps the index small.

@@ -7,7 +7,8 @@ use crate::config::ShardConfig;
 use crate::content;
 use crate::error::WriteError;
 use crate::operation::{Durability, Operation, WriteRequest};
-use crate::record::{InvalidRecord, check_id, check_optional};
+use crate::patch;
+use crate::record::{Expiry, InvalidRecord, Timestamp, check_id, check_optional};
 
 /// Longest idempotency key, in bytes of UTF-8.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
@@ -39,10 +40,11 @@ impl Prepared {
     }
 }
 
-/// Checks a request against every limit and encodes it.
+/// Checks a request against every limit and encodes it. Times to live begin now.
 pub(crate) fn prepare(
     request: &WriteRequest,
     config: &ShardConfig,
+    now: Timestamp,
 ) -> Result<Prepared, WriteError> {
     let operations = request.operations.len();
     if operations == 0 {
@@ -55,9 +57,15 @@ pub(crate) fn prepare(
         .map_err(|source| WriteError::InvalidIdempotencyKey { source })?;
 
     let mut prepared = Prepared::empty(request);
+    let mut digest = Digest::new(request);
     for (index, operation) in request.operations.iter().enumerate() {
-        let encoded =
-            encode(operation, config).map_err(|source| WriteError::Invalid { index, source })?;
+        let encoded = encode(operation, config, now)
+            .map_err(|source| WriteError::Invalid { index, source })?;
+        if request.idempotency_key.is_some() {
+            digest
+                .push(operation, &encoded, config)
+                .map_err(|source| WriteError::Invalid { index, source })?;
+        }
         let bytes = encoded.len();
         if bytes > MAX_OPERATIONS_BYTES {
             return Err(WriteError::TooLarge { index, bytes, limit: MAX_OPERATIONS_BYTES });
@@ -69,33 +77,65 @@ pub(crate) fn prepare(
         let (bytes, limit) = (prepared.bytes, MAX_OPERATIONS_BYTES);
         return Err(WriteError::AtomicTooLarge { bytes, limit });
     }
-    prepared.idempotency = request.idempotency_key.clone().map(|key| (key, digest(&prepared)));
+    prepared.idempotency = request.idempotency_key.clone().map(|key| (key, digest.finish()));
     Ok(prepared)
 }
 
-fn encode(operation: &Operation, config: &ShardConfig) -> Result<Vec<u8>, InvalidRecord> {
+fn encode(
+    operation: &Operation,
+    config: &ShardConfig,
+    now: Timestamp,
+) -> Result<Vec<u8>, InvalidRecord> {
+    let expires_at = operation.expiry().map(|expiry| expiry.at(now));
+    let mut body = Vec::new();
     match operation {
-        Operation::Delete { id, .. } => {
-            check_id(id)?;
-            Ok(encode_operation(operation, None))
-        }
+        Operation::Delete { id, .. } => check_id(id)?,
         Operation::Put { record, .. } => {
-            let mut encoded = Vec::with_capacity(256);
-            content::encode(record, &config.vectors, &mut encoded)?;
-            Ok(encode_operation(operation, Some(&encoded)))
+            body.reserve(256);
+            content::encode(record, expires_at, &config.vectors, &mut body)?;
+        }
+        Operation::Patch { id, patch, .. } => {
+            check_id(id)?;
+            let limit = config.max_metadata_bytes;
+            patch::encode(patch, expires_at, &config.vectors, limit, &mut body)?;
         }
     }
+    Ok(encode_operation(operation, &body))
 }
 
-/// Equal for equal operations with equal atomicity; the durability may differ in a repetition.
-fn digest(prepared: &Prepared) -> RequestDigest {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&[u8::from(prepared.atomic)]);
-    for operation in &prepared.operations {
-        hasher.update(&(operation.len() as u64).to_le_bytes());
-        hasher.update(operation);
+/// Equal for equal operations with equal atomicity; the durability may differ in a repetition, and
+/// so may what a time to live comes to.
+struct Digest(blake3::Hasher);
+
+impl Digest {
+    fn new(request: &WriteRequest) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[u8::from(request.atomic)]);
+        Self(hasher)
     }
-    let mut digest = RequestDigest::default();
-    hasher.finalize_xof().fill(&mut digest);
-    digest
+
+    fn push(
+        &mut self,
+        operation: &Operation,
+        encoded: &[u8],
+        config: &ShardConfig,
+    ) -> Result<(), InvalidRecord> {
+        let mut update = |bytes: &[u8]| {
+            self.0.update(&(bytes.len() as u64).to_le_bytes());
+            self.0.update(bytes);
+        };
+        if let Some(Expiry::After(_)) = operation.expiry() {
+            update(b"ttl");
+            update(&encode(operation, config, Timestamp::default())?);
+        } else {
+            update(encoded);
+        }
+        Ok(())
+    }
+
+    fn finish(&self) -> RequestDigest {
+        let mut digest = RequestDigest::default();
+        self.0.finalize_xof().fill(&mut digest);
+        digest
+    }
 }

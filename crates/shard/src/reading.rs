@@ -12,13 +12,14 @@ use hvs_geometry::Precision;
 use hvs_index::{KnownKeys, SearchError, VectorIndex};
 
 use crate::codec::DecodeError;
+use crate::content::is_expired;
 use crate::error::ReadError;
 use crate::filter::Filter;
 use crate::inner::Inner;
 use crate::memory::{Held, MemorySearchError, SearchedMemory, Wanted, merge};
-use crate::payload::{Evaluated, Known};
 use crate::read::{ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest};
 use crate::record::Record;
+use crate::selection::Selection;
 use crate::stored::StoredRecord;
 
 /// Records that one page of a filtered scroll looks at before it is returned as it is.
@@ -27,8 +28,6 @@ const LOOKED_AT_PER_PAGE: usize = 100_000;
 const CLOCK_EVERY: usize = 256;
 /// Searches that are repeated because a record changed between index and store.
 const SEARCH_ATTEMPTS: usize = 3;
-/// Times that a filter is evaluated again because a record changed between store and index.
-const STALE_ATTEMPTS: usize = 100;
 
 impl Inner {
     pub(crate) fn get(&self, id: &str) -> Result<Option<Record>, ReadError> {
@@ -36,7 +35,12 @@ impl Inner {
             return self.record(id, &held.row).map(Some);
         }
         let stored = self.store.record(id).map_err(storage("a record"))?;
-        stored.map(|bytes| self.record(id, &bytes)).transpose()
+        let record = stored.map(|bytes| self.record(id, &bytes)).transpose()?;
+        Ok(record.filter(|record| self.is_there(record)))
+    }
+
+    fn is_there(&self, record: &Record) -> bool {
+        record.expires_at.is_none() || !is_expired(record.expires_at, self.now_millis())
     }
 
     pub(crate) fn get_many<I: AsRef<str>>(
@@ -45,13 +49,15 @@ impl Inner {
     ) -> Result<Vec<Option<Record>>, ReadError> {
         // Before the snapshot, so that none is missed that moves between them.
         let held: Vec<_> = ids.iter().map(|id| self.memory.get(id.as_ref())).collect();
+        let now = self.now_millis();
         let snapshot = self.store.snapshot();
         let get = |id: &str, held: Option<Arc<Held>>| {
             if let Some(held) = held {
                 return self.record(id, &held.row).map(Some);
             }
             let stored = snapshot.get(&self.store.records, id).map_err(storage("a record"))?;
-            stored.map(|bytes| self.record(id, &bytes)).transpose()
+            let record = stored.map(|bytes| self.record(id, &bytes)).transpose()?;
+            Ok(record.filter(|record| !is_expired(record.expires_at, now)))
         };
         ids.iter().zip(held).map(|(id, held)| get(id.as_ref(), held)).collect()
     }
@@ -111,7 +117,7 @@ impl Inner {
         deadline: Option<Instant>,
     ) -> Result<u64, ReadError> {
         let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
-            return Ok(self.records());
+            return self.records();
         };
         self.memory.settled(|| {
             let held = self.memory.all();
@@ -131,6 +137,7 @@ impl Inner {
         {
             return Ok(known.matching.sure.len());
         }
+        self.check_scan(&selection)?;
         let snapshot = self.store.snapshot();
         let mut count = 0;
         for (looked_at, row) in snapshot.iter(&self.store.records).enumerate() {
@@ -178,6 +185,10 @@ impl Inner {
     ) -> Result<Attempt, ReadError> {
         let seq = self.progress.applied.load(Ordering::Acquire);
         let selection = self.selection(request.filter.as_ref())?;
+        self.check_scan(&selection)?;
+        if request.exact {
+            self.check_scan_of(selection.at_most().unwrap_or_else(|| self.stored()))?;
+        }
         // Before the index, so that none is missed that moves between them.
         let in_memory = self.search_memory(request, &selection)?;
         let failure = OnceCell::new();
@@ -189,7 +200,7 @@ impl Inner {
             }
         };
         let accept: Option<&dyn Fn(&str) -> bool> =
-            if selection.filter.is_some() { Some(&accept) } else { None };
+            if selection.is_everything() { None } else { Some(&accept) };
         let found = index
             .search(&hvs_index::SearchRequest {
                 query: &request.query,
@@ -217,12 +228,17 @@ impl Inner {
             scanned: found.scanned,
             strategy: found.strategy,
             truncated: found.truncated,
-            matching: selection.known.as_ref().map(|known| known.matching.at_most()),
+            matching: selection.at_most(),
             record_bytes: 0,
             seq,
         };
         let mut is_complete = true;
         for hit in found.hits {
+            // Put again since the filter was asked, under a key that it did not know.
+            if selection.leaves_out(&hit.id) {
+                is_complete = false;
+                continue;
+            }
             let record = if request.with_records {
                 let Some((record, bytes)) = self.record_with_key(&hit.id, hit.key)? else {
                     // Put again or deleted since the index was asked.
@@ -317,46 +333,6 @@ impl Inner {
         record.map(|record| Some((record, bytes.len()))).map_err(|damage| corrupt(id, &damage))
     }
 
-    /// A filter with what is known of it.
-    pub(crate) fn selection<'a>(
-        &self,
-        filter: Option<&'a Filter>,
-    ) -> Result<Selection<'a>, ReadError> {
-        let Some(filter) = filter.filter(|filter| !filter.is_empty()) else {
-            return Ok(Selection { filter: None, known: None });
-        };
-        for _ in 0..STALE_ATTEMPTS {
-            let key_of_id = match &filter.partition_key {
-                Some(id) => self.key_without_partition(id)?,
-                None => None,
-            };
-            match self.indexes.payload().evaluate(filter, key_of_id) {
-                Evaluated::Known(known) => {
-                    return Ok(Selection { filter: Some(filter), known: Some(known) });
-                }
-                Evaluated::Building => break,
-                Evaluated::Stale => std::thread::yield_now(),
-            }
-        }
-        Ok(Selection { filter: Some(filter), known: None })
-    }
-
-    /// The key of a record that was given no partition key.
-    fn key_without_partition(&self, id: &str) -> Result<Option<u64>, ReadError> {
-        let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else {
-            return Ok(None);
-        };
-        let stored = StoredRecord::decode(&bytes).map_err(|damage| corrupt(id, &damage))?;
-        Ok(stored.content.partition_key.is_none().then_some(stored.header.key))
-    }
-
-    pub(crate) fn accepts(&self, selection: &Selection<'_>, id: &str) -> Result<bool, ReadError> {
-        let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else {
-            return Ok(false);
-        };
-        selection.matches(id.as_bytes(), &bytes)
-    }
-
     pub(crate) fn record(&self, id: &str, stored: &[u8]) -> Result<Record, ReadError> {
         StoredRecord::decode(stored)
             .and_then(|stored| stored.into_record(id, &self.config.vectors))
@@ -364,38 +340,14 @@ impl Inner {
     }
 }
 
-/// A filter, and which records match it as far as is known.
-pub(crate) struct Selection<'a> {
-    pub(crate) filter: Option<&'a Filter>,
-    pub(crate) known: Option<Known>,
-}
-
-impl Selection<'_> {
-    /// Of what has no key nothing is known before it is looked at.
-    fn matches_held(&self, held: &Held) -> Result<bool, ReadError> {
-        let Some(filter) = self.filter else { return Ok(true) };
-        filter.matches_held(held).map_err(|damage| corrupt(&held.id, &damage))
-    }
-
-    fn matches(&self, id: &[u8], stored: &[u8]) -> Result<bool, ReadError> {
-        let Some(filter) = self.filter else { return Ok(true) };
-        let damaged = |damage: DecodeError| corrupt(&text(id), &damage);
-        let stored = StoredRecord::decode(stored).map_err(damaged)?;
-        if let Some(known) = self.known.as_ref().and_then(|known| known.of(stored.header.key)) {
-            return Ok(known);
-        }
-        filter.matches(id, &stored).map_err(damaged)
-    }
-}
-
 /// One record of a page, from either place.
-enum Row {
+pub(crate) enum Row {
     Stored(fjall::Result<(Slice, Slice)>),
     Held(Arc<Held>),
 }
 
 /// The smaller of two heads by id. Of the same id in both, that in memory has just moved.
-fn next_row(
+pub(crate) fn next_row(
     rows: &mut Peekable<impl Iterator<Item = fjall::Result<(Slice, Slice)>>>,
     held: &mut Peekable<impl Iterator<Item = Arc<Held>>>,
 ) -> Option<Row> {
@@ -415,12 +367,12 @@ struct Attempt {
     is_complete: bool,
 }
 
-fn is_over(deadline: Option<Instant>, looked_at: usize) -> bool {
+pub(crate) fn is_over(deadline: Option<Instant>, looked_at: usize) -> bool {
     looked_at.is_multiple_of(CLOCK_EVERY)
         && deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
-fn text(id: &[u8]) -> String {
+pub(crate) fn text(id: &[u8]) -> String {
     String::from_utf8_lossy(id).into_owned()
 }
 

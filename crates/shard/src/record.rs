@@ -65,6 +65,42 @@ pub struct NewRecord {
     pub region: Option<String>,
     /// See [`Record::kind`].
     pub kind: String,
+    /// When the record ceases to exist, if ever.
+    pub expiry: Option<Expiry>,
+}
+
+/// When a record ceases to exist. From then on no read returns it and conditions see no record;
+/// the shard deletes it soon after, which leaves a tombstone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// At this time, in milliseconds since 1970.
+    At(u64),
+    /// So many milliseconds after the shard takes the write in, by its clock.
+    After(u64),
+}
+
+impl Expiry {
+    /// The time, in milliseconds since 1970, up to what a clock of the shard can show.
+    pub(crate) fn at(self, now: Timestamp) -> u64 {
+        match self {
+            Self::At(at) => at.min(Timestamp::MAX_MILLIS),
+            Self::After(ttl) => now.millis().saturating_add(ttl).min(Timestamp::MAX_MILLIS),
+        }
+    }
+}
+
+/// What to change of a record. What is none, or not named, stays as it is.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Patch {
+    /// In place of the vectors of these names.
+    pub vectors: Vectors,
+    /// A merge patch of the metadata: objects are merged, null removes a member, everything else
+    /// replaces it (RFC 7396).
+    pub metadata: Option<Metadata>,
+    /// The new region, or none to have none.
+    pub region: Option<Option<String>>,
+    /// The new expiry, or none to have none.
+    pub expiry: Option<Option<Expiry>>,
 }
 
 impl NewRecord {
@@ -77,6 +113,7 @@ impl NewRecord {
             metadata: Metadata::new(),
             region: None,
             kind: DEFAULT_KIND.to_owned(),
+            expiry: None,
         }
     }
 }
@@ -138,10 +175,12 @@ pub struct Timestamp(pub u64);
 
 impl Timestamp {
     const COUNTER_BITS: u32 = 16;
+    /// The last millisecond that has a reading.
+    pub(crate) const MAX_MILLIS: u64 = (1 << 48) - 1;
 
     /// The first reading of a millisecond. Milliseconds beyond 48 bits are cut to the maximum.
     pub fn from_millis(millis: u64) -> Self {
-        Self(millis.min((1 << 48) - 1) << Self::COUNTER_BITS)
+        Self(millis.min(Self::MAX_MILLIS) << Self::COUNTER_BITS)
     }
 
     /// Milliseconds since 1970.

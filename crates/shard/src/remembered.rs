@@ -1,7 +1,7 @@
 //! What is remembered of a request under its idempotency key.
 //!
 //! ```text
-//! 1 byte   format version, 1
+//! 1 byte   format version: 2 where something of it is used, else 1
 //! 16 bytes digest of the request
 //! varint   operations of the request
 //! varint   number of parts, one for each log entry that holds some of it, for each:
@@ -10,7 +10,7 @@
 //!   varint number of outcomes, for each:
 //!     1 byte 0 created, 1 replaced, 2 deleted: varint version; 3 not found;
 //!            4 condition failed, no record; 5 condition failed: varint epoch, seq, index;
-//!            6 not applied
+//!            6 not applied; 7 too large: varint bytes, limit (version 2)
 //! ```
 
 use crate::codec::{DecodeError, Decoder, put_varint};
@@ -19,6 +19,7 @@ use crate::operation::{Durability, WriteAnswer, WriteOutcome};
 use crate::record::{Etag, Timestamp};
 
 const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION_2: u8 = 2;
 
 /// A request that was applied, or as much of it as has been.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +57,14 @@ impl Remembered {
         })
     }
 
+    fn version(&self) -> u8 {
+        let is_new = |outcome: &WriteOutcome| matches!(outcome, WriteOutcome::TooLarge { .. });
+        let has_new = self.parts.iter().flat_map(|part| &part.outcomes).any(is_new);
+        if has_new { FORMAT_VERSION_2 } else { FORMAT_VERSION }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT_VERSION];
+        let mut out = vec![self.version()];
         out.extend_from_slice(&self.digest);
         put_varint(&mut out, self.total);
         put_varint(&mut out, self.parts.len() as u64);
@@ -72,13 +79,18 @@ impl Remembered {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut decoder = Decoder::new(bytes);
-        decoder.version(FORMAT_VERSION)?;
+        let version = decoder.version_up_to(FORMAT_VERSION_2)?;
         let digest = decoder.array("digest")?;
         let total = decoder.varint("number of operations")?;
         let count = decoder.count("number of parts")?;
         let parts = (0..count).map(|_| decode_part(&mut decoder)).collect::<Result<_, _>>()?;
         decoder.finish()?;
-        Ok(Self { digest, total, parts })
+        let remembered = Self { digest, total, parts };
+        // One form only: what needs no later version has none.
+        if remembered.version() != version {
+            return Err(DecodeError::Field { field: "format version" });
+        }
+        Ok(remembered)
     }
 }
 
@@ -104,6 +116,11 @@ fn put_outcome(out: &mut Vec<u8>, outcome: &WriteOutcome) {
             put_etag(out, *etag);
         }
         WriteOutcome::NotApplied => out.push(6),
+        WriteOutcome::TooLarge { bytes, limit } => {
+            out.push(7);
+            put_varint(out, *bytes);
+            put_varint(out, *limit);
+        }
     }
 }
 
@@ -147,6 +164,10 @@ fn decode_outcome(
         4 => WriteOutcome::ConditionFailed { current: None },
         5 => WriteOutcome::ConditionFailed { current: Some(decode_etag(decoder)?) },
         6 => WriteOutcome::NotApplied,
+        7 => {
+            let bytes = decoder.varint("bytes")?;
+            WriteOutcome::TooLarge { bytes, limit: decoder.varint("limit")? }
+        }
         _ => return Err(DecodeError::Field { field: "outcome" }),
     })
 }

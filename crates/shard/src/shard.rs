@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hvs_filter::{Facet, Scalar};
 use hvs_kv::Kv;
 use hvs_text::{Statistics, TextQuery};
 
@@ -11,6 +12,7 @@ use crate::config::ShardConfig;
 use crate::error::{CloseError, OpenError, ReadError, WriteError};
 use crate::filter::Filter;
 use crate::inner::Inner;
+use crate::listing::{FacetRequest, MatchingPage, MatchingRequest, OrderedRequest};
 use crate::operation::{WriteAnswer, WriteRequest};
 use crate::read::{ScrollPage, ScrollRequest, SearchAnswer, SearchRequest, ShardStats};
 use crate::record::Record;
@@ -80,6 +82,31 @@ impl Shard {
         deadline: Option<Instant>,
     ) -> Result<u64, ReadError> {
         self.inner.count(filter, deadline)
+    }
+
+    /// The number of records as they are stored, expired ones that are not deleted yet among
+    /// them: what costs nothing to know.
+    pub fn stored(&self) -> u64 {
+        self.inner.stored()
+    }
+
+    /// A page of the ids and versions of records that match, in order of their ids.
+    pub fn matching(&self, request: &MatchingRequest) -> Result<MatchingPage, ReadError> {
+        self.inner.matching(request)
+    }
+
+    /// How many records have each value of a property. It looks at every record, unless the index
+    /// of metadata knows.
+    pub fn facet(&self, request: &FacetRequest) -> Result<Facet, ReadError> {
+        self.inner.facet(request)
+    }
+
+    /// A page of records in the order of a property, with their values. It looks at every record.
+    pub fn scroll_ordered(
+        &self,
+        request: &OrderedRequest,
+    ) -> Result<Vec<(Scalar, Record)>, ReadError> {
+        self.inner.scroll_ordered(request)
     }
 
     /// The nearest records. Exact and filtered searches take as long as there are vectors to

@@ -48,6 +48,9 @@ pub(crate) struct Store {
     pub(crate) dead: Keyspace,
     /// `BY_KEY` idempotency key → answer; `BY_ORDER` number (big-endian) → key.
     pub(crate) idempotency: Keyspace,
+    /// [`expiring_row`] → index key (big-endian), for records that expire. It follows from the
+    /// records.
+    pub(crate) expiring: Keyspace,
     meta: Keyspace,
 }
 
@@ -85,6 +88,7 @@ impl Store {
             keys: keyspace("keys", small)?,
             dead: keyspace("dead", small)?,
             idempotency: keyspace("idempotency", small)?,
+            expiring: keyspace("expiring", small)?,
             meta: keyspace("meta", small)?,
             database,
         };
@@ -105,6 +109,12 @@ impl Store {
 
     pub(crate) fn record(&self, id: &str) -> fjall::Result<Option<Slice>> {
         self.records.get(id)
+    }
+
+    /// When the first of the stored records expires, in milliseconds.
+    pub(crate) fn first_expiry(&self) -> fjall::Result<Option<u64>> {
+        let Some(row) = self.expiring.iter().next() else { return Ok(None) };
+        Ok(row.key()?.first_chunk().map(|at| u64::from_be_bytes(*at)))
     }
 
     pub(crate) fn put_meta(&self, batch: &mut OwnedWriteBatch, meta: &Meta) {
@@ -214,6 +224,16 @@ pub(crate) fn key_row(vector: &str, key: u64) -> [u8; 16] {
     name.copy_from_slice(digest.as_bytes().split_at(8).0);
     number.copy_from_slice(&key.to_be_bytes());
     row
+}
+
+/// The row of a record that expires: 8 bytes when (big-endian), then its id.
+pub(crate) fn expiring_row(at_millis: u64, id: &str) -> Vec<u8> {
+    [&at_millis.to_be_bytes(), id.as_bytes()].concat()
+}
+
+/// The end of the rows of records that have expired by then.
+pub(crate) fn expiring_until(now_millis: u64) -> [u8; 8] {
+    now_millis.saturating_add(1).to_be_bytes()
 }
 
 /// A row's key: its kind, then the rest.

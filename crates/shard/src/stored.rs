@@ -79,6 +79,8 @@ pub(crate) struct StoredRecord<'a> {
     pub(crate) header: Header,
     pub(crate) content_hash: [u8; 32],
     pub(crate) content: Content<'a>,
+    /// The content's own bytes.
+    pub(crate) content_bytes: &'a [u8],
 }
 
 /// A record's row with its content as bytes.
@@ -100,8 +102,9 @@ impl<'a> StoredRecord<'a> {
         let mut decoder = Decoder::new(bytes);
         let header = Header::decode_from(&mut decoder)?;
         let content_hash = decoder.array("content hash")?;
-        let content = Content::decode(decoder.rest())?;
-        Ok(Self { header, content_hash, content })
+        let content_bytes = decoder.rest();
+        let content = Content::decode(content_bytes)?;
+        Ok(Self { header, content_hash, content, content_bytes })
     }
 
     /// The record as readers get it.
@@ -110,7 +113,7 @@ impl<'a> StoredRecord<'a> {
         id: &str,
         configs: &BTreeMap<String, IndexConfig>,
     ) -> Result<Record, DecodeError> {
-        let Self { header, content_hash, content } = self;
+        let Self { header, content_hash, content, .. } = self;
         let mut vectors = Vectors::new();
         content.for_each_vector(|name, stored| {
             // A vector that the namespace no longer has is not shown.

@@ -14,6 +14,7 @@ use hvs_text::{
 
 use crate::codec::DecodeError;
 use crate::content::Content;
+use crate::content::is_expired;
 use crate::error::{OpenError, ReadError};
 use crate::filter::Filter;
 use crate::indexes::IndexChanges;
@@ -202,7 +203,7 @@ impl Inner {
         let broken = OnceCell::new();
         let known = |key| match &selection.known {
             Some(known) => known.of(key),
-            None => selection.filter.is_none().then_some(true),
+            None => selection.is_everything().then_some(true),
         };
         let accept = |id: &str| {
             self.accepts(&selection, id).unwrap_or_else(|error| {
@@ -223,7 +224,7 @@ impl Inner {
             return Err(error);
         }
         let hits = hits.into_iter().map(|hit| TextMatch { id: hit.id, score: hit.score });
-        let matching = selection.known.as_ref().map(|known| known.matching.at_most());
+        let matching = selection.at_most();
         Ok(TextAnswer { hits: hits.collect(), scanned, matching })
     }
 
@@ -241,18 +242,29 @@ impl Inner {
                 Some((name, point, config))
             }
         };
+        // Before the snapshot, so that none is missed that moves between them.
+        let held: Vec<_> = request.ids.iter().map(|id| self.memory.get(id)).collect();
+        let now = self.now_millis();
         let snapshot = self.store.snapshot();
         let mut details = Vec::with_capacity(request.ids.len());
         let mut bytes = 0_usize;
-        for id in &request.ids {
-            let row = snapshot.get(&self.store.records, id).map_err(storage("a record"))?;
+        for (id, held) in request.ids.iter().zip(&held) {
+            let logged = match held {
+                Some(_) => None,
+                None => snapshot.get(&self.store.records, id).map_err(storage("a record"))?,
+            };
+            let row = held.as_ref().map(|held| held.row.as_slice()).or(logged.as_deref());
             let Some(row) = row else {
                 details.push(Detail::default());
                 continue;
             };
+            let stored = StoredRecord::decode(row).map_err(|damage| corrupt(id, &damage))?;
+            if is_expired(stored.content.expires_at, now) {
+                details.push(Detail::default());
+                continue;
+            }
             let mut detail = Detail { exists: true, ..Detail::default() };
             if let Some((name, point, config)) = &from {
-                let stored = StoredRecord::decode(&row).map_err(|damage| corrupt(id, &damage))?;
                 let vector = stored.content.vector(name).map_err(|damage| corrupt(id, &damage))?;
                 detail.distance = vector
                     .and_then(|vector| distance(&config.space, config.precision, point, &vector));
@@ -263,7 +275,7 @@ impl Inner {
                 if bytes > request.max_bytes {
                     return Err(ReadError::AnswerTooLarge { limit: request.max_bytes });
                 }
-                detail.record = Some(self.record(id, &row)?);
+                detail.record = Some(self.record(id, row)?);
             }
             details.push(detail);
         }

@@ -17,12 +17,14 @@ use parking_lot::Mutex;
 
 use crate::block_on::block_on;
 use crate::changes::recall;
-use crate::command::{EncodedRequest, LoggedKey, encode_batch, encode_configure, encode_purge};
+use crate::command::{
+    EncodedRequest, LoggedKey, encode_batch, encode_configure, encode_expire, encode_purge,
+};
 use crate::config::ShardConfig;
 use crate::error::WriteError;
 use crate::housekeeping::Housekeeping;
 use crate::machine::Machine;
-use crate::memory::{Memory, Turn, wall};
+use crate::memory::{Memory, Turn};
 use crate::operation::{Durability, WriteAnswer, WriteOutcome};
 use crate::prepare::{MAX_OPERATIONS_BYTES, Prepared};
 use crate::queue::{Gather, Queue, Responder, Taken, Waiting};
@@ -132,11 +134,15 @@ impl Writer {
     }
 
     fn serve(&mut self) -> Result<(), WriteError> {
+        let mut patience = IDLE;
         loop {
-            match self.queue.take(IDLE, self.gather) {
+            match self.queue.take(patience, self.gather) {
                 Taken::Closed => return self.finish(),
                 Taken::Requests(taken) => self.carry_out(taken)?,
             }
+            // What has expired goes in small steps, between which writes get their turn.
+            let is_more_expired = self.expire()?;
+            patience = if is_more_expired { Duration::ZERO } else { IDLE };
             self.keep_house()?;
         }
     }
@@ -352,6 +358,16 @@ impl Writer {
         })
     }
 
+    /// Deletes some of the records that have expired. True if it may be that there are more.
+    fn expire(&mut self) -> Result<bool, WriteError> {
+        let now = self.now();
+        let wedged = |reason| WriteError::Wedged { reason };
+        let found = Housekeeping::records_to_expire(&self.machine, now).map_err(wedged)?;
+        let Some(at) = found else { return Ok(false) };
+        self.commit(encode_expire(at))?;
+        Ok(true)
+    }
+
     fn keep_house(&mut self) -> Result<(), WriteError> {
         if let Some(before) = self.housekeeping.tombstones_to_purge(&self.machine, self.now()) {
             self.commit(encode_purge(before))?;
@@ -374,7 +390,8 @@ impl Writer {
 
     /// The next reading of the hybrid logical clock: the wall clock, unless the log is ahead.
     fn now(&self) -> Timestamp {
-        wall().max(self.machine.meta().clock).max(self.memory.clock())
+        let clock = self.machine.progress().clock.now();
+        clock.max(self.machine.meta().clock).max(self.memory.clock())
     }
 }
 

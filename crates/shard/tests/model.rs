@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hvs_geometry::Precision;
 use hvs_shard::{
-    Condition, Durability, Etag, Filter, FilterLimits, NewRecord, Operation, Record, ScrollRequest,
-    SearchRequest, Shard, Timestamp, WriteAnswer, WriteError, WriteOutcome, WriteRequest,
+    Condition, Durability, Etag, Expiry, Filter, FilterLimits, NewRecord, Operation, Patch, Record,
+    ScrollRequest, SearchRequest, Shard, Timestamp, WriteAnswer, WriteError, WriteOutcome,
+    WriteRequest,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -39,6 +40,22 @@ fn a_shard_answers_like_a_map() {
             Run::new(seed, true).run();
         }
     }
+}
+
+/// What a patch of this test does to a record, in the simplest way.
+fn change(record: &mut NewRecord, patch: &Patch) {
+    match patch.metadata.as_ref().and_then(|metadata| metadata.get("bucket")) {
+        None => {}
+        Some(Value::Null) => drop(record.metadata.remove("bucket")),
+        Some(bucket) => drop(record.metadata.insert("bucket".into(), bucket.clone())),
+    }
+    if let Some(region) = &patch.region {
+        record.region.clone_from(region);
+    }
+    if let Some(expiry) = patch.expiry {
+        record.expiry = expiry;
+    }
+    record.vectors.extend(patch.vectors.clone());
 }
 
 #[derive(Clone)]
@@ -199,6 +216,9 @@ impl Run {
         if self.rng.random_bool(0.25) {
             return Operation::Delete { id, condition };
         }
+        if self.rng.random_bool(0.3) {
+            return Operation::Patch { id, patch: self.patch(), condition };
+        }
         let mut record = NewRecord::new(id, self.curved_point());
         if self.rng.random_bool(0.5) {
             let point = vec![self.coordinate(), self.coordinate()];
@@ -218,6 +238,32 @@ impl Run {
             record.partition_key = Some("mailbox".into());
         }
         Operation::Put { record, condition }
+    }
+
+    fn patch(&mut self) -> Patch {
+        let mut patch = Patch::default();
+        if self.rng.random_bool(0.6) {
+            let bucket = match self.rng.random_range(0..6) {
+                5 => Value::Null,
+                bucket => bucket.into(),
+            };
+            patch.metadata = json!({ "bucket": bucket }).as_object().cloned();
+        }
+        if self.rng.random_bool(0.3) {
+            let region = self.rng.random_range(0..4);
+            patch.region = Some((region < 3).then(|| format!("region-{region}")));
+        }
+        if self.rng.random_bool(0.3) {
+            let at = self.rng.random_range(4_000_000_000_000..5_000_000_000_000);
+            patch.expiry = Some(self.rng.random_bool(0.5).then_some(Expiry::At(at)));
+        }
+        if self.rng.random_bool(0.3) {
+            patch.vectors.insert(FLAT.to_owned(), vec![self.coordinate(), self.coordinate()]);
+        }
+        if self.rng.random_bool(0.2) {
+            patch.vectors.insert(String::new(), self.curved_point());
+        }
+        patch
     }
 
     fn coordinate(&mut self) -> f64 {
@@ -240,14 +286,16 @@ impl Run {
         for (operation, outcome) in request.operations.iter().zip(&answer.outcomes) {
             let id = operation.id().to_owned();
             let current = self.model.records.get(&id).map(|known| known.etag);
-            let (Operation::Put { condition, .. } | Operation::Delete { condition, .. }) =
-                operation;
+            let (Operation::Put { condition, .. }
+            | Operation::Delete { condition, .. }
+            | Operation::Patch { condition, .. }) = operation;
             let holds = match condition {
                 None => true,
                 Some(Condition::IfAbsent) => current.is_none(),
                 Some(Condition::IfMatch(etag)) => current == Some(*etag),
             };
-            failures.push(!holds);
+            let is_lost = matches!(operation, Operation::Patch { .. }) && current.is_none();
+            failures.push(!holds || is_lost);
             if holds {
                 held_on.insert(id.clone());
             }
@@ -299,7 +347,21 @@ impl Run {
                     self.model.records.remove(&id);
                     self.model.versions.insert(id, version);
                 }
-                (Operation::Delete { .. }, WriteOutcome::NotFound) => assert!(current.is_none()),
+                (
+                    Operation::Patch { patch, .. },
+                    WriteOutcome::Put { etag, version: found, timestamp, created: false },
+                ) => {
+                    assert_eq!(*found, version);
+                    self.tick(*timestamp, *etag, answer, in_memory);
+                    let known = self.model.records.get_mut(&id).unwrap();
+                    change(&mut known.record, patch);
+                    (known.version, known.etag, known.timestamp) = (version, *etag, *timestamp);
+                    known.in_memory = false;
+                    self.model.versions.insert(id, version);
+                }
+                (Operation::Delete { .. } | Operation::Patch { .. }, WriteOutcome::NotFound) => {
+                    assert!(current.is_none());
+                }
                 _ => panic!("{operation:?} has {outcome:?}"),
             }
         }
@@ -339,6 +401,7 @@ impl Run {
         let held = of_ids(true);
         let in_memory = request.durability == Durability::Memory
             && request.idempotency_key.is_none()
+            && !request.operations.iter().any(must_be_logged)
             && of_ids(false).is_empty();
         let level = match request.durability {
             Durability::Memory if !in_memory => Durability::Buffered,
@@ -386,6 +449,12 @@ impl Run {
                 self.model.records.insert(id.clone(), known);
                 self.model.versions.insert(id, version);
             }
+            Operation::Patch { .. } => {
+                if let Some(known) = self.model.records.get_mut(&id) {
+                    known.etag = Etag { epoch: u64::MAX, seq: version, index: 0 };
+                    self.model.versions.insert(id, version);
+                }
+            }
             Operation::Delete { .. } => {
                 if self.model.records.remove(&id).is_some() {
                     self.model.versions.insert(id, version);
@@ -404,7 +473,8 @@ impl Run {
     }
 
     fn expected(&self, known: &Known) -> Record {
-        let NewRecord { id, partition_key, vectors, metadata, region, kind } = known.record.clone();
+        let NewRecord { id, partition_key, vectors, metadata, region, kind, expiry } =
+            known.record.clone();
         let vectors = vectors
             .into_iter()
             .map(|(name, vector)| {
@@ -430,7 +500,10 @@ impl Run {
             etag: known.etag,
             timestamp: known.timestamp,
             content_hash: [0; 32],
-            expires_at: None,
+            expires_at: expiry.map(|expiry| match expiry {
+                Expiry::At(at) => at,
+                Expiry::After(_) => panic!("not in this test"),
+            }),
         }
     }
 
@@ -598,4 +671,13 @@ type Means = Box<dyn Fn(&Record) -> bool>;
 fn filter(json: &Value) -> Filter {
     let limits = FilterLimits::default();
     hvs_filter::Filter::parse(json.as_object().unwrap(), &limits).unwrap().into()
+}
+
+/// Whatever is asked.
+fn must_be_logged(operation: &Operation) -> bool {
+    match operation {
+        Operation::Put { record, .. } => record.expiry.is_some(),
+        Operation::Patch { .. } => true,
+        Operation::Delete { .. } => false,
+    }
 }

@@ -29,7 +29,7 @@ fn home() -> Home {
     let fields = vec![FieldPath::parse("text").unwrap(), FieldPath::parse("more.tags").unwrap()];
     home.config.text = Some(TextConfig {
         // Only on a flush and at the end.
-        commit_every: std::time::Duration::from_mins(60),
+        commit_every: std::time::Duration::from_hours(1),
         ..TextConfig::new(fields, Language::NONE)
     });
     home
@@ -115,7 +115,7 @@ fn it_is_in_step_after_restarts_and_with_older_damaged_or_no_files() {
     assert_in_step(&shard, &model);
     shard.flush().unwrap();
     copy(&text, &older);
-    fill(&shard, &mut model, 150, 300);
+    fill(&shard, &mut model, 150, 180);
     assert_in_step(&shard, &model);
     drop(shard);
 
@@ -133,7 +133,7 @@ fn it_is_in_step_after_restarts_and_with_older_damaged_or_no_files() {
     let stats = shard.stats().text.unwrap();
     assert!(stats.read > 0 && stats.read < model.len() as u64, "{stats:?}");
     assert_eq!(stats.rebuilds, 0);
-    fill(&shard, &mut model, 300, 350);
+    fill(&shard, &mut model, 180, 230);
     drop(shard);
 
     for damage in ["meta.json", ".managed.json"] {

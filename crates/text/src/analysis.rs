@@ -61,13 +61,11 @@ impl FromStr for Language {
         if name == "none" {
             return Ok(Self::NONE);
         }
-        match LANGUAGES.iter().find(|(known, _)| *known == name) {
-            Some((_, language)) => Ok(Self(Some(*language))),
-            None => {
-                let known: Vec<_> = Self::names().collect();
-                Err(format!("language is {name:?}, it must be one of {}", known.join(", ")))
-            }
+        if let Some((_, language)) = LANGUAGES.iter().find(|(known, _)| *known == name) {
+            return Ok(Self(Some(*language)));
         }
+        let known: Vec<_> = Self::names().collect();
+        Err(format!("language is {name:?}, it must be one of {}", known.join(", ")))
     }
 }
 

@@ -23,7 +23,7 @@ use crate::scoring::Layer;
 
 /// Pauses before an index that could not be used is built anew.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// Records between two looks at what else there is to do while the index is built.
 const LOOK_EVERY: usize = 256;
 /// How often an idle index looks whether merges have replaced segments.

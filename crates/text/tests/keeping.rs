@@ -156,7 +156,7 @@ fn an_index_ahead_of_the_records_is_built_anew() {
 fn files(path: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> =
         std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| !file.extension().is_some_and(|end| end == "lock"));
+    files.retain(|file| file.extension().is_none_or(|end| end != "lock"));
     files.sort();
     files
 }

@@ -4,6 +4,7 @@
 //! A record is written, durably, before what it describes is used, and removed only after what it
 //! describes is gone; so whatever a crash interrupts is finished or undone at the next start.
 
+pub(crate) mod inspect;
 mod namespace;
 mod restore;
 mod settings;
@@ -539,6 +540,10 @@ fn difference(before: &Settings, wanted: &Settings) -> Option<String> {
     if before.durability != wanted.durability {
         let (before, wanted) = (json(&before.durability), json(&wanted.durability));
         return Some(format!("durability is {before}, not {wanted}"));
+    }
+    if before.ttl_ms != wanted.ttl_ms {
+        let of = |ttl: Option<u64>| ttl.map_or_else(|| "none".to_owned(), |ttl| ttl.to_string());
+        return Some(format!("ttl_ms is {}, not {}", of(before.ttl_ms), of(wanted.ttl_ms)));
     }
     let names = before.vectors.keys().chain(wanted.vectors.keys());
     for name in names {

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use hvs_geometry::Space;
 use hvs_kv::Kv;
 use hvs_shard::{
-    Durability, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig, ShardStats, StoreSizes,
-    WriteAnswer, WriteError, WriteOutcome, WriteRequest, Writer,
+    Durability, Expiry, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig, ShardStats,
+    StoreSizes, WriteAnswer, WriteError, WriteOutcome, WriteRequest, Writer,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -107,6 +107,8 @@ impl Surroundings {
             max_operations: limits.batch_operations,
             max_k: limits.k,
             max_page: limits.page,
+            max_metadata_bytes: limits.metadata_bytes,
+            max_scanned: limits.exact_vectors,
             ..ShardConfig::new(entry.uid, shard, self.writer.clone(), vectors)
         })
     }
@@ -173,6 +175,11 @@ impl Namespace {
     /// All shards, in the order of their numbers.
     pub fn shards(&self) -> &[Shard] {
         &self.shards
+    }
+
+    /// The expiry of records that are put without one.
+    pub fn default_expiry(&self) -> Option<Expiry> {
+        self.entry.settings.ttl_ms.map(Expiry::After)
     }
 
     /// The shard of an id or partition key.

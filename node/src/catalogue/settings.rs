@@ -62,6 +62,14 @@ pub enum SettingsError {
     /// A durability that needs mirrors.
     #[error("{}", durability::unavailable(*.0))]
     Durability(Durability),
+    /// A time to live out of its range.
+    #[error("ttl_ms is {ttl}, it must be from 1 to {limit}")]
+    Ttl {
+        /// The value given.
+        ttl: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// No shards.
     #[error("shards is 0, at least 1 is needed")]
     NoShards,
@@ -125,6 +133,9 @@ pub struct Settings {
     /// When writes are acknowledged that do not say it; as the node has it, if none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
+    /// The time to live of records that are put without one, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
 }
 
 impl Settings {
@@ -161,7 +172,13 @@ impl Settings {
             vectors.insert(name.clone(), settings);
         }
         vectors.insert(String::new(), default);
-        Ok(Self { vectors, shards, durability })
+        let ttl_ms = request.ttl_ms.or(existing.and_then(|settings| settings.ttl_ms));
+        if let Some(ttl) = ttl_ms
+            && !(1..=limits.ttl_ms).contains(&ttl)
+        {
+            return Err(SettingsError::Ttl { ttl, limit: limits.ttl_ms });
+        }
+        Ok(Self { vectors, shards, durability, ttl_ms })
     }
 
     /// What each index of a shard is opened with.

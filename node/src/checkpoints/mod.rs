@@ -21,8 +21,8 @@ use hvs_checkpoint::{Checkpoint, CheckpointStore, Kind, Loaded, Manifest, ORPHAN
 
 pub(crate) use error::CheckpointError;
 
+pub(crate) use self::place::Places;
 use self::{
-    place::Places,
     tasks::{Outcome, Tasks},
 };
 use crate::{catalogue::Catalogue, config::Config};

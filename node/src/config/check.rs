@@ -64,6 +64,12 @@ impl Config {
         found.range("limits.text_fields", limits.text_fields, 1, 256);
         found.range("limits.metadata_bytes", limits.metadata_bytes, 2, METADATA_BYTES);
         found.range("limits.id_bytes", limits.id_bytes, 1, ID_BYTES);
+        found.range("limits.filter_writes", limits.filter_writes, 1, 1 << 40);
+        found.range("limits.facet_values", limits.facet_values, 1, 10_000_000);
+        found.range("limits.examples", limits.examples, 1, 100_000);
+        found.range("limits.groups", limits.groups, 1, K);
+        found.range("limits.label_bytes", limits.label_bytes, 1, hvs_shard::MAX_NAME_BYTES);
+        found.range("limits.ttl_ms", limits.ttl_ms, 1, 1 << 46);
         found.range("limits.name_bytes", limits.name_bytes, 1, NAME_BYTES);
         found.range("limits.dimension", limits.dimension, 1, 65_536);
         found.range("limits.components", limits.components, 1, 1_024);

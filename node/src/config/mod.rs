@@ -114,6 +114,20 @@ pub struct Limits {
     pub metadata_bytes: usize,
     /// Bytes of an id or partition key; at most 512.
     pub id_bytes: usize,
+    /// Records that one write by filter changes.
+    pub filter_writes: u64,
+    /// Distinct values that a facet holds in each shard.
+    pub facet_values: usize,
+    /// Examples of one recommendation.
+    pub examples: usize,
+    /// Groups of one search.
+    pub groups: usize,
+    /// Bytes of a region or kind; at most 255.
+    pub label_bytes: usize,
+    /// Milliseconds until a record ceases to exist, if it does.
+    pub ttl_ms: u64,
+    /// Vectors or records that one request may look at one by one, in each shard; 0 for no limit.
+    pub exact_vectors: u64,
     /// Bytes of the name of a namespace, alias or vector; at most 128.
     pub name_bytes: usize,
     /// Intrinsic dimension of a space.
@@ -356,6 +370,13 @@ impl Default for Limits {
             text_fields: 16,
             metadata_bytes: 64 << 10,
             id_bytes: 512,
+            filter_writes: 10_000,
+            facet_values: 100_000,
+            examples: 1_000,
+            groups: 1_000,
+            label_bytes: 128,
+            ttl_ms: 3_153_600_000_000,
+            exact_vectors: 0,
             name_bytes: 128,
             dimension: 4_096,
             components: 16,

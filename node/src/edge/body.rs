@@ -79,7 +79,7 @@ impl Drop for Share {
 /// A decoded body. Its bytes count against the node's budget until this is dropped.
 pub(crate) struct Payload<T> {
     pub(crate) value: T,
-    _share: Share,
+    pub(super) share: Share,
 }
 
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for Payload<T> {
@@ -89,7 +89,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Payload<T> {
         let encoding = body_encoding(request.headers())?;
         let (bytes, share) = read_body(request, app).await?;
         let value = decode(encoding, &bytes).map_err(|error| decode_failure(&error))?;
-        Ok(Self { value, _share: share })
+        Ok(Self { value, share })
     }
 }
 

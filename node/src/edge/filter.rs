@@ -1,7 +1,7 @@
 //! Filters on the wire to filters of a shard.
 
 use hvs_api::Code;
-use hvs_shard::{Filter, FilterError, FilterLimits};
+use hvs_shard::{Filter, FilterError, FilterLimits, Subject};
 
 use super::failure::Failure;
 use crate::config::Limits;
@@ -19,6 +19,11 @@ pub(super) fn read_filter(
     };
     let condition = hvs_filter::Filter::parse(&wire, &limits).map_err(|error| failure(&error))?;
     Ok(Some(condition.into()))
+}
+
+/// Reads the name of a field, as it stands in a filter.
+pub(super) fn read_subject(field: &str) -> Result<Subject, Failure> {
+    Subject::parse(field).map_err(|error| failure(&error))
 }
 
 fn failure(error: &FilterError) -> Failure {

@@ -175,7 +175,7 @@ mod tests {
             weights: Some(FusionWeights { vector: None, text: Some(text) }),
             ..Fusion::default()
         };
-        assert_eq!(rule(weight(1e6), 1).unwrap().weights, [1.0, 1e6]);
+        assert_eq!(rule(weight(1e6), 1).unwrap(), Rule { weights: [1.0, 1e6], ..usual });
         assert_eq!(rule(Fusion { k: Some(0), ..Fusion::default() }, 1).unwrap().k, 0);
         for refused in [
             candidates(9),

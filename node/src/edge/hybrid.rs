@@ -240,9 +240,9 @@ impl Hybrid {
         });
         let hits = hits.collect();
         let explain = self.explain.then(|| self.explanation(found));
-        let exact = found.iter().filter_map(|found| found.vector.as_ref());
-        let exact = exact.map(|answered| answered.answer.exact).all(|exact| exact);
-        Ok(Some(SearchResponse { hits, exact, truncated: false, explain }))
+        let mut answers = found.iter().filter_map(|found| found.vector.as_ref());
+        let exact = answers.all(|answered| answered.answer.exact);
+        Ok(Some(SearchResponse { hits, exact, explain, ..SearchResponse::default() }))
     }
 
     /// What is to be told of the hits, as far as it is not known yet.
@@ -275,12 +275,15 @@ impl Hybrid {
 
     fn hit(&self, rank: u64, fused: Fused<Place>, detail: Detail, scores: &[f64]) -> Hit {
         let (mut vector, mut metadata) = (None, None);
+        let (mut region, mut kind) = (None, None);
         if let Some(mut record) = detail.record {
             if self.parts.vectors {
                 vector = record.vectors.remove(&self.using).map(Vector);
             }
             if self.parts.metadata {
                 metadata = Some(record.metadata);
+                region = record.region;
+                kind = Some(record.kind);
             }
         }
         let [by_vector, by_text] = fused.positions;
@@ -297,6 +300,8 @@ impl Hybrid {
             ranks,
             vector,
             metadata,
+            region,
+            kind,
         }
     }
 

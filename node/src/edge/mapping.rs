@@ -36,6 +36,7 @@ impl From<SettingsError> for Failure {
             }
             SettingsError::Durability(_) => Code::DurabilityUnavailable,
             SettingsError::Index { .. } => Code::InvalidIndex,
+            SettingsError::Ttl { .. } => Code::InvalidExpiry,
             SettingsError::VectorName { .. } => Code::InvalidName,
         };
         Self::new(code, error.to_string())
@@ -191,6 +192,9 @@ fn record_code(error: &InvalidRecord) -> Code {
         InvalidRecord::TooLong { what: "partition key", .. }
         | InvalidRecord::ControlCharacter { what: "partition key", .. }
         | InvalidRecord::Empty { what: "partition key" } => Code::InvalidPartitionKey,
+        InvalidRecord::TooLong { what: "region" | "kind", .. }
+        | InvalidRecord::ControlCharacter { what: "region" | "kind", .. }
+        | InvalidRecord::Empty { what: "region" | "kind" } => Code::InvalidLabel,
         _ => Code::InvalidId,
     }
 }
@@ -218,6 +222,10 @@ impl From<ReadError> for Failure {
             ReadError::AnswerTooLarge { .. } => Code::AnswerTooLarge,
             ReadError::NoText => Code::NoTextIndex,
             ReadError::TextBuilding => Code::TextIndexBuilding,
+            ReadError::TooManyToScan { limit, .. } => {
+                let limit = *limit;
+                return Self::new(Code::ScanTooLarge, error.to_string()).with("limit", limit);
+            }
             _ => return Self::internal(Code::StorageFailed, error),
         };
         Self::new(code, error.to_string())

@@ -1,19 +1,26 @@
 //! The HTTP edge: routes, decoding, problems. Nothing below it knows of HTTP.
 
 mod body;
+mod by_filter;
 mod call;
 mod checkpoints;
 mod decide;
+mod facets;
 mod failure;
 mod filter;
 mod fusion;
 mod geometry;
+mod groups;
 mod hybrid;
+mod labels;
 mod mapping;
 mod namespaces;
 mod node;
 mod observe;
+mod ordered;
+mod patches;
 mod points;
+mod recommend;
 mod records;
 mod scroll;
 mod search;
@@ -103,17 +110,26 @@ fn api() -> Router<Arc<App>> {
         )
         .route(
             &format!("{vectors}/{{id}}"),
-            put(writes::put_one).get(records::get_one).delete(writes::delete_one),
+            put(writes::put_one)
+                .get(records::get_one)
+                .delete(writes::delete_one)
+                .patch(patches::patch_one)
+                .post(by_filter::by_filter),
         )
         // An empty id matches no parameter; it gets an answer about ids all the same.
         .route(
             &format!("{vectors}/"),
-            put(writes::empty_id).get(writes::empty_id).delete(writes::empty_id),
+            put(writes::empty_id)
+                .get(writes::empty_id)
+                .delete(writes::empty_id)
+                .patch(writes::empty_id),
         )
         .route(&format!("{one}/batch"), post(writes::batch))
         .route(&format!("{one}/fetch"), post(records::fetch))
         .route(&format!("{one}/scroll"), post(scroll::scroll))
         .route(&format!("{one}/count"), post(records::count))
+        .route(&format!("{one}/facets"), post(facets::facets))
+        .route(&format!("{one}/recommend"), post(recommend::recommend))
         .route(&format!("{one}/search"), post(search::search))
         .route(&format!("{one}/search/batch"), post(search::search_batch))
         .merge(checkpoints::routes())

@@ -166,6 +166,7 @@ fn info(namespace: &Namespace, aliases: &BTreeMap<String, String>) -> NamespaceI
             .collect(),
         vectors: vectors.collect(),
         shards: settings.shards,
+        ttl_ms: settings.ttl_ms,
         records: stats.iter().map(|shard| shard.records).sum(),
         durability: namespace.durability,
         memory_records: stats.iter().map(|shard| shard.memory_records).sum(),

@@ -16,24 +16,25 @@ use super::{
     call::Call,
     failure::Failure,
     filter::read_filter,
+    ordered::{self, Order},
     records::{Parts, record_info},
 };
 use crate::catalogue::Namespace;
 
 const VERSION: u8 = 1;
 const DEFAULT_LIMIT: usize = 100;
-const DIGEST_BYTES: usize = 8;
+pub(super) const DIGEST_BYTES: usize = 8;
 const SHARD_BYTES: usize = 4;
 /// Hexadecimal digits of the largest token: an id of 512 bytes and the rest.
 const LONGEST_TOKEN: usize = 2 * (1 + 2 * DIGEST_BYTES + SHARD_BYTES + hvs_shard::MAX_ID_BYTES);
 
-type Digest = [u8; DIGEST_BYTES];
+pub(super) type Digest = [u8; DIGEST_BYTES];
 
 /// Where a scroll goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Place {
-    shard: u32,
-    after: Option<String>,
+pub(super) struct Place {
+    pub(super) shard: u32,
+    pub(super) after: Option<String>,
 }
 
 pub(super) async fn scroll(
@@ -46,7 +47,15 @@ pub(super) async fn scroll(
     let request = payload.value;
     let limits = &app.config.limits;
     let limit = page_limit(request.limit, limits.page)?;
-    let query = query_digest(&namespace, request.filter.as_ref());
+    if let Some(field) = &request.order_by {
+        let order = Order { field: field.clone(), descending: request.descending == Some(true) };
+        return ordered::scroll(&app, namespace, request, order, limit, &call).await;
+    }
+    if request.descending.is_some() {
+        let detail = "descending is of no use without order_by";
+        return Err(Failure::new(Code::InvalidArgument, detail));
+    }
+    let query = query_digest(&namespace, request.filter.as_ref(), "");
     let filter = read_filter(request.filter, limits)?;
     let place = match &request.token {
         Some(token) => read_token(token, query)?,
@@ -60,7 +69,7 @@ pub(super) async fn scroll(
     call.reply(&ScrollResponse { records, next: next.map(|place| write_token(&place, query)) })
 }
 
-fn page_limit(asked: Option<u64>, most: usize) -> Result<usize, Failure> {
+pub(super) fn page_limit(asked: Option<u64>, most: usize) -> Result<usize, Failure> {
     let Some(asked) = asked else { return Ok(DEFAULT_LIMIT.min(most)) };
     usize::try_from(asked).ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
         let detail = format!("limit is {asked}, it must be from 1 to {most}");
@@ -103,20 +112,26 @@ fn page(
 }
 
 /// What a token is bound to: this namespace, even among those of its name, and this filter.
-fn query_digest(namespace: &Namespace, filter: Option<&hvs_api::Filter>) -> Digest {
+/// `what` is what is done with it, if that is not a scroll.
+pub(super) fn query_digest(
+    namespace: &Namespace,
+    filter: Option<&hvs_api::Filter>,
+    what: &str,
+) -> Digest {
     let mut hasher = blake3::Hasher::new();
     hasher.update(namespace.entry.uid.as_bytes());
+    hasher.update(what.as_bytes());
     if let Some(filter) = filter.filter(|filter| !filter.is_empty()) {
         hasher.update(serde_json::to_string(filter).unwrap_or_default().as_bytes());
     }
     first_bytes(&hasher.finalize())
 }
 
-fn first_bytes(hash: &blake3::Hash) -> Digest {
+pub(super) fn first_bytes(hash: &blake3::Hash) -> Digest {
     hash.as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
-fn write_token(place: &Place, query: Digest) -> String {
+pub(super) fn write_token(place: &Place, query: Digest) -> String {
     let mut bytes = vec![VERSION];
     bytes.extend_from_slice(&query);
     bytes.extend_from_slice(&place.shard.to_be_bytes());
@@ -124,6 +139,10 @@ fn write_token(place: &Place, query: Digest) -> String {
     bytes.extend_from_slice(place.after.as_deref().unwrap_or_default().as_bytes());
     let checksum = first_bytes(&blake3::hash(&bytes));
     bytes.extend_from_slice(&checksum);
+    to_hexadecimal(&bytes)
+}
+
+pub(super) fn to_hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -131,10 +150,10 @@ fn write_token(place: &Place, query: Digest) -> String {
     })
 }
 
-fn read_token(token: &str, query: Digest) -> Result<Place, Failure> {
+pub(super) fn read_token(token: &str, query: Digest) -> Result<Place, Failure> {
     let refuse = |detail: &str| Failure::new(Code::InvalidToken, detail);
-    let bytes =
-        from_hexadecimal(token).ok_or_else(|| refuse("the token is not one of this API"))?;
+    let bytes = from_hexadecimal(token, LONGEST_TOKEN)
+        .ok_or_else(|| refuse("the token is not one of this API"))?;
     let (payload, checksum) =
         bytes.split_last_chunk::<DIGEST_BYTES>().ok_or_else(|| refuse("the token is too short"))?;
     if first_bytes(&blake3::hash(payload)) != *checksum {
@@ -162,8 +181,8 @@ fn read_token(token: &str, query: Digest) -> Result<Place, Failure> {
     })
 }
 
-fn from_hexadecimal(text: &str) -> Option<Vec<u8>> {
-    if text.len() > LONGEST_TOKEN {
+pub(super) fn from_hexadecimal(text: &str, longest: usize) -> Option<Vec<u8>> {
+    if text.len() > longest {
         return None;
     }
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();

@@ -22,6 +22,7 @@ use super::{
     call::Call,
     failure::Failure,
     filter::read_filter,
+    groups::Grouping,
     hybrid::Hybrid,
     points::read_point,
     records::{Parts, check_partition_key},
@@ -43,11 +44,22 @@ pub(super) async fn search(
     let room = Arc::new(Room::new(app.config.limits.answer_bytes));
     let job = Job::new(namespace, payload.value, &app.config, call.deadline, room)?;
     let response = match job {
-        Job::Vector(prepared) if prepared.is_light => prepared.run()?,
-        Job::Vector(prepared) => prepared.run_heavy(&app).await?,
+        Job::Vector(prepared) => run(&app, *prepared).await?,
         Job::Text(hybrid) => hybrid.run_heavy(&app).await?,
     };
     call.reply(&response)
+}
+
+/// Runs a search by vector wherever it belongs.
+pub(super) async fn run(app: &App, prepared: Prepared) -> Result<SearchResponse, Failure> {
+    if prepared.is_light {
+        return prepared.run();
+    }
+    if prepared.grouping.is_some() {
+        let deadline = prepared.request.deadline.unwrap_or_else(Instant::now);
+        return app.workers.run(deadline, move || prepared.run()).await?;
+    }
+    prepared.run_heavy(app).await
 }
 
 pub(super) async fn search_batch(
@@ -136,7 +148,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self { limit, left: AtomicUsize::new(limit) }
     }
 
@@ -151,7 +163,10 @@ impl Room {
         record_bytes: usize,
     ) -> Result<(), Failure> {
         let ids = ids.map(|id| id.len() + HIT_BYTES).sum::<usize>();
-        let bytes = ids.saturating_add(record_bytes);
+        self.take_bytes(ids.saturating_add(record_bytes))
+    }
+
+    pub(super) fn take_bytes(&self, bytes: usize) -> Result<(), Failure> {
         let taken = self
             .left
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(bytes));
@@ -179,6 +194,11 @@ impl Job {
         room: Arc<Room>,
     ) -> Result<Self, Failure> {
         if wire.text.is_some() {
+            if wire.group_by.is_some() {
+                let detail =
+                    "hits of a search by text cannot be grouped; search by the vector alone";
+                return Err(Failure::new(Code::SearchUnsupported, detail));
+            }
             let hybrid = Hybrid::new(namespace, wire, config, deadline, room)?;
             return Ok(Self::Text(Arc::new(hybrid)));
         }
@@ -200,7 +220,7 @@ impl Job {
 
 /// A search by vector that is checked and ready to run.
 pub(super) struct Prepared {
-    room: Arc<Room>,
+    pub(super) room: Arc<Room>,
     namespace: Arc<Namespace>,
     pub(super) request: Arc<hvs_shard::SearchRequest>,
     /// The only shard to ask, if the request names a partition key.
@@ -209,6 +229,7 @@ pub(super) struct Prepared {
     most: usize,
     is_light: bool,
     parts: Parts,
+    pub(super) grouping: Option<Grouping>,
     explain: bool,
     started: Instant,
 }
@@ -243,7 +264,11 @@ impl Prepared {
     ) -> Result<Self, Failure> {
         let started = Instant::now();
         let limits = &config.limits;
-        let k = checked_k(&wire, limits)?;
+        let grouping = Grouping::read(&wire, limits)?;
+        let k = match &grouping {
+            Some(grouping) => Some(grouping.first_k()),
+            None => checked_k(&wire, limits)?,
+        };
         let ef = checked_ef(wire.ef, limits)?;
         let nprobe = checked_nprobe(wire.nprobe, limits)?;
         check_partition_key(wire.partition_key.as_deref(), limits)?;
@@ -289,7 +314,7 @@ impl Prepared {
             max_bytes: limits.answer_bytes,
             deadline: Some(deadline),
         };
-        let is_light = is_light(&request, &namespace, vector, config)?;
+        let is_light = grouping.is_none() && is_light(&request, &namespace, vector, config);
         Ok(Self {
             room,
             request: Arc::new(request),
@@ -297,6 +322,7 @@ impl Prepared {
             most: k.unwrap_or(limits.k),
             is_light,
             parts,
+            grouping,
             explain: wire.explain.unwrap_or_default(),
             started,
             namespace,
@@ -310,10 +336,38 @@ impl Prepared {
     }
 
     /// On this thread, one shard after the other.
-    fn run(&self) -> Result<SearchResponse, Failure> {
+    pub(super) fn run(&self) -> Result<SearchResponse, Failure> {
+        if let Some(grouping) = &self.grouping {
+            return grouping.run(self);
+        }
         let answers: Result<Vec<_>, Failure> =
             self.shards().map(|(number, shard)| ask(number, shard, &self.request)).collect();
         self.respond(answers?)
+    }
+
+    /// The hits of another request in place of this one's, nearest first, and whether none can
+    /// have been missed. On this thread, one shard after the other.
+    pub(super) fn ask(
+        &self,
+        request: &hvs_shard::SearchRequest,
+    ) -> Result<(Vec<SearchHit>, bool), Failure> {
+        let (mut hits, mut exact) = (Vec::new(), true);
+        for (number, shard) in self.shards() {
+            let answer = ask(number, shard, request)?.answer;
+            exact &= answer.exact;
+            hits.extend(answer.hits);
+        }
+        hits.sort_by(nearest_first);
+        hits.truncate(request.k.unwrap_or(self.most));
+        Ok((hits, exact))
+    }
+
+    /// Leaves records out by their ids.
+    pub(super) fn leave_out(&mut self, ids: Vec<String>) {
+        let mut request = hvs_shard::SearchRequest::clone(&self.request);
+        request.filter.get_or_insert_default().without = ids;
+        self.request = Arc::new(request);
+        self.is_light = false;
     }
 
     /// On workers, the shards side by side.
@@ -347,26 +401,27 @@ impl Prepared {
         let mut hits: Vec<SearchHit> =
             answers.into_iter().flat_map(|answered| answered.answer.hits).collect();
         if is_merged {
-            hits.sort_by(|left, right| {
-                left.distance.total_cmp(&right.distance).then_with(|| left.id.cmp(&right.id))
-            });
+            hits.sort_by(nearest_first);
         }
         if hits.len() > self.most {
             hits.truncate(self.most);
             truncated |= self.request.k.is_none();
         }
         let hits = (1..).zip(hits).map(|(rank, hit)| self.hit(rank, hit)).collect();
-        Ok(SearchResponse { hits, exact, truncated, explain })
+        Ok(SearchResponse { hits, groups: Vec::new(), exact, truncated, explain })
     }
 
-    fn hit(&self, rank: u64, hit: SearchHit) -> Hit {
+    pub(super) fn hit(&self, rank: u64, hit: SearchHit) -> Hit {
         let (mut vector, mut metadata) = (None, None);
+        let (mut region, mut kind) = (None, None);
         if let Some(mut record) = hit.record {
             if self.parts.vectors {
                 vector = record.vectors.remove(&self.request.vector).map(Vector);
             }
             if self.parts.metadata {
                 metadata = Some(record.metadata);
+                region = record.region;
+                kind = Some(record.kind);
             }
         }
         Hit {
@@ -377,6 +432,8 @@ impl Prepared {
             ranks: None,
             vector,
             metadata,
+            region,
+            kind,
         }
     }
 
@@ -387,6 +444,10 @@ impl Prepared {
             total_us: microseconds_since(self.started),
         }
     }
+}
+
+fn nearest_first(left: &SearchHit, right: &SearchHit) -> std::cmp::Ordering {
+    left.distance.total_cmp(&right.distance).then_with(|| left.id.cmp(&right.id))
 }
 
 pub(super) fn ask(
@@ -453,24 +514,23 @@ fn is_light(
     namespace: &Namespace,
     vector: &VectorSpace,
     config: &Config,
-) -> Result<bool, Failure> {
+) -> bool {
     let settings = &config.search;
     let small = request.k.is_some_and(|k| k <= settings.inline_k)
         && request.ef.is_none_or(|ef| ef <= settings.inline_ef);
     if !small || request.radius.is_some() || request.filter.is_some() {
-        return Ok(false);
+        return false;
     }
     let mut records = 0;
     for shard in namespace.shards() {
-        records += if request.exact || vector.scans {
-            shard.count(None, None)?
-        } else {
-            // Whatever the index does, what is in memory is compared.
-            shard.memory_records() as u64
-        };
+        // Whatever the index does, what is in memory is compared.
+        records += shard.memory_records() as u64;
+        if request.exact || vector.scans {
+            records += shard.stored();
+        }
     }
     let coordinates = records.saturating_mul(vector.space.ambient() as u64);
-    Ok(coordinates <= settings.inline_coordinates as u64)
+    coordinates <= settings.inline_coordinates as u64
 }
 
 /// The space that a query is given in.

@@ -1,6 +1,10 @@
 //! Put, delete and batch.
 
-use std::{collections::HashSet, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+    sync::Arc,
+};
 
 use axum::{
     extract::State,
@@ -9,9 +13,9 @@ use axum::{
 };
 use hvs_api::{
     BatchOperation, BatchRequest, BatchResponse, Code, Coordinates, DeleteRecord, Durability,
-    IDEMPOTENCY_KEY, Problem, PutRecord, WriteResult, WriteStatus,
+    IDEMPOTENCY_KEY, Problem, PutRecord, Vector, WriteResult, WriteStatus,
 };
-use hvs_shard::{Condition, DEFAULT_KIND, Etag, NewRecord, Operation, Vectors, WriteOutcome};
+use hvs_shard::{Condition, Etag, NewRecord, Operation, Vectors, WriteOutcome};
 use serde::Deserialize;
 
 use super::{
@@ -19,6 +23,8 @@ use super::{
     body::{Params, Payload, QueryParams},
     call::Call,
     failure::Failure,
+    labels::{checked_kind, checked_region, expiry},
+    patches::routed_patch,
     points::{Reading, read_point},
     records::{check_id, check_partition_key},
 };
@@ -128,10 +134,11 @@ pub(super) async fn batch(
     call.check_deadline()?;
     let outcomes = namespace.write(operations, options).await?;
     let results: Vec<_> =
-        ids.into_iter().zip(outcomes).map(|(id, written)| result(id, &written)).collect();
-    let failed = results.iter().filter(|r| r.status == WriteStatus::ConditionFailed).count();
-    if atomic && failed > 0 {
-        return Err(atomic_failure(&results).into());
+        ids.into_iter().zip(&outcomes).map(|(id, written)| result(id, written)).collect();
+    let failed = results.iter().filter(|result| has_failed(result)).count();
+    let undone = results.iter().any(|result| result.status == WriteStatus::NotApplied);
+    if atomic && (failed > 0 || undone) {
+        return Err(atomic_failure(&results, &outcomes).into());
     }
     call.reply(&BatchResponse { results, failed: failed as u64 })
 }
@@ -166,9 +173,10 @@ fn read_operations(
         let id = match &operation {
             BatchOperation::Put(put) => put.id.clone(),
             BatchOperation::Delete(delete) => Some(delete.id.clone()),
+            BatchOperation::Patch(patch) => patch.id.clone(),
         };
         let Some(id) = id else {
-            errors.push(Problem::new(Code::InvalidId, "the put has no id").at(index, None));
+            errors.push(Problem::new(Code::InvalidId, "the operation has no id").at(index, None));
             continue;
         };
         if !seen.insert(id.clone()) {
@@ -206,6 +214,15 @@ fn read_operation(
             let conditions = Conditions::of(delete.if_match.take(), None);
             routed_delete(limits, delete, conditions.condition()?)
         }
+        BatchOperation::Patch(mut patch) => {
+            if patch.durability.is_some() {
+                let detail = "durability belongs to the batch, not to its operations";
+                return Err(Failure::new(Code::InvalidOperation, detail));
+            }
+            let conditions = Conditions::of(patch.if_match.take(), None);
+            let condition = conditions.condition()?;
+            routed_patch(namespace, limits, id.to_owned(), patch, condition, reading)
+        }
     }
 }
 
@@ -241,20 +258,9 @@ fn routed_put(
         coordinates: put.coordinates.unwrap_or(defaults.coordinates),
         project: put.project.unwrap_or(defaults.project),
     };
-    let mut given = put.vectors.unwrap_or_default();
-    if let Some(vector) = put.vector
-        && given.insert(String::new(), vector).is_some()
-    {
-        let detail = "vector and vectors both hold the default vector";
-        return Err(Failure::new(Code::InvalidOperation, detail));
-    }
-    if given.is_empty() {
+    let vectors = read_vectors(namespace, put.vector, put.vectors, reading)?;
+    if vectors.is_empty() {
         return Err(Failure::new(Code::MissingVector, "the record has no vector"));
-    }
-    let mut vectors = Vectors::new();
-    for (name, vector) in given {
-        let point = read_named(namespace, &name, vector.0, reading)?;
-        vectors.insert(name, point);
     }
     let metadata = put.metadata.unwrap_or_default();
     check_metadata(&metadata, limits.metadata_bytes)?;
@@ -263,10 +269,33 @@ fn routed_put(
         partition_key: put.partition_key.clone(),
         vectors,
         metadata,
-        region: None,
-        kind: DEFAULT_KIND.to_owned(),
+        region: checked_region(put.region, limits)?,
+        kind: checked_kind(put.kind, limits)?,
+        expiry: expiry(put.ttl_ms, put.expires_at_ms, limits)?
+            .unwrap_or_else(|| namespace.default_expiry()),
     };
     Ok(Routed { partition_key: put.partition_key, operation: Operation::Put { record, condition } })
+}
+
+/// The vectors of a request, by name.
+pub(super) fn read_vectors(
+    namespace: &Namespace,
+    default: Option<Vector>,
+    named: Option<BTreeMap<String, Vector>>,
+    reading: Reading,
+) -> Result<Vectors, Failure> {
+    let mut given = named.unwrap_or_default();
+    if let Some(vector) = default
+        && given.insert(String::new(), vector).is_some()
+    {
+        let detail = "vector and vectors both hold the default vector";
+        return Err(Failure::new(Code::InvalidOperation, detail));
+    }
+    let read = |(name, vector): (String, Vector)| {
+        let point = read_named(namespace, &name, vector.0, reading)?;
+        Ok((name, point))
+    };
+    given.into_iter().map(read).collect()
 }
 
 fn read_named(
@@ -324,7 +353,7 @@ impl io::Write for Counter {
     }
 }
 
-fn check_metadata(metadata: &hvs_shard::Metadata, limit: usize) -> Result<(), Failure> {
+pub(super) fn check_metadata(metadata: &hvs_shard::Metadata, limit: usize) -> Result<(), Failure> {
     if metadata.is_empty() {
         return Ok(());
     }
@@ -339,7 +368,7 @@ fn check_metadata(metadata: &hvs_shard::Metadata, limit: usize) -> Result<(), Fa
 }
 
 /// What the request asks for, or else the namespace.
-fn wanted_durability(
+pub(super) fn wanted_durability(
     namespace: &Namespace,
     asked: Option<Durability>,
 ) -> Result<hvs_shard::Durability, Failure> {
@@ -348,7 +377,7 @@ fn wanted_durability(
         .ok_or_else(|| Failure::new(Code::DurabilityUnavailable, durability::unavailable(wanted)))
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let key = value.to_str().ok().filter(|key| {
         (1..=IDEMPOTENCY_KEY_BYTES).contains(&key.len())
@@ -367,17 +396,17 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
 
 /// The conditions of an operation, from its fields and from headers.
 #[derive(Debug, Default)]
-struct Conditions {
+pub(super) struct Conditions {
     if_match: Option<String>,
     if_absent: bool,
 }
 
 impl Conditions {
-    fn of(if_match: Option<String>, if_absent: Option<bool>) -> Self {
+    pub(super) fn of(if_match: Option<String>, if_absent: Option<bool>) -> Self {
         Self { if_match, if_absent: if_absent.unwrap_or_default() }
     }
 
-    fn or_headers(mut self, headers: &HeaderMap) -> Result<Self, Failure> {
+    pub(super) fn or_headers(mut self, headers: &HeaderMap) -> Result<Self, Failure> {
         let refuse = |detail: &str| Failure::new(Code::InvalidCondition, detail);
         if let Some(value) = headers.get(header::IF_MATCH) {
             let text = value.to_str().map_err(|_| refuse("If-Match is not ASCII text"))?;
@@ -396,7 +425,7 @@ impl Conditions {
         Ok(self)
     }
 
-    fn condition(self) -> Result<Option<Condition>, Failure> {
+    pub(super) fn condition(self) -> Result<Option<Condition>, Failure> {
         match (self.if_match, self.if_absent) {
             (Some(_), true) => Err(Failure::new(
                 Code::InvalidCondition,
@@ -430,23 +459,23 @@ fn result(id: String, written: &Written) -> WriteResult {
         WriteOutcome::NotFound => (WriteStatus::NotFound, None, None),
         WriteOutcome::ConditionFailed { current } => (WriteStatus::ConditionFailed, None, current),
         WriteOutcome::NotApplied => (WriteStatus::NotApplied, None, None),
+        WriteOutcome::TooLarge { .. } => (WriteStatus::TooLarge, None, None),
     };
     let durability = version.map(|_| durability::of_api(written.durability));
     WriteResult { id, status, version, etag: etag.map(|etag| etag.to_string()), durability }
 }
 
-fn single(call: &Call, id: String, outcomes: Vec<Written>) -> Result<Response, Failure> {
+fn has_failed(result: &WriteResult) -> bool {
+    matches!(result.status, WriteStatus::ConditionFailed | WriteStatus::TooLarge)
+}
+
+pub(super) fn single(call: &Call, id: String, outcomes: Vec<Written>) -> Result<Response, Failure> {
     let Some(outcome) = outcomes.into_iter().next() else {
         return Err(Failure::internal(Code::Internal, "a write without an outcome"));
     };
     let result = result(id, &outcome);
-    match result.status {
-        WriteStatus::ConditionFailed => return Err(condition_failure(&result).into()),
-        WriteStatus::NotFound => {
-            let detail = format!("there is no record {:?}", result.id);
-            return Err(Failure::new(Code::VectorNotFound, detail));
-        }
-        _ => {}
+    if let Some(problem) = problem(&result, &outcome.outcome) {
+        return Err(problem.into());
     }
     let mut response = call.reply(&result)?;
     if result.status == WriteStatus::Created {
@@ -464,31 +493,42 @@ pub(super) fn add_etag(response: &mut Response, etag: Option<&str>) {
     }
 }
 
-fn condition_failure(result: &WriteResult) -> Problem {
-    let detail = match &result.etag {
-        Some(etag) => format!("the record {:?} has the etag {etag}", result.id),
-        None => format!("there is no record {:?}", result.id),
-    };
-    let problem = Problem::new(Code::ConditionFailed, detail);
-    match &result.etag {
-        Some(etag) => problem.with("etag", etag.clone()),
-        None => problem,
+/// Why an operation changed nothing, unless that is another's fault.
+fn problem(result: &WriteResult, outcome: &WriteOutcome) -> Option<Problem> {
+    let id = &result.id;
+    match (outcome, &result.etag) {
+        (WriteOutcome::ConditionFailed { .. }, Some(etag)) => {
+            let detail = format!("the record {id:?} has the etag {etag}");
+            Some(Problem::new(Code::ConditionFailed, detail).with("etag", etag.clone()))
+        }
+        (WriteOutcome::ConditionFailed { .. }, None) => {
+            Some(Problem::new(Code::ConditionFailed, format!("there is no record {id:?}")))
+        }
+        (WriteOutcome::NotFound, _) => {
+            Some(Problem::new(Code::VectorNotFound, format!("there is no record {id:?}")))
+        }
+        (WriteOutcome::TooLarge { bytes, limit }, _) => {
+            let detail = format!(
+                "the record {id:?} would have {bytes} bytes after the patch, at most {limit} are allowed"
+            );
+            Some(Problem::new(Code::InvalidMetadata, detail).with("limit", *limit))
+        }
+        _ => None,
     }
 }
 
-fn atomic_failure(results: &[WriteResult]) -> Problem {
-    let failed = results
-        .iter()
-        .enumerate()
-        .filter(|(_, result)| result.status == WriteStatus::ConditionFailed);
-    let errors: Vec<_> = failed
-        .map(|(index, result)| condition_failure(result).at(index, Some(&result.id)))
-        .collect();
+fn atomic_failure(results: &[WriteResult], outcomes: &[Written]) -> Problem {
+    let problems =
+        results.iter().zip(outcomes).enumerate().filter_map(|(index, (result, outcome))| {
+            problem(result, &outcome.outcome).map(|problem| problem.at(index, Some(&result.id)))
+        });
+    let errors: Vec<_> = problems.collect();
     let detail = format!(
-        "nothing was changed, because the conditions of {} operations do not hold",
+        "nothing was changed, because {} operations cannot be carried out, or their conditions do not hold",
         errors.len()
     );
-    let mut problem = Problem::new(Code::ConditionFailed, detail);
+    let code = errors.first().and_then(|first| first.code.parse().ok());
+    let mut problem = Problem::new(code.unwrap_or(Code::ConditionFailed), detail);
     problem.errors = errors;
     problem
 }

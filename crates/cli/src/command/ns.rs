@@ -129,10 +129,13 @@ pub(crate) struct CreateArgs {
     /// When writes are acknowledged that do not say it; left out, as the node has it.
     #[arg(long)]
     durability: Option<DurabilityArg>,
+    /// After so many milliseconds records cease to exist that are put without a time of their own.
+    #[arg(long, value_name = "MILLISECONDS")]
+    ttl_ms: Option<u64>,
     /// The settings as JSON, in the API's form, in place of all the above.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["geometry", "dimension", "curvature",
         "component", "precision", "index", "m", "ef_construction", "ef_search",
-        "nlist", "nprobe", "quantisation", "vector", "shards", "durability"])]
+        "nlist", "nprobe", "quantisation", "vector", "shards", "durability", "ttl_ms"])]
     file: Option<PathBuf>,
 }
 
@@ -285,6 +288,7 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
         vectors: args.vector.iter().map(|text| named_vector(text)).collect::<Result<_, _>>()?,
         shards: args.shards,
         durability: durability_kind(args.durability),
+        ttl_ms: args.ttl_ms,
     })
 }
 
@@ -385,6 +389,9 @@ fn one(info: &NamespaceInfo) -> TextTable {
     }
     row("shards", info.shards.to_string());
     row("durability", format!("{:?}", info.durability).to_lowercase());
+    if let Some(ttl) = info.ttl_ms {
+        row("time to live (ms)", ttl.to_string());
+    }
     if !info.aliases.is_empty() {
         row("aliases", info.aliases.join(", "));
     }

@@ -1,7 +1,10 @@
 //! `hvs put`, `get`, `delete` and `count`.
 
 use clap::Args;
-use hvs_api::{CountRequest, FetchRequest, PutRecord, RecordInfo, WriteResult, WriteStatus};
+use hvs_api::{
+    ByFilterResponse, CountRequest, DEFAULT_KIND, DeleteByFilter, FetchRequest, PutRecord,
+    RecordInfo, WriteResult, WriteStatus,
+};
 use hvs_client::DeleteOptions;
 use serde_json::Value;
 
@@ -28,6 +31,11 @@ pub(crate) struct PutArgs {
     /// A JSON object.
     #[arg(long, short)]
     metadata: Option<String>,
+    #[command(flatten)]
+    labels: LabelArgs,
+    /// What the record is for; `vector` when left out.
+    #[arg(long)]
+    kind: Option<String>,
     /// Keeps records of one key together on a shard.
     #[arg(long)]
     partition_key: Option<String>,
@@ -51,6 +59,20 @@ pub(crate) struct PutArgs {
     idempotency_key: Option<String>,
 }
 
+/// What puts and patches have in common.
+#[derive(Debug, Args)]
+pub(super) struct LabelArgs {
+    /// The named part of the namespace that the record lives in.
+    #[arg(long)]
+    pub(super) region: Option<String>,
+    /// After so many milliseconds the record ceases to exist; 0 means never.
+    #[arg(long, value_name = "MILLISECONDS", conflicts_with = "expires_at_ms")]
+    pub(super) ttl_ms: Option<u64>,
+    /// When the record ceases to exist, in milliseconds since 1970.
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub(super) expires_at_ms: Option<u64>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// The namespace or an alias.
@@ -68,8 +90,15 @@ pub(crate) struct DeleteArgs {
     /// The namespace or an alias.
     namespace: String,
     /// The ids.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "filter")]
     ids: Vec<String>,
+    /// In place of ids: all records whose metadata field equals the value; may be repeated.
+    #[arg(long, short, value_name = "FIELD=VALUE",
+        conflicts_with_all = ["ids", "partition_key", "if_match"])]
+    filter: Vec<String>,
+    /// Only count what would be deleted.
+    #[arg(long, requires = "filter")]
+    dry_run: bool,
     /// As the records were stored with.
     #[arg(long)]
     partition_key: Option<String>,
@@ -96,6 +125,10 @@ pub(crate) async fn put(context: &Context, args: PutArgs) -> Result<(), CliError
         id: Some(args.id),
         partition_key: args.partition_key,
         metadata: args.metadata.as_deref().map(metadata).transpose()?,
+        region: args.labels.region,
+        kind: args.kind,
+        ttl_ms: args.labels.ttl_ms,
+        expires_at_ms: args.labels.expires_at_ms,
         coordinates: coordinates_kind(args.coordinates),
         project: args.project.then_some(true),
         if_absent: args.if_absent.then_some(true),
@@ -140,7 +173,33 @@ pub(crate) async fn get(context: &Context, args: GetArgs) -> Result<(), CliError
     Err(CliError::Wrong(format!("not found: {}", found.missing.join(", "))))
 }
 
+/// Goes on until no record is left that was not looked at.
+async fn delete_by_filter(context: &Context, args: DeleteArgs) -> Result<(), CliError> {
+    let client = context.client()?;
+    let mut request = DeleteByFilter {
+        filter: filter(&args.filter)?,
+        dry_run: args.dry_run.then_some(true),
+        durability: durability_kind(args.durability),
+        ..DeleteByFilter::default()
+    };
+    let mut total = ByFilterResponse::default();
+    while !total.complete {
+        let answer = client.delete_by_filter(&args.namespace, &request).await?;
+        total.matched += answer.matched;
+        total.changed += answer.changed;
+        total.skipped += answer.skipped;
+        total.complete = answer.complete;
+        request.token = answer.next;
+    }
+    let mut table = TextTable::new(&["#matched", "#deleted", "#skipped"]);
+    table.row([total.matched, total.changed, total.skipped].map(grouped));
+    context.output.table_or_json(&table, &total)
+}
+
 pub(crate) async fn delete(context: &Context, args: DeleteArgs) -> Result<(), CliError> {
+    if !args.filter.is_empty() {
+        return delete_by_filter(context, args).await;
+    }
     let client = context.client()?;
     let options = DeleteOptions {
         partition_key: args.partition_key,
@@ -164,7 +223,7 @@ pub(crate) async fn count(context: &Context, args: CountArgs) -> Result<(), CliE
     }
 }
 
-fn print_results(context: &Context, results: &[WriteResult]) -> Result<(), CliError> {
+pub(super) fn print_results(context: &Context, results: &[WriteResult]) -> Result<(), CliError> {
     let mut table = TextTable::new(&["id", "status", "#version", "etag"]);
     for result in results {
         table.row([
@@ -187,6 +246,10 @@ fn print_results(context: &Context, results: &[WriteResult]) -> Result<(), CliEr
     if !refused.is_empty() {
         return Err(CliError::Refused(format!("the condition does not hold: {refused}")));
     }
+    let large = ids(results, |status| status == WriteStatus::TooLarge);
+    if !large.is_empty() {
+        return Err(CliError::Refused(format!("too large after the patch: {large}")));
+    }
     let missing = ids(results, |status| status == WriteStatus::NotFound);
     if missing.is_empty() {
         return Ok(());
@@ -208,6 +271,7 @@ fn status(status: WriteStatus) -> &'static str {
         WriteStatus::NotFound => "not found",
         WriteStatus::ConditionFailed => "condition failed",
         WriteStatus::NotApplied => "not applied",
+        WriteStatus::TooLarge => "too large",
     }
 }
 
@@ -226,6 +290,15 @@ fn one(record: &RecordInfo) -> TextTable {
     }
     if record.metadata.is_some() {
         row("metadata", object(record.metadata.as_ref()));
+    }
+    if let Some(region) = &record.region {
+        row("region", region.clone());
+    }
+    if record.kind != DEFAULT_KIND {
+        row("kind", record.kind.clone());
+    }
+    if let Some(at) = record.expires_at_ms {
+        row("expires at (ms)", at.to_string());
     }
     row("version", record.version.to_string());
     row("etag", record.etag.clone());

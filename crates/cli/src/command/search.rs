@@ -1,7 +1,7 @@
 //! `hvs search`.
 
 use clap::Args;
-use hvs_api::{Explain, SearchRequest, SearchResponse};
+use hvs_api::{Explain, Hit, SearchRequest};
 
 use super::{
     records::object,
@@ -74,6 +74,15 @@ pub(crate) struct SearchArgs {
     /// Say how it was found.
     #[arg(long)]
     explain: bool,
+    /// Gather the hits by the values of a field, in place of -k.
+    #[arg(long, value_name = "FIELD", conflicts_with = "k")]
+    group_by: Option<String>,
+    /// Most groups.
+    #[arg(long, requires = "group_by")]
+    groups: Option<u64>,
+    /// Most hits of a group.
+    #[arg(long, requires = "group_by")]
+    group_size: Option<u64>,
 }
 
 const DEFAULT_K: u64 = 10;
@@ -100,7 +109,7 @@ pub(crate) async fn run(context: &Context, args: SearchArgs) -> Result<(), CliEr
         text: args.text,
         fusion: None,
         using: args.using,
-        k: args.k.or(args.radius.is_none().then_some(DEFAULT_K)),
+        k: args.k.or((args.radius.is_none() && args.group_by.is_none()).then_some(DEFAULT_K)),
         radius: args.radius,
         ef: args.ef,
         nprobe: args.nprobe,
@@ -114,10 +123,20 @@ pub(crate) async fn run(context: &Context, args: SearchArgs) -> Result<(), CliEr
         include_vectors: args.with_vectors.then_some(true),
         include_metadata: (!args.no_metadata).then_some(true),
         explain: args.explain.then_some(true),
+        group_by: args.group_by,
+        groups: args.groups,
+        group_size: args.group_size,
     };
     let answer = client.search(&args.namespace, &request).await?;
     let output = context.output;
-    output.table_or_json(&table(&answer, args.with_vectors), &answer)?;
+    if request.group_by.is_some() && !output.json {
+        for group in &answer.groups {
+            output.line(&group.value.to_string())?;
+            output.line(&hits_table(&group.hits, args.with_vectors).render())?;
+        }
+        return Ok(());
+    }
+    output.table_or_json(&hits_table(&answer.hits, args.with_vectors), &answer)?;
     if output.json {
         return Ok(());
     }
@@ -130,13 +149,13 @@ pub(crate) async fn run(context: &Context, args: SearchArgs) -> Result<(), CliEr
     }
 }
 
-fn table(answer: &SearchResponse, with_vectors: bool) -> TextTable {
+pub(super) fn hits_table(hits: &[Hit], with_vectors: bool) -> TextTable {
     let mut columns = vec!["#rank", "id", "#distance", "#score", "metadata"];
     if with_vectors {
         columns.push("vector");
     }
     let mut table = TextTable::new(&columns);
-    for hit in &answer.hits {
+    for hit in hits {
         let mut cells = vec![
             hit.rank.to_string(),
             hit.id.clone(),

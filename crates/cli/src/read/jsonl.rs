@@ -211,6 +211,19 @@ impl<'de> Visitor<'de> for RecordSeed<'_> {
                         let metadata: Option<StrictObject> = map.next_value()?;
                         set(&mut record.metadata, metadata.map(|metadata| metadata.0), &key)?;
                     }
+                    // In rows of others they are fields like any, and belong to the metadata.
+                    "region" if !self.mapping.rest => {
+                        set(&mut record.region, map.next_value()?, &key)?;
+                    }
+                    "kind" if !self.mapping.rest => {
+                        set(&mut record.kind, map.next_value()?, &key)?;
+                    }
+                    "ttl_ms" if !self.mapping.rest => {
+                        set(&mut record.ttl_ms, map.next_value()?, &key)?;
+                    }
+                    "expires_at_ms" if !self.mapping.rest => {
+                        set(&mut record.expires_at_ms, map.next_value()?, &key)?;
+                    }
                     "coordinates" => set(&mut record.coordinates, map.next_value()?, &key)?,
                     "project" => set(&mut record.project, map.next_value()?, &key)?,
                     "if_match" => set(&mut record.if_match, map.next_value()?, &key)?,

@@ -5,8 +5,11 @@ use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use roaring::RoaringTreemap;
 use serde_json::Value;
 
-use super::{KIND, Matching, PayloadIndex, REGION, field::Field, scalar::Scalar};
-use crate::{Bound as Operand, Comparison, Filter, Operator, Subject, Test, operand::Exact};
+use super::{KIND, Matching, PayloadIndex, REGION, field::Field};
+use crate::{
+    Bound as Operand, Comparison, Filter, Operator, Scalar, Subject, Test, operand::Exact,
+    scalar::Kind,
+};
 
 type Range = (Bound<Scalar>, Bound<Scalar>);
 
@@ -101,7 +104,7 @@ impl PayloadIndex {
     }
 
     /// A field, and the records of which not all values of it are indexed.
-    fn field(&self, subject: &Subject) -> Option<(&Field, RoaringTreemap)> {
+    pub(super) fn field(&self, subject: &Subject) -> Option<(&Field, RoaringTreemap)> {
         match subject {
             Subject::Kind => {
                 let field = self.fields.get(KIND)?;
@@ -180,11 +183,11 @@ fn is_of_one_type(low: &Bound<Scalar>, high: &Bound<Scalar>) -> bool {
     matches!(
         (low, high),
         (
-            Included(Scalar::Number(_)) | Excluded(Scalar::Number(_)),
-            Included(Scalar::Number(_)) | Excluded(Scalar::Number(_))
+            Included(Scalar(Kind::Number(_))) | Excluded(Scalar(Kind::Number(_))),
+            Included(Scalar(Kind::Number(_))) | Excluded(Scalar(Kind::Number(_)))
         ) | (
-            Included(Scalar::Text(_)) | Excluded(Scalar::Text(_)),
-            Included(Scalar::Text(_)) | Excluded(Scalar::Text(_))
+            Included(Scalar(Kind::Text(_))) | Excluded(Scalar(Kind::Text(_))),
+            Included(Scalar(Kind::Text(_))) | Excluded(Scalar(Kind::Text(_)))
         )
     )
 }
@@ -193,13 +196,11 @@ fn is_of_one_type(low: &Bound<Scalar>, high: &Bound<Scalar>) -> bool {
 fn half_line(comparison: Comparison, bound: &Operand) -> Range {
     let (bound, lowest, above) = match bound {
         Operand::Number(number) => (
-            Scalar::Number(Exact::of(number)),
-            Excluded(Scalar::Bool(true)),
-            Excluded(Scalar::Text("".into())),
+            Scalar(Kind::Number(Exact::of(number))),
+            Excluded(Scalar(Kind::Bool(true))),
+            Excluded(Scalar::text("")),
         ),
-        Operand::Text(text) => {
-            (Scalar::Text(text.as_str().into()), Included(Scalar::Text("".into())), Unbounded)
-        }
+        Operand::Text(text) => (Scalar::text(text), Included(Scalar::text("")), Unbounded),
     };
     match comparison {
         Comparison::Greater => (Excluded(bound), above),

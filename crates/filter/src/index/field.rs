@@ -5,10 +5,8 @@ use std::{collections::BTreeMap, ops::Bound};
 use roaring::RoaringTreemap;
 use serde_json::Value;
 
-use super::{
-    postings::{Postings, Union},
-    scalar::Scalar,
-};
+use super::postings::{Postings, Union};
+use crate::{Scalar, scalar::Kind};
 
 /// Estimated bytes of a value in the map, beside its text and its keys.
 const ENTRY_BYTES: usize = 64;
@@ -106,6 +104,11 @@ impl Field {
         &self.unindexed
     }
 
+    /// The values, each with how many of the given records have it.
+    pub(super) fn counts(&self, keys: &RoaringTreemap) -> impl Iterator<Item = (&Scalar, u64)> {
+        self.values.iter().map(move |(scalar, postings)| (scalar, postings.count(keys)))
+    }
+
     /// Records with one of the values.
     pub(super) fn any_of<'a>(&self, wanted: impl Iterator<Item = &'a Scalar>) -> RoaringTreemap {
         let mut union = Union::default();
@@ -132,12 +135,12 @@ impl Field {
     /// Records with a text that has this part; none if there are too many texts to look at.
     pub(super) fn texts_with(&self, part: &str) -> Option<RoaringTreemap> {
         let mut union = Union::default();
-        let texts = self.values.range(Scalar::Text("".into())..);
+        let texts = self.values.range(Scalar::text("")..);
         for (looked_at, (scalar, postings)) in texts.enumerate() {
             if looked_at >= MOST_UNITED {
                 return None;
             }
-            if matches!(scalar, Scalar::Text(text) if text.contains(part)) {
+            if matches!(&scalar.0, Kind::Text(text) if text.contains(part)) {
                 union.add(postings);
             }
         }

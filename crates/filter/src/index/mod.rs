@@ -6,15 +6,14 @@
 mod evaluate;
 mod field;
 mod postings;
-mod scalar;
 
 use std::collections::HashMap;
 
 use roaring::RoaringTreemap;
 use serde_json::{Map, Value};
 
-use self::{field::Field, scalar::Scalar};
-use crate::Fields;
+use self::field::Field;
+use crate::{Fields, Scalar, Subject, facet::Facet};
 
 /// Names of the fields of labels; no path of metadata that a filter can name begins with `$`.
 const KIND: &str = "$kind";
@@ -164,10 +163,31 @@ impl PayloadIndex {
     /// The records that were given this partition key. Those whose id it is are not among them.
     #[must_use]
     pub fn with_partition_key(&self, partition_key: &str) -> RoaringTreemap {
-        let wanted = Scalar::Text(partition_key.into());
+        let wanted = Scalar::text(partition_key);
         let found = self.fields.get(PARTITION_KEY);
         let found = found.map(|field| field.any_of([&wanted].into_iter()));
         found.unwrap_or_default() & &self.live
+    }
+
+    /// How many of the records of some keys have each value of a property. None if that is not
+    /// known of all of them.
+    #[must_use]
+    pub fn facet(&self, subject: &Subject, keys: &RoaringTreemap, most: usize) -> Option<Facet> {
+        let mut facet = Facet::new(most);
+        match self.field(subject) {
+            Some((field, unknown)) if unknown.is_disjoint(keys) => {
+                for (scalar, count) in field.counts(keys) {
+                    facet.set(scalar, count);
+                }
+            }
+            Some(_) => return None,
+            None if matches!(subject, Subject::Metadata(_)) && !self.overflow.is_disjoint(keys) => {
+                return None;
+            }
+            None => {}
+        }
+        facet.settle();
+        Some(facet)
     }
 
     /// Whether the record of a key is here.

@@ -34,6 +34,14 @@ impl Postings {
         }
     }
 
+    /// How many of some keys are here.
+    pub(super) fn count(&self, keys: &RoaringTreemap) -> u64 {
+        match self {
+            Self::Few(few) => few.iter().filter(|key| keys.contains(**key)).count() as u64,
+            Self::Many(many) => many.intersection_len(keys),
+        }
+    }
+
     pub(super) fn retain(&mut self, live: &RoaringTreemap) {
         match self {
             Self::Few(keys) => keys.retain(|key| live.contains(*key)),

@@ -13,7 +13,7 @@ use crate::content::Content;
 use crate::error::OpenError;
 use crate::machine::Machine;
 use crate::record::check_id;
-use crate::store::{BY_ID, BY_KEY, BY_ORDER, BY_TIME, Store, key_row, row_key};
+use crate::store::{BY_ID, BY_KEY, BY_ORDER, BY_TIME, Store, expiring_row, key_row, row_key};
 
 use super::rows::{DamagedState, StateRow, StateRows};
 
@@ -172,6 +172,9 @@ fn write_row(
         StateRow::Live { id, row, header, content } => {
             let vectors = checked_vectors(config, id, &content)?;
             batch.insert(&store.records, id, row);
+            if let Some(at) = content.expires_at {
+                batch.insert(&store.expiring, expiring_row(at, id), header.key.to_be_bytes());
+            }
             // The indexes are empty, so that each of them needs the row of every record.
             for name in vectors {
                 batch.insert(&store.keys, key_row(name, header.key), id);

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::{Held, Memory, Turn};
 use crate::changes::last_write;
 use crate::command::{LoggedChange, LoggedOperation, decode_operation};
+use crate::content::Content;
 use crate::error::WriteError;
 use crate::machine::Progress;
 use crate::operation::{Condition, Durability, WriteAnswer, WriteOutcome};
@@ -49,6 +50,7 @@ impl Memory {
         let mut operations = Vec::with_capacity(request.operations.len());
         for encoded in &request.operations {
             match decode_operation(encoded) {
+                Ok(operation) if must_be_logged(&operation)? => return Ok(None),
                 Ok(operation) => operations.push(operation),
                 Err(_) => return Ok(None),
             }
@@ -116,6 +118,8 @@ impl<'a> Draft<'a> {
                 let created = current.is_none();
                 (Some(Arc::new(held)), WriteOutcome::Put { etag, version, timestamp, created })
             }
+            // `must_be_logged` has sent it away.
+            LoggedChange::Patch(_) => return Ok(Err(MustBeLogged)),
             LoggedChange::Delete if current.is_none() => return Ok(Ok(WriteOutcome::NotFound)),
             LoggedChange::Delete => (None, WriteOutcome::Deleted { etag, version, timestamp }),
         };
@@ -154,4 +158,15 @@ impl<'a> Draft<'a> {
         memory.change(self.after.into_iter().map(|(id, touched)| (id.to_owned(), touched.held)));
         Ok(())
     }
+}
+
+/// Patches are for records that are kept, and what expires is swept by way of the log.
+fn must_be_logged(operation: &LoggedOperation<'_>) -> Result<bool, WriteError> {
+    let LoggedChange::Put { content, .. } = operation.change else {
+        return Ok(matches!(operation.change, LoggedChange::Patch(_)));
+    };
+    let content = Content::decode(content);
+    let content =
+        content.map_err(|damage| WriteError::Unreadable { reason: damage.to_string() })?;
+    Ok(content.expires_at.is_some())
 }

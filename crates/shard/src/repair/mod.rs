@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hvs_kv::Kv;
-use hvs_log::{Log, LogError, Position};
+use hvs_log::{LogError, Position};
 
 use crate::block_on::block_on;
 use crate::command::Command;
@@ -24,6 +24,7 @@ use crate::record::Record;
 use crate::store::Store;
 use crate::stored::StoredRecord;
 
+pub use hvs_log::{Examined, Log};
 pub use indexes::{IndexState, index_folder, text_folder};
 pub use rebuild::{Rebuilt, rebuild_from_log, rebuild_from_rows};
 pub use verify::StateReport;

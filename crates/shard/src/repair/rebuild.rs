@@ -13,7 +13,7 @@ use crate::config::ShardConfig;
 use crate::error::OpenError;
 use crate::machine::Machine;
 use crate::meta::Meta;
-use crate::store::{BY_ID, BY_KEY, BY_ORDER, BY_TIME, Store, key_row, row_key};
+use crate::store::{BY_ID, BY_KEY, BY_ORDER, BY_TIME, Store, expiring_row, key_row, row_key};
 use crate::stored::{Header, StoredRecord};
 
 /// Rows that are written in one batch.
@@ -91,13 +91,16 @@ impl LocalState {
         let failed = |source| store.storage(source);
         let mut saved = 0_u64;
         let mut batch = store.batch(ROWS_AT_ONCE * 2);
-        let mut save = |id: &[u8], value: &[u8]| -> Result<bool, OpenError> {
-            let Ok(header) = self.check_record(id, value) else { return Ok(true) };
-            let Ok(record) = StoredRecord::decode(value) else { return Ok(true) };
+        let mut save = |id: &[u8], value: &[u8]| -> Result<(), OpenError> {
+            let Ok((header, expires_at)) = self.check_record(id, value) else { return Ok(()) };
+            let Ok(record) = StoredRecord::decode(value) else { return Ok(()) };
             if store.records.contains_key(id).map_err(failed)? {
-                return Ok(false);
+                return Ok(());
             }
             batch.insert(&store.records, id, value);
+            if let (Some(at), Ok(id)) = (expires_at, std::str::from_utf8(id)) {
+                batch.insert(&store.expiring, expiring_row(at, id), header.key.to_be_bytes());
+            }
             // Errors were found when it was checked.
             let _ = record.content.for_each_vector(|name, _| {
                 if self.config.vectors.contains_key(name) {
@@ -109,7 +112,7 @@ impl LocalState {
                 let full = std::mem::replace(&mut batch, store.batch(ROWS_AT_ONCE * 2));
                 full.commit().map_err(failed)?;
             }
-            Ok(true)
+            Ok(())
         };
         let mut is_all_read = true;
         for row in self.store().records.iter() {

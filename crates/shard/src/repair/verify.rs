@@ -7,7 +7,7 @@ use crate::codec::DecodeError;
 use crate::command::content_hash;
 use crate::record::check_id;
 use crate::remembered::Remembered;
-use crate::store::{BY_ID, BY_KEY, BY_ORDER, BY_TIME, Store, row_key};
+use crate::store::{BY_ID, BY_KEY, BY_ORDER, BY_TIME, Store, expiring_row, row_key};
 use crate::stored::{Header, StoredRecord};
 
 /// Findings that are told one by one.
@@ -53,6 +53,7 @@ impl LocalState {
     fn verify_records(&self, report: &mut StateReport) {
         let (store, meta) = (self.store(), self.meta());
         let mut keys = RoaringTreemap::new();
+        let mut expiring = 0_u64;
         for row in store.records.iter() {
             let (id, value) = match row.into_inner() {
                 Ok(row) => row,
@@ -62,11 +63,14 @@ impl LocalState {
                 }
             };
             match self.check_record(&id, &value) {
-                Ok(header) if !keys.insert(header.key) => {
+                Ok((header, _)) if !keys.insert(header.key) => {
                     let id = printable(&id);
                     report.add(|| format!("the record {id} has the key of another one"));
                 }
-                Ok(_) => report.records += 1,
+                Ok((_, expires_at)) => {
+                    report.records += 1;
+                    expiring += u64::from(expires_at.is_some());
+                }
                 Err(reason) => report.add(|| format!("the record {}: {reason}", printable(&id))),
             }
         }
@@ -74,11 +78,19 @@ impl LocalState {
             let (found, expected) = (report.records, meta.records);
             report.add(|| format!("there are {found} records instead of {expected}"));
         }
+        let rows = store.expiring.iter().map(fjall::Guard::key).filter(Result::is_ok).count();
+        if report.damaged == 0 && rows as u64 != expiring {
+            report.add(|| format!("{rows} records are noted to expire instead of {expiring}"));
+        }
     }
 
-    /// Checks the row of a record.
-    pub(super) fn check_record(&self, id: &[u8], value: &[u8]) -> Result<Header, String> {
-        let meta = self.meta();
+    /// Checks the row of a record. Its header, and when it ceases to exist.
+    pub(super) fn check_record(
+        &self,
+        id: &[u8],
+        value: &[u8],
+    ) -> Result<(Header, Option<u64>), String> {
+        let (store, meta) = (self.store(), self.meta());
         let id = std::str::from_utf8(id).map_err(|_| "its id is no text".to_owned())?;
         check_id(id).map_err(|error| error.to_string())?;
         let decoded = |error: DecodeError| error.to_string();
@@ -107,7 +119,15 @@ impl LocalState {
             let (seq, applied) = (header.etag.seq, meta.applied.seq);
             return Err(format!("it is of entry {seq}, but the state is that after {applied}"));
         }
-        Ok(header)
+        let expires_at = record.content.expires_at;
+        if let Some(at) = expires_at {
+            let noted = store.expiring.get(expiring_row(at, id));
+            let noted = noted.map_err(|error| error.to_string())?;
+            if noted.is_none_or(|noted| *noted != header.key.to_be_bytes()) {
+                return Err("it is not noted that it expires".to_owned());
+            }
+        }
+        Ok((header, expires_at))
     }
 
     fn verify_tombstones(&self, report: &mut StateReport) {

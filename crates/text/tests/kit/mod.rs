@@ -73,7 +73,7 @@ impl Records {
 pub(crate) fn config() -> TextConfig {
     // Only when it is asked for.
     TextConfig {
-        commit_every: Duration::from_mins(60),
+        commit_every: Duration::from_hours(1),
         ..TextConfig::new(vec![FieldPath::parse("text").unwrap()], Language::NONE)
     }
 }
