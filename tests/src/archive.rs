@@ -25,9 +25,8 @@ pub fn pack(folder: &Path) -> Result<Vec<u8>> {
 }
 
 fn add(root: &Path, folder: &Path, out: &mut Vec<u8>) -> Result<()> {
-    let mut paths = fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<Vec<PathBuf>>>()?;
+    let mut paths =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<PathBuf>>>()?;
     paths.sort();
     for path in paths {
         let name = path.strip_prefix(root)?.to_str().context("the path is no text")?;

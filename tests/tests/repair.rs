@@ -65,7 +65,8 @@ fn put(connection: &mut Connection, from: usize, to: usize) {
                 "metadata": {"title": title, "n": number}}})
         })
         .collect();
-    let answer = ask(connection, "POST", &format!("{DOCS}/batch"), &json!({"operations": operations}));
+    let answer =
+        ask(connection, "POST", &format!("{DOCS}/batch"), &json!({"operations": operations}));
     assert_eq!(answer["failed"], 0);
 }
 

@@ -190,7 +190,8 @@ fn answers(connection: &mut Connection) -> Value {
         found["kinds"]["filtered"][using] = search("kinds", request);
     }
     let hits = search("texts", json!({"text": "dog walking", "k": 60}));
-    let mut ids: Vec<String> = hits.as_array().unwrap().iter().map(|h| h["id"].to_string()).collect();
+    let mut ids: Vec<String> =
+        hits.as_array().unwrap().iter().map(|h| h["id"].to_string()).collect();
     ids.sort();
     found["texts"]["text"] = json!(ids);
     found["life"]["search"] = search("life", json!({"vector": [3.0], "k": 20, "exact": true}));

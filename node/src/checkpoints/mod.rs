@@ -22,9 +22,7 @@ use hvs_checkpoint::{Checkpoint, CheckpointStore, Kind, Loaded, Manifest, ORPHAN
 pub(crate) use error::CheckpointError;
 
 pub(crate) use self::place::Places;
-use self::{
-    tasks::{Outcome, Tasks},
-};
+use self::tasks::{Outcome, Tasks};
 use crate::{catalogue::Catalogue, config::Config};
 
 /// The checkpoints of a node.

@@ -71,6 +71,11 @@ impl Folder {
         Ok(path)
     }
 
+    /// Where something in the folder of work is.
+    pub(super) fn path_of_work(&self, below: &Path) -> PathBuf {
+        self.path.join(WORK).join(below)
+    }
+
     /// What was built in the folder of work is to be moved to a place below the data directory.
     pub(super) fn replace(&mut self, from: &Path, to: &Path) {
         let below = from.strip_prefix(self.path.join(WORK)).unwrap_or(from);

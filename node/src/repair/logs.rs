@@ -1,6 +1,10 @@
 //! The store of logs: a copy to read from, and a new one when any log has to be another.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use hvs_kv::{
     Kv,
@@ -22,6 +26,10 @@ pub(super) struct Save {
     pub(super) kept: Option<Kept>,
     /// Whether the store has to be another for it.
     pub(super) is_changed: bool,
+    /// What is to be moved where together with the store.
+    pub(super) moves: Vec<(PathBuf, PathBuf)>,
+    /// What was reported of the shard.
+    pub(super) items: Range<usize>,
 }
 
 pub(super) struct Kept {
@@ -68,8 +76,7 @@ impl Logs {
                 let item = Item::clean("journal", "all logs", KV, found);
                 repair.add(Item { outcome, action, ..item });
             }
-            no_panic(|| Embedded::open(&work, EmbeddedConfig::default()))
-                .map_err(Some)
+            no_panic(|| Embedded::open(&work, EmbeddedConfig::default())).map_err(Some)
         } else {
             Err(Some("there is no store of logs".to_owned()))
         };
@@ -105,15 +112,28 @@ impl Logs {
         }
         let undecided = saves.iter().any(|save| save.kept.is_none());
         if undecided || !are_all {
-            let found = "the logs have to be written anew, which is done for all of them at once";
-            let item = Item::clean("log", "all logs", KV, found.to_owned());
-            let action = "decide about the others first".to_owned();
-            repair.add(Item { outcome: Outcome::Decision, action, ..item });
+            let changed = saves.into_iter().filter(|save| save.is_changed);
+            let waiting: Vec<usize> = changed.flat_map(|save| save.items).collect();
+            for (number, item) in repair.items.iter_mut().enumerate() {
+                let waits = waiting.contains(&number) || item.part == "journal";
+                if waits && matches!(item.outcome, Outcome::Repaired | Outcome::Repairable) {
+                    item.outcome = Outcome::Decision;
+                    item.accept = None;
+                    item.action = format!(
+                        "it waits until all logs can be written anew, when the others are decided \
+                         about; then: {}",
+                        item.action
+                    );
+                }
+            }
             return Ok(());
         }
         let work = repair.folder.work(Path::new(KV))?;
         let new = build(&work)?;
-        for Save { config, kept, .. } in saves {
+        for Save { config, kept, moves, .. } in saves {
+            for (from, to) in moves {
+                repair.folder.replace(&from, &to);
+            }
             let Some(Kept { after, through, epoch }) = kept else { continue };
             let log = log_of(&config, Arc::clone(&self.kv));
             let saved = log.save(Arc::clone(&new), after, through, epoch, writer.clone());

@@ -24,8 +24,8 @@ use hvs_shard::Writer;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-pub use self::report::{Item, Outcome, Report};
 pub(crate) use self::folder::is_unfinished;
+pub use self::report::{Item, Outcome, Report};
 
 use self::{folder::Folder, logs::Logs, shard::Target};
 use crate::{
@@ -100,8 +100,7 @@ pub fn run(config: Config, options: Options) -> Result<Report, RepairError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| RepairError::Io { path: PathBuf::new(), source })?;
     let folder = Folder::take(&config.storage.data_dir)?;
-    let repair =
-        Repair { config: Arc::new(config), options, folder, runtime, items: Vec::new() };
+    let repair = Repair { config: Arc::new(config), options, folder, runtime, items: Vec::new() };
     repair.run()
 }
 

@@ -82,30 +82,35 @@ impl Repair {
         logs: &Logs,
         target: &Target,
     ) -> Result<(Option<LocalState>, Save), RepairError> {
+        let first_item = self.items.len();
         let log = self.read_log(logs, target);
-        let (state, mut kept, mut is_changed) = match self.open_state(logs, target, &log)? {
+        let mut moves = Vec::new();
+        let (state, kept, is_changed) = match self.open_state(logs, target, &log)? {
             Ok((state, report)) => {
                 let found = format!(
                     "{} records, {} tombstones, {} idempotency keys",
                     report.records, report.tombstones, report.idempotency_keys
                 );
                 self.add(Item::clean("state", &target.name, &target.store(), found));
-                let (kept, is_changed) = self.check_log(logs, target, &log, &state)?;
+                let (kept, is_changed) = self.check_log(logs, target, &log, &state);
+                if is_changed {
+                    // The state on the disk may still be in the operating system's hands alone.
+                    // The copy is the same, and is made durable.
+                    let copy = self.folder.path_of_work(&target.work("copy"));
+                    moves.push((copy, target.folder.join("store")));
+                }
                 (Some(state), kept, is_changed)
             }
             Err((reason, damaged)) => {
-                self.rebuild_state(logs, target, &log, &reason, damaged.as_ref())?
+                self.rebuild_state(logs, target, &log, &reason, damaged.as_ref(), &mut moves)?
             }
         };
         if let Some(state) = &state {
             self.indexes(target, state)?;
         }
-        if kept.is_none() && !is_changed && logs.are_new {
-            let epoch = 0;
-            kept = Some(Kept { after: Position::START, through: 0, epoch });
-            is_changed = false;
-        }
-        Ok((state, Save { config: target.config.clone(), kept, is_changed }))
+        let items = first_item..self.items.len();
+        let config = target.config.clone();
+        Ok((state, Save { config, kept, is_changed, moves, items }))
     }
 
     fn read_log(&self, logs: &Logs, target: &Target) -> LogState {
@@ -151,7 +156,8 @@ impl Repair {
             Err(reason) => return Ok(Err((reason, None))),
         };
         if report.damaged > 0 {
-            let reason = format!("{} things are wrong: {}", report.damaged, report.damage.join("; "));
+            let reason =
+                format!("{} things are wrong: {}", report.damaged, report.damage.join("; "));
             return Ok(Err((reason, Some(state))));
         }
         if log.whole().is_some()
@@ -169,7 +175,7 @@ impl Repair {
         target: &Target,
         log: &LogState,
         state: &LocalState,
-    ) -> Result<(Option<Kept>, bool), RepairError> {
+    ) -> (Option<Kept>, bool) {
         let at = state.position();
         let epoch = log.epoch().max(state.epoch());
         if let Some((floor, examined)) = log.whole() {
@@ -178,10 +184,10 @@ impl Repair {
             let through = examined.end.seq;
             // One that ends before the state begins anew after it when it is opened, and here.
             let (after, through) = if through < at.seq { (at, at.seq) } else { (floor, through) };
-            return Ok((Some(Kept { after, through, epoch }), false));
+            return (Some(Kept { after, through, epoch }), false);
         }
         if logs.are_new {
-            return Ok((Some(Kept { after: at, through: at.seq, epoch }), false));
+            return (Some(Kept { after: at, through: at.seq, epoch }), false);
         }
         let reason = log.damage().unwrap_or_default();
         let item = Item::clean("log", &target.name, "kv", reason);
@@ -190,8 +196,6 @@ impl Repair {
         } else {
             self.runtime.block_on(log.log.examine(at)).ok()
         };
-        // The state on the disk may still be in the operating system's hands alone.
-        let keep_state = |this: &mut Self| this.keep_copy(target);
         let Some(rest) = rest else {
             let accept = logs::ACCEPT;
             let outcome = self.lossy(accept);
@@ -207,10 +211,9 @@ impl Repair {
                 ..item
             });
             if !self.accepts(accept) {
-                return Ok((None, false));
+                return (None, false);
             }
-            keep_state(self)?;
-            return Ok((Some(Kept { after: at, through: at.seq, epoch }), true));
+            return (Some(Kept { after: at, through: at.seq, epoch }), true);
         };
         let epoch = epoch.max(rest.epoch);
         let kept = Kept { after: at, through: rest.end.seq, epoch };
@@ -222,8 +225,7 @@ impl Repair {
                 at.seq
             );
             self.add(Item { outcome, action, ..item });
-            keep_state(self)?;
-            return Ok((Some(kept), true));
+            return (Some(kept), true);
         }
         let accept = target.accept();
         let outcome = self.lossy(&accept);
@@ -231,25 +233,19 @@ impl Repair {
         let operations = self.operations_after(log, through);
         self.add(Item {
             outcome,
-            action: format!("the log ends at entry {through}; entries {} to {last} are lost", through + 1),
+            action: format!(
+                "the log ends at entry {through}; entries {} to {last} are lost",
+                through + 1
+            ),
             accept: Some(accept.clone()),
             lost_entries: Some(last.saturating_sub(through)),
             lost_records: operations,
             ..item
         });
         if !self.accepts(&accept) {
-            return Ok((None, false));
+            return (None, false);
         }
-        keep_state(self)?;
-        Ok((Some(kept), true))
-    }
-
-    /// The state that was looked at takes the place of that on the disk: it is the same, and is
-    /// made durable.
-    fn keep_copy(&mut self, target: &Target) -> Result<(), RepairError> {
-        let copy = self.folder.path().join("repair-work").join(target.work("copy"));
-        self.folder.replace(&copy, &target.folder.join("store"));
-        Ok(())
+        (Some(kept), true)
     }
 
     /// Operations in the entries after a place, as far as they can be read.
@@ -266,6 +262,7 @@ impl Repair {
         log: &LogState,
         reason: &str,
         damaged: Option<&LocalState>,
+        moves: &mut Vec<(PathBuf, PathBuf)>,
     ) -> Result<(Option<LocalState>, Option<Kept>, bool), RepairError> {
         let item = Item::clean("state", &target.name, &target.store(), reason.to_owned());
         let built = self.build_state(logs, target, log, damaged)?;
@@ -273,10 +270,11 @@ impl Repair {
         let Some(built) = built else {
             self.add(Item {
                 outcome: Outcome::Decision,
-                action: "neither its log nor a checkpoint reaches back to its beginning, and no row \
+                action:
+                    "neither its log nor a checkpoint reaches back to its beginning, and no row \
                          of it can be read: restore a copy of the data directory, or a checkpoint \
                          under another name, and delete the namespace"
-                    .to_owned(),
+                        .to_owned(),
                 ..item
             });
             return Ok((None, None, false));
@@ -296,16 +294,21 @@ impl Repair {
         }
         let at = built.state.position();
         let epoch = log.epoch().max(built.state.epoch());
-        self.folder.replace(&built.path, &target.folder.join("store"));
-        let kept = match log.whole() {
+        let store = target.folder.join("store");
+        match log.whole() {
             Some((floor, examined)) if built.follows => {
                 let found = format!("{} entries after {}", examined.entries, floor.seq);
                 self.add(Item::clean("log", &target.name, "kv", found));
-                (Kept { after: floor, through: examined.end.seq, epoch }, false)
+                self.folder.replace(&built.path, &store);
+                let kept = Kept { after: floor, through: examined.end.seq, epoch };
+                Ok((Some(built.state), Some(kept), false))
             }
-            _ => (Kept { after: at, through: at.seq, epoch }, true),
-        };
-        Ok((Some(built.state), Some(kept.0), kept.1))
+            _ => {
+                moves.push((built.path, store));
+                let kept = Kept { after: at, through: at.seq, epoch };
+                Ok((Some(built.state), Some(kept), true))
+            }
+        }
     }
 
     /// The best state that can be had: all of it from the log, or from a checkpoint and the log;
@@ -367,8 +370,7 @@ impl Repair {
                 let hvs_checkpoint::Row { key, value } = row?;
                 Ok::<_, crate::checkpoints::CheckpointError>((key, value))
             });
-            let built =
-                no_panic(|| rebuild_from_rows(&target.config, &path, rows, part.digest.0));
+            let built = no_panic(|| rebuild_from_rows(&target.config, &path, rows, part.digest.0));
             let Ok(mut state) = built else { continue };
             let from = format!("checkpoint {}", checkpoint.id);
             if log.whole().is_some() && no_panic(|| state.catch_up(&logs.kv)).is_ok() {
@@ -394,16 +396,28 @@ impl Repair {
         for vector in state.vectors() {
             let of = format!("{}, vector {vector:?}", target.name);
             let place = index_folder(vector);
-            self.index(target, "index", &of, &place, &Checked {
-                verify: &|copy| state.verify_index(vector, copy),
-                build: &|folder| state.build_index(vector, folder),
-            })?;
+            self.index(
+                target,
+                "index",
+                &of,
+                &place,
+                &Checked {
+                    verify: &|copy| state.verify_index(vector, copy),
+                    build: &|folder| state.build_index(vector, folder),
+                },
+            )?;
         }
         if state.has_text() {
-            self.index(target, "text index", &target.name, &text_folder(), &Checked {
-                verify: &|copy| state.verify_text(copy),
-                build: &|folder| state.build_text(folder),
-            })?;
+            self.index(
+                target,
+                "text index",
+                &target.name,
+                &text_folder(),
+                &Checked {
+                    verify: &|copy| state.verify_text(copy),
+                    build: &|folder| state.build_text(folder),
+                },
+            )?;
         }
         Ok(())
     }
@@ -427,10 +441,9 @@ impl Repair {
                     self.add(item(format!("{rows} rows")));
                     return Ok(());
                 }
-                Ok(IndexState::Unusable { reason }) => reason.replace(
-                    &copy.display().to_string(),
-                    &path.display().to_string(),
-                ),
+                Ok(IndexState::Unusable { reason }) => {
+                    reason.replace(&copy.display().to_string(), &path.display().to_string())
+                }
                 Err(reason) => reason,
             }
         } else {
