@@ -64,7 +64,7 @@ fn coordinates(number: usize) -> [f64; 4] {
 fn with_all_kinds(number: usize) -> Value {
     let [a, b, c, d] = coordinates(number);
     json!({"put": {"id": format!("k{number:04}"), "vector": [a, b], "metadata": {"n": number % 10},
-        "vectors": {"geometric": [b, a], "ivf": [c, d], "pq": [a, b, c, d], "flat": [d]}}})
+        "vectors": {"geometric": [b, a], "ivf": [c, d], "pq": [a, b, c, d], "flat": [d.cos(), d.sin()]}}})
 }
 
 fn create(connection: &mut Connection) {
@@ -99,8 +99,9 @@ fn fill(connection: &mut Connection) {
     });
     batch(connection, "texts", texts.collect());
     let life = (0..80).map(|n| {
+        let region = if n % 2 == 0 { "north" } else { "south" };
         json!({"put": {"id": format!("l{n:02}"), "vector": [n as f64], "kind": "thing",
-            "region": ["north", "south"][n % 2], "metadata": {"n": n, "tags": ["a", n.to_string()]}}})
+            "region": region, "metadata": {"n": n, "tags": ["a", n.to_string()]}}})
     });
     batch(connection, "life", life.collect());
 }
@@ -179,7 +180,7 @@ fn answers(connection: &mut Connection) -> Value {
         ("geometric", json!([-0.3, 0.1])),
         ("ivf", json!([0.01, 0.02])),
         ("pq", json!([0.0, 0.1, 0.0, -0.1])),
-        ("flat", json!([0.1])),
+        ("flat", json!([0.6, 0.8])),
     ] {
         let mut request = json!({"vector": point, "k": 15, "exact": true});
         if !using.is_empty() {

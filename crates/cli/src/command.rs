@@ -1,6 +1,8 @@
 //! The commands that are one or two requests.
 
+mod alter;
 pub(crate) mod checkpoint;
+pub(crate) mod maintenance;
 pub(crate) mod ns;
 pub(crate) mod patch;
 pub(crate) mod query;

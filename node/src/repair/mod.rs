@@ -20,6 +20,7 @@ use std::{
     sync::Arc,
 };
 
+use hvs_index::Builders;
 use hvs_shard::Writer;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -120,6 +121,7 @@ impl Repair {
             config: Arc::clone(&self.config),
             kv: Arc::clone(&logs.kv),
             writer: writer.clone(),
+            builders: Builders::new(1),
         };
         let mut saves = Vec::new();
         let system = Target {

@@ -14,7 +14,7 @@ use hvs_kv::{
 use hvs_shard::{
     Position, ShardConfig,
     repair::{
-        Examined, IndexState, LocalState, Log, StateReport, index_folder, log_of, operations_in,
+        Examined, IndexState, LocalState, Log, StateReport, log_of, operations_in,
         rebuild_from_log, rebuild_from_rows, text_folder,
     },
 };
@@ -395,7 +395,7 @@ impl Repair {
     fn indexes(&mut self, target: &Target, state: &LocalState) -> Result<(), RepairError> {
         for vector in state.vectors() {
             let of = format!("{}, vector {vector:?}", target.name);
-            let place = index_folder(vector);
+            let place = state.index_folder(vector);
             self.index(
                 target,
                 "index",

@@ -8,7 +8,8 @@ use roaring::RoaringTreemap;
 
 use super::LocalState;
 use crate::error::OpenError;
-use crate::indexes::{Source, TEXT, dead, index_directory};
+use crate::indexes::{Source, TEXT, dead};
+use crate::named;
 use crate::stored::StoredRecord;
 use crate::text::{Text, document, mark};
 
@@ -34,11 +35,6 @@ impl IndexState {
     }
 }
 
-/// The folder of a vector's index, below that of the shard.
-pub fn index_folder(vector: &str) -> PathBuf {
-    index_directory(Path::new("index"), vector)
-}
-
 /// The folder of the index of text, below that of the shard.
 pub fn text_folder() -> PathBuf {
     Path::new("index").join(TEXT)
@@ -48,6 +44,12 @@ impl LocalState {
     /// The vectors that have an index.
     pub fn vectors(&self) -> impl Iterator<Item = &str> {
         self.config.vectors.keys().map(String::as_str)
+    }
+
+    /// The folder of a vector's index, below that of the shard.
+    pub fn index_folder(&self, vector: &str) -> PathBuf {
+        let generation = self.config.generations.get(vector).copied().unwrap_or(0);
+        named::directory(Path::new("index"), vector, generation)
     }
 
     /// Whether there is an index of text.

@@ -25,7 +25,7 @@ use crate::store::Store;
 use crate::stored::StoredRecord;
 
 pub use hvs_log::{Examined, Log};
-pub use indexes::{IndexState, index_folder, text_folder};
+pub use indexes::{IndexState, text_folder};
 pub use rebuild::{Rebuilt, rebuild_from_log, rebuild_from_rows};
 pub use verify::StateReport;
 
