@@ -10,7 +10,7 @@ use hvs_shard::Writer;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-const FILE: &str = "node.json";
+pub(crate) const FILE: &str = "node.json";
 const FORMAT: u32 = 1;
 
 /// Why the identity cannot be read or kept.
@@ -26,7 +26,10 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// The file is not one of ours, or of a newer version.
-    #[error("{}: {reason}; it must not be edited or replaced", .path.display())]
+    #[error(
+        "{}: {reason}; `hvs repair` writes it anew from what the logs say, a newer version reads its own",
+        .path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -59,6 +62,27 @@ pub(crate) fn start(directory: &Path) -> Result<Writer, IdentityError> {
     let now = Stored { incarnation: before.incarnation + 1, ..before };
     replace(directory, &path, &now).map_err(|source| IdentityError::Io { path, source })?;
     Ok(Writer { node: now.id, incarnation: now.incarnation })
+}
+
+/// The identity in `directory`, if there is one. Nothing is counted.
+pub(crate) fn look(directory: &Path) -> Result<Option<Writer>, IdentityError> {
+    let path = directory.join(FILE);
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let Stored { id, incarnation, .. } = read(&path, &bytes)?;
+            Ok(Some(Writer { node: id, incarnation }))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(IdentityError::Io { path, source }),
+    }
+}
+
+/// The bytes of the file.
+pub(crate) fn encode(writer: &Writer) -> Vec<u8> {
+    let Writer { node, incarnation } = writer;
+    let stored = Stored { format: FORMAT, id: node.clone(), incarnation: *incarnation };
+    // Two numbers and a string: nothing in it has no JSON.
+    serde_json::to_vec(&stored).unwrap_or_default()
 }
 
 fn read(path: &Path, bytes: &[u8]) -> Result<Stored, IdentityError> {

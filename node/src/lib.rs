@@ -17,6 +17,7 @@ mod edge;
 mod gate;
 mod identity;
 mod node;
+pub mod repair;
 pub mod scale;
 mod server;
 mod serving;

@@ -6,9 +6,13 @@ use clap::{Args, Parser, Subcommand};
 use hvs_node::{
     Node,
     config::{Config, Sources},
+    repair::{self, Options},
     telemetry::Telemetry,
 };
 use tokio::signal::unix::{SignalKind, signal};
+
+/// What a repair that could not be done exits with.
+const NOT_DONE: u8 = 3;
 
 /// A node of HVS, the Hyper Vector System.
 #[derive(Parser)]
@@ -46,6 +50,23 @@ enum Command {
         #[command(subcommand)]
         action: ConfigAction,
     },
+    /// Check everything in the data directory of a node that does not run, and repair what can be
+    /// repaired without loss. Exits 0 if all is whole, 1 if something was or can be repaired, 2 if
+    /// something needs a decision, 3 if it could not be done.
+    Repair(RepairFlags),
+}
+
+#[derive(Args)]
+struct RepairFlags {
+    /// Look only, change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    /// What may be lost: `logs` or `shard=UID`, as the report says. May be repeated.
+    #[arg(long, value_name = "WHAT")]
+    accept_loss: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -84,10 +105,15 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let config = match cli.sources.sources().load() {
         Ok(config) => config,
+        Err(error) if matches!(cli.command, Some(Command::Repair(_))) => {
+            eprintln!("hvs-node: {error}");
+            return ExitCode::from(NOT_DONE);
+        }
         Err(error) => return fail(&error),
     };
     match cli.command {
         None => run(config),
+        Some(Command::Repair(flags)) => repair(config, flags),
         Some(Command::Config { action: ConfigAction::Check }) => {
             println!("the configuration can be used");
             ExitCode::SUCCESS
@@ -102,6 +128,26 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+fn repair(config: Config, flags: RepairFlags) -> ExitCode {
+    let RepairFlags { dry_run, json, accept_loss } = flags;
+    let report = match repair::run(config, Options { dry_run, accept_loss }) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("hvs-node: {error}");
+            return ExitCode::from(NOT_DONE);
+        }
+    };
+    if json {
+        match serde_json::to_string_pretty(&report) {
+            Ok(text) => println!("{text}"),
+            Err(error) => return fail(&error),
+        }
+    } else {
+        print!("{}", report.to_text());
+    }
+    ExitCode::from(report.exit_code())
 }
 
 fn run(config: Config) -> ExitCode {

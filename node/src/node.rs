@@ -31,6 +31,15 @@ pub enum StartError {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// A repair was interrupted while it moved things.
+    #[error(
+        "a repair of {} was interrupted; run `hvs repair --data-dir {}` again, which finishes it",
+        .path.display(), .path.display()
+    )]
+    Repairing {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The store of the logs does not open.
     #[error(transparent)]
     Store(#[from] hvs_kv::embedded::OpenError),
@@ -180,6 +189,9 @@ type Opened = (Arc<dyn hvs_kv::Kv>, hvs_shard::Writer);
 
 fn open_data(config: &Config) -> Result<Opened, StartError> {
     let directory = &config.storage.data_dir;
+    if crate::repair::is_unfinished(directory) {
+        return Err(StartError::Repairing { path: directory.clone() });
+    }
     hvs_kv::directory::create(&directory.join("shards"))
         .map_err(|source| StartError::DataDirectory { path: directory.clone(), source })?;
     // The store comes first: it is what refuses a second node on the same directory.

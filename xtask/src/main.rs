@@ -2,6 +2,7 @@
 
 mod cargo;
 mod checks;
+mod corpus;
 mod heavy;
 mod prerequisites;
 
@@ -40,6 +41,8 @@ enum Chore {
     },
     /// Write docs/openapi.json from the wire types.
     Openapi,
+    /// Keep a data directory as this version writes it, for the tests of later versions.
+    Corpus,
 }
 
 /// Arguments of a chore that another program does, which also says what they are: `--help`.
@@ -100,6 +103,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Chore::Openapi => openapi(),
+        Chore::Corpus => corpus::write(),
     }
 }
 

@@ -80,6 +80,8 @@ enum Command {
         #[command(subcommand)]
         command: geometry::GeometryCommand,
     },
+    /// Check the data directory of a node that does not run, and repair what can be repaired.
+    Repair(command::repair::RepairArgs),
     /// Load a running node for a few seconds and show the latencies.
     Bench(bench::BenchArgs),
 }
@@ -155,6 +157,7 @@ impl Cli {
             }
             Command::EmbedHierarchy(args) => hierarchy::run(&context, &args),
             Command::Geometry { command } => geometry::run(&context, command),
+            Command::Repair(args) => command::repair::run(&context, &args),
             // It has to clean up when it is interrupted.
             Command::Bench(args) if args.makes_a_namespace() => {
                 runtime()?.block_on(bench::run(&context, args))

@@ -7,6 +7,7 @@ pub(crate) mod ns;
 pub(crate) mod patch;
 pub(crate) mod query;
 pub(crate) mod records;
+pub(crate) mod repair;
 pub(crate) mod search;
 mod values;
 

@@ -96,6 +96,9 @@ pub enum CliError {
     /// The node refused, and its answer has been shown.
     #[error("{0}")]
     Refused(String),
+    /// Another program has said what there is to say.
+    #[error("it exited with {0}")]
+    Exit(u8),
     /// Something was found wrong, and has been said.
     #[error("{0}")]
     Wrong(String),
@@ -126,6 +129,7 @@ impl CliError {
             Self::LeftBehind { cause, reason, .. } => cause.as_ref().unwrap_or(reason).exit_code(),
             Self::Interrupted => exit::INTERRUPTED,
             Self::Wrong(_) => exit::WRONG,
+            Self::Exit(code) => *code,
         }
     }
 

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
+        Err(CliError::Exit(code)) => ExitCode::from(code),
         Err(error) => {
             let mut text =
                 if json { error.to_json().to_string() } else { format!("error: {error}") };

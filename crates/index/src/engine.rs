@@ -28,6 +28,7 @@ use crate::{
     snapshot::Snapshot,
     stats::IndexStats,
     tail::{Block, NewRow},
+    visit::visit_live,
 };
 
 /// The longest id that is held, far above what records allow.
@@ -75,6 +76,9 @@ pub(crate) struct Shared<T> {
     scratches: Mutex<Vec<Scratch<T>>>,
 }
 
+/// Told of a row: its key, its id, and its vector in storage form.
+pub(crate) type VisitRow<'a> = dyn FnMut(u64, &str, &[f64]) + 'a;
+
 /// The operations of an index, whatever its precision.
 pub(crate) trait Engine: Send + Sync {
     fn covered_below(&self) -> u64;
@@ -89,6 +93,7 @@ pub(crate) trait Engine: Send + Sync {
     fn stats(&self) -> IndexStats;
     fn holds(&self, key: u64) -> bool;
     fn raw(&self) -> Result<Option<RawSearch>, FlushError>;
+    fn visit_live(&self, visit: &mut VisitRow<'_>);
 }
 
 /// An index of rows of `T`.
@@ -277,6 +282,10 @@ impl<T: Lane> Engine for TypedEngine<T> {
 
     fn raw(&self) -> Result<Option<RawSearch>, FlushError> {
         RawSearch::of(&self.0)
+    }
+
+    fn visit_live(&self, visit: &mut VisitRow<'_>) {
+        visit_live(&self.0.snapshot.load(), visit);
     }
 
     fn holds(&self, key: u64) -> bool {

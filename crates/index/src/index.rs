@@ -114,6 +114,12 @@ impl VectorIndex {
         self.engine.holds(key)
     }
 
+    /// Calls with the key, the id and the vector, in storage form, of every row that a search can
+    /// return, in no order. What changes meanwhile may be among them or not.
+    pub fn visit_live(&self, mut visit: impl FnMut(u64, &str, &[f64])) {
+        self.engine.visit_live(&mut visit);
+    }
+
     /// Finds what is near.
     ///
     /// # Errors

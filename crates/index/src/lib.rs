@@ -31,6 +31,7 @@ mod snapshot;
 mod stats;
 mod tail;
 mod tree;
+mod visit;
 
 pub use self::{
     baseline::RawSearch,

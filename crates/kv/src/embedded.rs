@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use crate::{
     CompareAndSwap, Durability, Kv, KvError, PrintableKey, PutIfAbsent, ScanLimit, ScanPage,
     check_key, check_pair, directory,
+    journal::{self, JournalError},
 };
 
 /// Name of the one keyspace.
@@ -53,6 +54,14 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// A journal is damaged, or cannot be read. Nothing was changed.
+    #[error("cannot open the store in {}: {source}; `hvs repair` says what can be done", path.display())]
+    Journal {
+        /// The directory.
+        path: PathBuf,
+        /// Which, and how.
+        source: JournalError,
+    },
     /// The store does not open or is damaged.
     #[error("cannot open the store in {}: {source}", path.display())]
     Store {
@@ -78,6 +87,9 @@ impl Embedded {
             fjall::Error::Locked => OpenError::Locked { path: path.to_owned() },
             source => OpenError::Store { path: path.to_owned(), source },
         };
+        // The database would cut a damaged journal off, and say nothing.
+        journal::check(path)
+            .map_err(|source| OpenError::Journal { path: path.to_owned(), source })?;
         // One worker for files and one for merging them; the machine's cores are for searches.
         let database = Database::builder(path)
             .cache_size(config.cache_bytes)

@@ -13,8 +13,10 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod copy;
 pub mod directory;
 pub mod embedded;
+pub mod journal;
 
 use std::fmt;
 

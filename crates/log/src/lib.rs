@@ -30,6 +30,7 @@ mod keys;
 mod leader;
 mod log;
 mod records;
+mod verify;
 
 pub use entry::{
     AttemptId, DamagedEntry, ENTRY_OVERHEAD_BYTES, Entry, EntryHash, EntryKind, MAX_ENTRY_BYTES,
@@ -39,3 +40,4 @@ pub use keys::LogId;
 pub use leader::{AppendError, Appended, BarrierOutcome, Claim, Leader};
 pub use log::{Log, LogError, Position, Replay};
 pub use records::{DamagedRecord, Floor, LeaderRecord};
+pub use verify::Examined;

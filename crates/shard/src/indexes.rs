@@ -193,14 +193,14 @@ impl Indexes {
 }
 
 /// The directory of the index of text; those of vectors are hexadecimal numbers.
-const TEXT: &str = "text";
+pub(crate) const TEXT: &str = "text";
 
 /// What one index is opened from.
-struct Source<'a> {
-    directory: PathBuf,
-    name: &'a str,
-    config: &'a IndexConfig,
-    store: &'a Store,
+pub(crate) struct Source<'a> {
+    pub(crate) directory: PathBuf,
+    pub(crate) name: &'a str,
+    pub(crate) config: &'a IndexConfig,
+    pub(crate) store: &'a Store,
 }
 
 impl Source<'_> {
@@ -235,19 +235,24 @@ impl Source<'_> {
     fn rebuild(&self, reason: &str) -> Result<VectorIndex, OpenError> {
         tracing::warn!(vector = self.name, reason, "building an index anew from the records");
         VectorIndex::discard(&self.directory).map_err(|error| self.failed(&error))?;
-        let mut tail = Vec::new();
-        for row in self.store.records.iter() {
-            let (id, value) = row.into_inner().map_err(|source| self.store.storage(source))?;
-            tail.extend(index_row(self.store, self.name, &id, &value)?);
-        }
-        tail.sort_unstable_by_key(|row| row.key);
-        let state = RestartState { tail, dead: Vec::new() };
+        let state = RestartState { tail: self.rows()?, dead: Vec::new() };
         let opened = VectorIndex::open(&self.directory, self.config.clone(), state);
         opened.map_err(|error| self.failed(&error))
     }
 
+    /// The rows of all records, in order of their keys.
+    pub(crate) fn rows(&self) -> Result<Vec<Row>, OpenError> {
+        let mut rows = Vec::new();
+        for row in self.store.records.iter() {
+            let (id, value) = row.into_inner().map_err(|source| self.store.storage(source))?;
+            rows.extend(index_row(self.store, self.name, &id, &value)?);
+        }
+        rows.sort_unstable_by_key(|row| row.key);
+        Ok(rows)
+    }
+
     /// The live rows from a key on.
-    fn tail(&self, covered: u64) -> Result<Vec<Row>, OpenError> {
+    pub(crate) fn tail(&self, covered: u64) -> Result<Vec<Row>, OpenError> {
         let store = self.store;
         let mut rows = Vec::new();
         for entry in store.keys.range(key_row(self.name, covered)..=key_row(self.name, u64::MAX)) {
@@ -275,7 +280,7 @@ fn index_row(store: &Store, name: &str, id: &[u8], value: &[u8]) -> Result<Optio
     Ok(vector.map(|vector| Row { key, id, vector }))
 }
 
-fn dead(store: &Store) -> Result<Vec<u64>, OpenError> {
+pub(crate) fn dead(store: &Store) -> Result<Vec<u64>, OpenError> {
     let mut keys = Vec::new();
     for row in store.dead.iter() {
         let key = row.key().map_err(|source| store.storage(source))?;

@@ -49,6 +49,7 @@ mod reading;
 mod record;
 mod reindex;
 mod remembered;
+pub mod repair;
 mod selection;
 mod shard;
 mod store;
@@ -57,7 +58,7 @@ mod text;
 mod writer;
 
 pub use hvs_index::{IndexConfig, IndexKind, IndexStats, Strategy};
-pub use hvs_log::Writer;
+pub use hvs_log::{Position, Writer};
 pub use hvs_text::{
     FieldPath, Language, MIN_WRITER_BYTES, QueryError, QueryLimits, Statistics, TextConfig,
     TextQuery, TextStats,

@@ -60,6 +60,11 @@ impl Store {
             fjall::Error::Locked => OpenError::Locked { path: path.to_owned() },
             source => OpenError::Storage { path: path.to_owned(), source },
         };
+        // The database would cut a damaged journal off, and say nothing.
+        hvs_kv::journal::check(path).map_err(|error| OpenError::Corrupt {
+            path: path.to_owned(),
+            reason: format!("{error}; `hvs repair` says what can be done"),
+        })?;
         let database = Database::builder(path)
             .cache_size(sizes.cache_bytes)
             .worker_threads(2)

@@ -31,11 +31,11 @@ pub(crate) struct Text {
     fields: Vec<FieldPath>,
 }
 
-fn mark(meta: &Meta) -> Mark {
+pub(crate) fn mark(meta: &Meta) -> Mark {
     Mark { next_key: meta.next_key, records: meta.records }
 }
 
-fn document(
+pub(crate) fn document(
     key: u64,
     id: &str,
     content: &Content<'_>,

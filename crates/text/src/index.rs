@@ -8,9 +8,11 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use roaring::RoaringTreemap;
 
 use crate::analysis::words;
 use crate::config::{MIN_WRITER_BYTES, TextConfig};
+use crate::disk::Disk;
 use crate::error::{OpenError, SearchError};
 use crate::memory::{Match, Pending};
 use crate::query::{Statistics, TextQuery};
@@ -112,6 +114,22 @@ impl TextIndex {
         Ok(Self { shared, worker: Mutex::new(Some(worker)) })
     }
 
+    /// Checks every file of an index that nobody has open, and returns the state of the records
+    /// that it shows and the keys of its documents; none if it shows no state yet. The folder is
+    /// written to: give it a copy.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn check(
+        directory: &Path,
+        config: &TextConfig,
+    ) -> Result<Option<(Mark, RoaringTreemap)>, String> {
+        let (disk, mark) = Disk::open(directory, config)?;
+        let keys = disk.keys()?;
+        disk.close()?;
+        Ok(mark.map(|mark| (mark, keys)))
+    }
+
     /// The settings.
     pub fn config(&self) -> &TextConfig {
         &self.shared.config
@@ -207,6 +225,13 @@ impl TextIndex {
     }
 }
 
+impl Document {
+    /// Whether there is any word in it. An index holds no others.
+    pub fn has_words(&self, language: crate::Language) -> bool {
+        self.texts.iter().any(|text| !words(text, language).is_empty())
+    }
+}
+
 impl Drop for TextIndex {
     fn drop(&mut self) {
         self.close();
@@ -220,7 +245,7 @@ pub(crate) fn pending(document: Document, language: crate::Language) -> Pending 
 }
 
 fn matches(state: &State, query: &TextQuery) -> Vec<Match> {
-    let none = roaring::RoaringTreemap::new();
+    let none = RoaringTreemap::new();
     let mut matches = state.active.matches(query.words(), &none);
     if let Some(frozen) = &state.frozen {
         matches.extend(frozen.matches(query.words(), state.active.removed()));

@@ -17,7 +17,7 @@ use super::{CatalogueError, Entry, SettingsError};
 /// Reserved: no namespace or shard that is made gets it, because those are random and of
 /// another version.
 const SYSTEM: Uuid = Uuid::nil();
-const DIRECTORY: &str = "system";
+pub(crate) const DIRECTORY: &str = "system";
 const NAMESPACE: &str = "namespace";
 const ALIAS: &str = "alias";
 const FORMAT: u64 = 1;
@@ -56,6 +56,15 @@ pub(super) struct Contents {
     pub(super) aliases: BTreeMap<String, String>,
 }
 
+/// How the system shard is opened.
+pub(super) fn config(writer: Writer) -> Result<ShardConfig, CatalogueError> {
+    // Its records have no vectors, but a shard has at least one index.
+    let space = Space::new(Geometry::Euclidean, 1, 0.0).map_err(SettingsError::from)?;
+    let index = IndexConfig { kind: IndexKind::Flat, ..IndexConfig::new(space) };
+    let vectors = BTreeMap::from([(String::new(), index)]);
+    Ok(ShardConfig::new(SYSTEM, SYSTEM, writer, vectors))
+}
+
 /// The system shard.
 pub(super) struct Store {
     shard: Shard,
@@ -67,11 +76,7 @@ impl Store {
         kv: Arc<dyn Kv>,
         writer: Writer,
     ) -> Result<Self, CatalogueError> {
-        // Its records have no vectors, but a shard has at least one index.
-        let space = Space::new(Geometry::Euclidean, 1, 0.0).map_err(SettingsError::from)?;
-        let index = IndexConfig { kind: IndexKind::Flat, ..IndexConfig::new(space) };
-        let vectors = BTreeMap::from([(String::new(), index)]);
-        let config = ShardConfig::new(SYSTEM, SYSTEM, writer, vectors);
+        let config = config(writer)?;
         let directory = data_dir.join("shards").join(DIRECTORY);
         let shard = Shard::open(config, kv, &directory)
             .map_err(|error| CatalogueError::Open(Box::new(error)))?;
@@ -201,7 +206,7 @@ fn put<T: Serialize>(kind: &str, name: &str, value: &T) -> Result<Operation, Cat
     Ok(Operation::Put { record, condition: None })
 }
 
-fn add(contents: &mut Contents, record: Record) -> Result<(), CatalogueError> {
+pub(super) fn add(contents: &mut Contents, record: Record) -> Result<(), CatalogueError> {
     let id = record.id;
     let damaged = |reason: String| CatalogueError::Damaged { id: id.clone(), reason };
     let format = record.metadata.get("format").and_then(Value::as_u64);

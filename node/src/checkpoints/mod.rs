@@ -21,10 +21,8 @@ use hvs_checkpoint::{Checkpoint, CheckpointStore, Kind, Loaded, Manifest, ORPHAN
 
 pub(crate) use error::CheckpointError;
 
-use self::{
-    place::Places,
-    tasks::{Outcome, Tasks},
-};
+pub(crate) use self::place::Places;
+use self::tasks::{Outcome, Tasks};
 use crate::{
     catalogue::{Catalogue, Rebuild, RebuildError},
     config::Config,

@@ -13,13 +13,13 @@ const CREDENTIALS: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
 const FOLDER: &str = "checkpoints";
 
 /// The node's place for checkpoints.
-pub(super) struct Places {
+pub(crate) struct Places {
     url: String,
     any_url: bool,
 }
 
 impl Places {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let url = if config.checkpoints.url.is_empty() {
             let folder = config.storage.data_dir.join(FOLDER);
             let folder = std::path::absolute(&folder).unwrap_or_else(|_| PathBuf::from(FOLDER));
@@ -30,7 +30,7 @@ impl Places {
         Self { url, any_url: config.checkpoints.any_url }
     }
 
-    pub(super) fn root(&self) -> Result<CheckpointStore, StoreError> {
+    pub(crate) fn root(&self) -> Result<CheckpointStore, StoreError> {
         open(&self.url)
     }
 

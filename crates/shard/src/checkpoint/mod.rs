@@ -14,7 +14,7 @@
 //! records.
 
 mod export;
-mod restore;
+pub(crate) mod restore;
 mod rows;
 
 pub use export::{Export, ExportError};

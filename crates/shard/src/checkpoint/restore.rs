@@ -120,7 +120,7 @@ where
     Ok(Restored { seq: meta.applied.seq, epoch: meta.epoch, records: meta.records })
 }
 
-fn write_rows<K, V, E>(
+pub(crate) fn write_rows<K, V, E>(
     config: &ShardConfig,
     store: &Store,
     rows: impl Iterator<Item = Result<(K, V), E>>,

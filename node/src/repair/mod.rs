@@ -1,0 +1,283 @@
+//! `hvs-node repair`: looks at everything in a data directory that no node has open, builds anew
+//! what can be built from what is whole, and says what cannot.
+//!
+//! # Invariants
+//! - Nothing in the directory is changed in place: what is looked at is a copy, what is built takes
+//!   the place of what was there, and that is kept aside.
+//! - Nothing that was acknowledged is given up unless `--accept-loss` names it.
+//! - It may be ended at any moment and be repeated.
+
+mod checkpoints;
+mod folder;
+mod logs;
+mod report;
+mod shard;
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use hvs_index::Builders;
+use hvs_shard::Writer;
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+pub(crate) use self::folder::is_unfinished;
+pub use self::report::{Item, Outcome, Report};
+
+use self::{folder::Folder, logs::Logs, shard::Target};
+use crate::{
+    catalogue::{self, CatalogueError, Surroundings, inspect},
+    config::Config,
+    identity,
+};
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Look only.
+    pub dry_run: bool,
+    /// What may be lost: `logs`, or `shard=UID`.
+    pub accept_loss: Vec<String>,
+}
+
+/// Why nothing was repaired.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepairError {
+    /// There is no such directory.
+    #[error("{} is no data directory", path.display())]
+    NoData {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A node is running.
+    #[error("{} is in use by a running node; stop it first", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// What may be lost has another form.
+    #[error("--accept-loss {given}: it must be `logs` or `shard=UID`, as the report says")]
+    Accept {
+        /// What was given.
+        given: String,
+    },
+    /// A new store, a state or an index cannot be made.
+    #[error("cannot build {what}: {reason}")]
+    Build {
+        /// What.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// The settings of a namespace mean nothing here.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+}
+
+/// Looks at the data directory of a configuration, and repairs it unless told otherwise. Blocks.
+///
+/// # Errors
+/// [`RepairError`]; nothing was changed then, or a repetition goes on with it.
+pub fn run(config: Config, options: Options) -> Result<Report, RepairError> {
+    for given in &options.accept_loss {
+        let uid = given.strip_prefix("shard=").map(Uuid::parse_str);
+        if given != "logs" && !matches!(uid, Some(Ok(_))) {
+            return Err(RepairError::Accept { given: given.clone() });
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| RepairError::Io { path: PathBuf::new(), source })?;
+    let folder = Folder::take(&config.storage.data_dir)?;
+    let repair = Repair { config: Arc::new(config), options, folder, runtime, items: Vec::new() };
+    repair.run()
+}
+
+struct Repair {
+    config: Arc<Config>,
+    options: Options,
+    folder: Folder,
+    runtime: Runtime,
+    items: Vec<Item>,
+}
+
+impl Repair {
+    fn run(mut self) -> Result<Report, RepairError> {
+        let logs = Logs::open(&mut self)?;
+        let writer = self.identity(&logs)?;
+        let surroundings = Surroundings {
+            config: Arc::clone(&self.config),
+            kv: Arc::clone(&logs.kv),
+            writer: writer.clone(),
+            builders: Builders::new(1),
+        };
+        let mut saves = Vec::new();
+        let system = Target {
+            name: "the catalogue".to_owned(),
+            config: inspect::system_config(writer.clone())?,
+            folder: Path::new("shards").join(inspect::DIRECTORY),
+            checkpoints: None,
+        };
+        let (state, save) = self.shard(&logs, &system)?;
+        saves.push(save);
+        let entries = match &state {
+            None => None,
+            Some(state) => self.catalogue(state),
+        };
+        drop(state);
+        let mut known = BTreeSet::from([inspect::DIRECTORY.to_owned()]);
+        for (name, entry) in entries.iter().flatten() {
+            let place = checkpoints::place(&self.config, name, entry.uid);
+            for (number, &uid) in entry.shards.iter().enumerate() {
+                known.insert(uid.to_string());
+                let target = Target {
+                    name: format!("{name}, shard {uid}"),
+                    config: surroundings.shard_config(entry, uid)?,
+                    folder: Path::new("shards").join(uid.to_string()),
+                    checkpoints: place.clone().map(|place| (place, number)),
+                };
+                saves.push(self.shard(&logs, &target)?.1);
+            }
+        }
+        if entries.is_some() {
+            self.strangers(&known)?;
+        }
+        logs.finish(&mut self, saves, entries.is_some(), &writer)?;
+        self.checkpoints();
+        self.finish()
+    }
+
+    /// The namespaces in a state of the catalogue that is whole.
+    fn catalogue(
+        &mut self,
+        state: &hvs_shard::repair::LocalState,
+    ) -> Option<Vec<(String, catalogue::Entry)>> {
+        let read = state.read_records().map_err(|error| error.to_string());
+        match read.and_then(|records| inspect::ready(records).map_err(|error| error.to_string())) {
+            Ok(entries) => {
+                let found = format!("{} namespaces", entries.len());
+                self.add(Item::clean("catalogue", "the catalogue", "shards/system", found));
+                Some(entries)
+            }
+            Err(reason) => {
+                let action = "a newer version may have written it: use that one".to_owned();
+                self.add(Item {
+                    outcome: Outcome::Decision,
+                    action,
+                    ..Item::clean("catalogue", "the catalogue", "shards/system", reason)
+                });
+                None
+            }
+        }
+    }
+
+    /// Folders of shards that belong to no namespace.
+    fn strangers(&mut self, known: &BTreeSet<String>) -> Result<(), RepairError> {
+        let path = self.folder.path().join("shards");
+        let Ok(entries) = fs::read_dir(&path) else { return Ok(()) };
+        for entry in entries {
+            let name = entry.map_err(folder::io_error(&path))?.file_name();
+            let name = name.to_string_lossy().into_owned();
+            if !known.contains(&name) {
+                let found = "it belongs to no namespace that is ready; nobody reads it";
+                self.add(Item {
+                    outcome: Outcome::Note,
+                    ..Item::clean("state", &name, &format!("shards/{name}"), found.to_owned())
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Who the node is; from its logs if the file that says it is damaged.
+    fn identity(&mut self, logs: &Logs) -> Result<Writer, RepairError> {
+        let file = Path::new(identity::FILE);
+        let item = |found: String| Item::clean("identity", "the node", identity::FILE, found);
+        match identity::look(self.folder.path()) {
+            Ok(Some(writer)) => {
+                self.add(item(format!("node {}", writer.node)));
+                Ok(writer)
+            }
+            Ok(None) if logs.are_new => {
+                self.add(item("there is none yet".to_owned()));
+                Ok(Writer { node: Uuid::new_v4().to_string(), incarnation: 0 })
+            }
+            found => {
+                let reason = match found {
+                    Err(error) => error.to_string(),
+                    Ok(_) => "it is missing".to_owned(),
+                };
+                let known = self.runtime.block_on(logs.last_writer());
+                let (writer, action) = match known {
+                    Some(writer) => (writer, "written anew from what the logs say"),
+                    None => {
+                        let node = Uuid::new_v4().to_string();
+                        (Writer { node, incarnation: 0 }, "the node gets a new id")
+                    }
+                };
+                self.folder.replace_file(file, &identity::encode(&writer))?;
+                let outcome = self.repaired();
+                self.add(Item { outcome, action: action.to_owned(), ..item(reason) });
+                Ok(writer)
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Report, RepairError> {
+        let data_dir = self.folder.path().display().to_string();
+        let dry_run = self.options.dry_run;
+        let kept_in = if dry_run {
+            self.folder.clean()?;
+            None
+        } else {
+            self.folder.carry_out()?
+        };
+        Ok(Report { data_dir, dry_run, kept_in, items: self.items })
+    }
+
+    fn add(&mut self, item: Item) {
+        self.items.push(item);
+    }
+
+    /// What becomes of what can be repaired.
+    fn repaired(&self) -> Outcome {
+        if self.options.dry_run { Outcome::Repairable } else { Outcome::Repaired }
+    }
+
+    /// What becomes of what loses data.
+    fn lossy(&self, accept: &str) -> Outcome {
+        if self.accepts(accept) { self.repaired() } else { Outcome::Decision }
+    }
+
+    fn accepts(&self, what: &str) -> bool {
+        self.options.accept_loss.iter().any(|accepted| accepted == what)
+    }
+}
+
+impl Item {
+    fn clean(part: &'static str, of: &str, path: &str, found: String) -> Self {
+        Self {
+            part,
+            of: of.to_owned(),
+            path: path.to_owned(),
+            outcome: Outcome::Clean,
+            found,
+            action: String::new(),
+            accept: None,
+            lost_records: None,
+            lost_entries: None,
+        }
+    }
+}
