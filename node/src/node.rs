@@ -109,6 +109,7 @@ impl Node {
         let catalogue = Arc::new(catalogue);
         metrics.watch(Arc::clone(&catalogue) as _)?;
         let app = App::new(Arc::clone(&config), Arc::clone(&catalogue), Arc::clone(&metrics));
+        metrics.watch_followers(Arc::clone(&app.followers))?;
         metrics.watch_scale(Arc::clone(&app.scale))?;
         let data_dir = &config.storage.data_dir;
         // Before the first request, so that a node that is too large already knows it.

@@ -1,5 +1,6 @@
 //! The commands that are one or two requests.
 
+pub(crate) mod changes;
 pub(crate) mod checkpoint;
 pub(crate) mod ns;
 pub(crate) mod patch;

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use hvs_geometry::Space;
 use hvs_kv::Kv;
 use hvs_shard::{
-    Durability, Expiry, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig, ShardStats,
-    StoreSizes, WriteAnswer, WriteError, WriteOutcome, WriteRequest, Writer,
+    Durability, Expiry, LogRetention, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig,
+    ShardStats, StoreSizes, WriteAnswer, WriteError, WriteOutcome, WriteRequest, Writer,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -96,6 +96,10 @@ impl Surroundings {
             store: StoreSizes {
                 cache_bytes: storage.shard_cache_bytes,
                 memtable_bytes: storage.shard_memtable_bytes,
+            },
+            retention: LogRetention {
+                entries: self.config.feed.entries,
+                bytes: self.config.feed.bytes,
             },
             memory_bytes: writes.memory_bytes,
             payload: PayloadLimits {

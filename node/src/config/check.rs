@@ -110,6 +110,12 @@ impl Config {
         found.range("listen.connections", self.listen.connections, 1, 1_000_000);
         found.range("listen.threads", self.listen.threads, 0, 1_024);
         found.range("listen.header_timeout_ms", self.listen.header_timeout_ms, 1, 3_600_000);
+        let feed = &self.feed;
+        found.range("feed.entries", feed.entries, 1, 1 << 40);
+        found.range("feed.bytes", feed.bytes, 1 << 10, 1 << 40);
+        found.range("feed.followers", feed.followers, 1, 1_000_000);
+        found.range("feed.wait_ms", feed.wait_ms, 0, 3_600_000);
+        found.range("feed.heartbeat_ms", feed.heartbeat_ms, 10, 3_600_000);
         let checkpoints = &self.checkpoints;
         found.range("checkpoints.kept", checkpoints.kept, 1, 10_000);
         found.range("checkpoints.running", checkpoints.running, 1, 64);
