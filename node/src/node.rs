@@ -108,6 +108,7 @@ impl Node {
         let catalogue = Catalogue::open(Arc::clone(&config), kv, writer).await?;
         let catalogue = Arc::new(catalogue);
         metrics.watch(Arc::clone(&catalogue) as _)?;
+        metrics.maintenance_paused.set(i64::from(config.maintenance.paused));
         let app = App::new(Arc::clone(&config), Arc::clone(&catalogue), Arc::clone(&metrics));
         metrics.watch_followers(Arc::clone(&app.followers))?;
         metrics.watch_scale(Arc::clone(&app.scale))?;

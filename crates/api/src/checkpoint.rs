@@ -110,6 +110,8 @@ pub enum TaskKind {
     Verify,
     /// Makes a namespace from a checkpoint.
     Restore,
+    /// Builds indexes anew. It can be cancelled.
+    Reindex,
 }
 
 /// How far a task is.
@@ -140,7 +142,8 @@ pub struct TaskInfo {
     /// Milliseconds since 1970; once it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at_ms: Option<u64>,
-    /// Rows read so far: records, deleted ids and idempotency keys.
+    /// Rows read so far: records, deleted ids and idempotency keys; when indexes are built, rows
+    /// that are in segments of the new ones.
     pub rows: u64,
     /// About how many there are.
     pub total_rows: u64,

@@ -175,6 +175,10 @@ pub enum Code {
     SeqUnavailable,
     /// There is no such task.
     TaskNotFound,
+    /// Somebody ended the task.
+    TaskCancelled,
+    /// The task is of a kind that cannot be cancelled.
+    TaskNotCancellable,
     // The node.
     /// The node holds as much as it may.
     CapacityExceeded,
@@ -294,6 +298,8 @@ impl Code {
         Self::InvalidCheckpointUrl,
         Self::SeqUnavailable,
         Self::TaskNotFound,
+        Self::TaskCancelled,
+        Self::TaskNotCancellable,
         Self::CapacityExceeded,
         Self::RateExceeded,
         Self::Overloaded,
@@ -792,6 +798,18 @@ impl Code {
                 404,
                 "There is no such task",
                 "GET /v1/tasks lists them; tasks are forgotten when the node stops.",
+            ),
+            Self::TaskCancelled => entry(
+                "task_cancelled",
+                409,
+                "The task was cancelled",
+                "Nothing has changed; begin it again if it was not meant to end.",
+            ),
+            Self::TaskNotCancellable => entry(
+                "task_not_cancellable",
+                409,
+                "The task cannot be cancelled",
+                "Only running tasks of kind reindex can be; wait for its end.",
             ),
             Self::CapacityExceeded => entry(
                 "capacity_exceeded",

@@ -4,6 +4,7 @@
 //! that they do not know, so that a misspelt option is an error and not ignored; answers may gain
 //! fields, so that an older client reads a newer node.
 
+mod alter;
 mod change;
 mod checkpoint;
 mod code;
@@ -13,6 +14,7 @@ mod feed;
 mod fusion;
 mod geometry;
 mod health;
+mod maintenance;
 mod namespace;
 mod object;
 mod openapi;
@@ -23,6 +25,7 @@ mod search;
 mod space;
 mod vector;
 
+pub use alter::{AlterIndex, AlterNamespace, AlterVector, AlteredNamespace};
 pub use change::{ByFilterResponse, DeleteByFilter, PatchByFilter, PatchRecord};
 pub use checkpoint::{
     CheckpointInfo, CheckpointKind, CheckpointList, CheckpointPlaces, CreateCheckpoint,
@@ -40,10 +43,11 @@ pub use geometry::{
     TangentResponse, TransformRequest, TransportRequest, ValidateRequest, ValidateResponse,
 };
 pub use health::Health;
+pub use maintenance::{MaintenanceDebt, MaintenanceInfo};
 pub use namespace::{
     AliasInfo, AliasList, CreateNamespace, DeletedName, IndexSpec, IndexState, IndexType,
-    NamespaceInfo, NamespaceList, Precision, Quantisation, SetAlias, SwitchAliases, TextState,
-    VectorInfo, VectorSpec,
+    NamespaceInfo, NamespaceList, Precision, Profile, Quantisation, SetAlias, SwitchAliases,
+    TextState, VectorInfo, VectorSpec,
 };
 pub use object::{StrictObject, StrictValue, UniqueMap};
 pub use openapi::{Endpoint, endpoints, openapi, openapi_json};

@@ -55,6 +55,21 @@ pub enum Quantisation {
     Pq,
 }
 
+/// What the index of a namespace is to be good at: it stands for an index whose parameters are
+/// shown with the namespace. What is given beside it goes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Answers that come soon.
+    Latency,
+    /// Many answers in a second.
+    Throughput,
+    /// Little memory.
+    Memory,
+    /// Answers that miss nothing.
+    Accuracy,
+}
+
 /// The index of one named vector. Parameters that are left out take the node's defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -81,6 +96,10 @@ pub struct IndexSpec {
     /// Of what is compared first (HNSW, FLAT and IVF); `none` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantisation: Option<Quantisation>,
+    /// Whether what is compared first is held in memory, where nothing can push it out, and not
+    /// mapped from its file; left out, as the node has it (`storage.resident_rows`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident: Option<bool>,
     /// The index of the vector (HYBRID); HNSW when left out. Its parameters are given beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dense: Option<IndexType>,
@@ -115,6 +134,9 @@ pub struct CreateNamespace {
     /// The index, HNSW when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<IndexSpec>,
+    /// What its indexes are to be good at, where they are not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
     /// Named vectors beside the default one.
     #[serde(
         default,
@@ -175,6 +197,9 @@ pub struct NamespaceInfo {
     pub vectors: BTreeMap<String, VectorInfo>,
     /// How many shards.
     pub shards: u64,
+    /// What its indexes were chosen to be good at, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
     /// The time to live of records that are put without one, in milliseconds, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,

@@ -14,18 +14,19 @@ use utoipa::{
 };
 
 use crate::{
-    AliasInfo, AliasList, BatchRequest, BatchResponse, BatchSearchRequest, BatchSearchResponse,
-    ByFilterResponse, ChangesResponse, CheckpointList, CheckpointPlaces, ChooseRequest,
-    ChooseResponse, Code, CostIntervalRequest, CostRequest, CostResponse, CountRequest,
-    CountResponse, CreateCheckpoint, CreateNamespace, DEADLINE_MS, DeleteByFilter,
-    DeletedCheckpoint, DeletedName, DistanceResponse, Encoding, FacetsRequest, FacetsResponse,
-    FetchRequest, FetchResponse, GeodesicRequest, Health, IDEMPOTENCY_KEY, InnerRequest,
-    InnerResponse, IntervalResponse, MeanRequest, NamespaceInfo, NamespaceList, PROBLEM_JSON,
-    PROBLEM_MESSAGE_PACK, PairRequest, PatchByFilter, PatchRecord, PointRequest, PointResponse,
-    Problem, PutRecord, REQUEST_ID, RecommendRequest, RecommendResponse, RecordInfo,
-    RestoreRequest, ScaleRequest, ScrollRequest, ScrollResponse, SearchRequest, SearchResponse,
-    SetAlias, SwitchAliases, TangentRequest, TangentResponse, TaskInfo, TaskList, TransformRequest,
-    TransportRequest, ValidateRequest, ValidateResponse, WriteResult,
+    AliasInfo, AliasList, AlterNamespace, AlteredNamespace, BatchRequest, BatchResponse,
+    BatchSearchRequest, BatchSearchResponse, ByFilterResponse, ChangesResponse, CheckpointList,
+    CheckpointPlaces, ChooseRequest, ChooseResponse, Code, CostIntervalRequest, CostRequest,
+    CostResponse, CountRequest, CountResponse, CreateCheckpoint, CreateNamespace, DEADLINE_MS,
+    DeleteByFilter, DeletedCheckpoint, DeletedName, DistanceResponse, Encoding, FacetsRequest,
+    FacetsResponse, FetchRequest, FetchResponse, GeodesicRequest, Health, IDEMPOTENCY_KEY,
+    InnerRequest, InnerResponse, IntervalResponse, MaintenanceInfo, MeanRequest, NamespaceInfo,
+    NamespaceList, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, PairRequest, PatchByFilter, PatchRecord,
+    PointRequest, PointResponse, Problem, PutRecord, REQUEST_ID, RecommendRequest,
+    RecommendResponse, RecordInfo, RestoreRequest, ScaleRequest, ScrollRequest, ScrollResponse,
+    SearchRequest, SearchResponse, SetAlias, SwitchAliases, TangentRequest, TangentResponse,
+    TaskInfo, TaskList, TransformRequest, TransportRequest, ValidateRequest, ValidateResponse,
+    WriteResult,
 };
 
 /// A type of the API as the document knows it: its name and everything that it is made of.
@@ -137,13 +138,14 @@ pub fn endpoints() -> Vec<Endpoint> {
     let mut all = namespace_endpoints();
     all.extend(record_endpoints());
     all.extend(checkpoint_endpoints());
+    all.extend(maintenance_endpoints());
     all.extend(geometry_endpoints());
     all.extend(node_endpoints());
     all
 }
 
 fn namespace_endpoints() -> Vec<Endpoint> {
-    use HttpMethod::{Delete, Get, Post, Put};
+    use HttpMethod::{Delete, Get, Patch, Post, Put};
 
     let tag = "namespaces";
     let one = "/v1/namespaces/{namespace}";
@@ -155,6 +157,14 @@ fn namespace_endpoints() -> Vec<Endpoint> {
             .answers::<NamespaceInfo>(),
         Endpoint::new(Get, one, tag, "Settings and counts of a namespace")
             .answers::<NamespaceInfo>(),
+        Endpoint::new(
+            Patch,
+            one,
+            tag,
+            "Change the indexes of a namespace; 202 if a task builds them",
+        )
+        .takes::<AlterNamespace>()
+        .answers::<AlteredNamespace>(),
         Endpoint::new(Delete, one, tag, "Delete a namespace with all its records and aliases")
             .answers::<DeletedName>(),
         Endpoint::new(Get, "/v1/aliases", tag, "List aliases").answers::<AliasList>(),
@@ -259,6 +269,20 @@ fn checkpoint_endpoints() -> Vec<Endpoint> {
             .begins(),
         Endpoint::new(Get, "/v1/tasks", tag, "List tasks").answers::<TaskList>(),
         Endpoint::new(Get, "/v1/tasks/{task}", tag, "How far a task is").answers::<TaskInfo>(),
+        Endpoint::new(Delete, "/v1/tasks/{task}", tag, "End a task that builds indexes").begins(),
+    ]
+}
+
+fn maintenance_endpoints() -> Vec<Endpoint> {
+    use HttpMethod::{Get, Post};
+
+    let new = |method, path, summary| {
+        Endpoint::new(method, path, "maintenance", summary).answers::<MaintenanceInfo>()
+    };
+    vec![
+        new(Get, "/v1/maintenance", "Whether indexes are built in the background, and what waits"),
+        new(Post, "/v1/maintenance/pause", "Let no further build of an index begin"),
+        new(Post, "/v1/maintenance/resume", "Let builds of indexes begin again"),
     ]
 }
 

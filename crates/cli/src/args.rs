@@ -70,6 +70,11 @@ enum Command {
         #[command(subcommand)]
         command: command::checkpoint::CheckpointCommand,
     },
+    /// What is done in the background: building indexes.
+    Maintenance {
+        #[command(subcommand)]
+        command: command::maintenance::MaintenanceCommand,
+    },
     /// Embed a hierarchy, given as edges, in hyperbolic space.
     EmbedHierarchy(hierarchy::EmbedArgs),
     /// Distances, maps, means and checks, computed here without a node.
@@ -152,6 +157,9 @@ impl Cli {
             Command::Export(args) => block_on(export::run(&context, args)),
             Command::Checkpoint { command } => {
                 block_on(command::checkpoint::run(&context, command))
+            }
+            Command::Maintenance { command } => {
+                block_on(command::maintenance::run(&context, command))
             }
             Command::EmbedHierarchy(args) => hierarchy::run(&context, &args),
             Command::Geometry { command } => geometry::run(&context, command),

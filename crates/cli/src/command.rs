@@ -1,7 +1,9 @@
 //! The commands that are one or two requests.
 
+mod alter;
 pub(crate) mod changes;
 pub(crate) mod checkpoint;
+pub(crate) mod maintenance;
 pub(crate) mod ns;
 pub(crate) mod patch;
 pub(crate) mod query;

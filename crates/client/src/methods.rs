@@ -1,14 +1,14 @@
 //! One method per endpoint.
 
 use hvs_api::{
-    AliasInfo, AliasList, BatchOperation, BatchRequest, BatchResponse, BatchSearchRequest,
-    BatchSearchResponse, ByFilterResponse, ChangesQuery, ChangesResponse, CheckpointList,
-    CheckpointPlaces, Code, CountRequest, CountResponse, CreateCheckpoint, CreateNamespace,
-    DeleteByFilter, DeleteRecord, DeletedCheckpoint, DeletedName, Durability, FacetsRequest,
-    FacetsResponse, FetchRequest, FetchResponse, Health, NamespaceInfo, NamespaceList,
-    PatchByFilter, PatchRecord, Problem, PutRecord, RecommendRequest, RecommendResponse,
-    RecordInfo, RestoreRequest, ScrollRequest, ScrollResponse, SearchRequest, SearchResponse,
-    SetAlias, SwitchAliases, TaskInfo, TaskList, WriteResult,
+    AliasInfo, AliasList, AlterNamespace, AlteredNamespace, BatchOperation, BatchRequest,
+    BatchResponse, BatchSearchRequest, BatchSearchResponse, ByFilterResponse, ChangesQuery,
+    ChangesResponse, CheckpointList, CheckpointPlaces, Code, CountRequest, CountResponse,
+    CreateCheckpoint, CreateNamespace, DeleteByFilter, DeleteRecord, DeletedCheckpoint,
+    DeletedName, Durability, FacetsRequest, FacetsResponse, FetchRequest, FetchResponse, Health,
+    MaintenanceInfo, NamespaceInfo, NamespaceList, PatchByFilter, PatchRecord, Problem, PutRecord,
+    RecommendRequest, RecommendResponse, RecordInfo, RestoreRequest, ScrollRequest, ScrollResponse,
+    SearchRequest, SearchResponse, SetAlias, SwitchAliases, TaskInfo, TaskList, WriteResult,
 };
 use reqwest::{Method, Url};
 use serde::{Serialize, de::DeserializeOwned};
@@ -59,6 +59,20 @@ impl Client {
     /// [`ClientError`].
     pub async fn get_namespace(&self, name: &str) -> Result<NamespaceInfo, ClientError> {
         self.read(&["v1", "namespaces", name]).await
+    }
+
+    /// Changes the indexes of a namespace. What has to be built anew is a task: ask for it until
+    /// it has ended.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn alter_namespace(
+        &self,
+        name: &str,
+        request: &AlterNamespace,
+    ) -> Result<AlteredNamespace, ClientError> {
+        let url = self.url(&["v1", "namespaces", name])?;
+        self.send(Request::new(Method::PATCH, url, OnlyIfNotDone).body(request)?).await
     }
 
     /// Deletes a namespace with all its records and aliases.
@@ -187,12 +201,42 @@ impl Client {
         self.read(&["v1", "tasks", id]).await
     }
 
+    /// Tells a task that builds indexes to end.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn cancel_task(&self, id: &str) -> Result<TaskInfo, ClientError> {
+        let url = self.url(&["v1", "tasks", id])?;
+        self.send(Request::new(Method::DELETE, url, OnlyIfNotDone)).await
+    }
+
     /// The tasks that the node knows.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn list_tasks(&self) -> Result<TaskList, ClientError> {
         self.read(&["v1", "tasks"]).await
+    }
+}
+
+/// What is done in the background.
+impl Client {
+    /// Whether indexes are built, and what waits for it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn maintenance(&self) -> Result<MaintenanceInfo, ClientError> {
+        self.read(&["v1", "maintenance"]).await
+    }
+
+    /// Lets no further build of an index begin, or lets them begin again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn pause_maintenance(&self, pause: bool) -> Result<MaintenanceInfo, ClientError> {
+        let verb = if pause { "pause" } else { "resume" };
+        let url = self.url(&["v1", "maintenance", verb])?;
+        self.send(Request::new(Method::POST, url, Harmless)).await
     }
 }
 

@@ -2,6 +2,8 @@
 
 use hvs_geometry::{Precision, Space};
 
+use crate::build::Builders;
+
 /// How vectors are found in durable segments. The tail of recent vectors is always scanned exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IndexKind {
@@ -112,6 +114,8 @@ pub struct IndexConfig {
     /// out of the page cache. It costs `rows * lanes * 4` (or 8) bytes and a slower opening; a
     /// search of a million rows is about 5 % faster.
     pub resident_rows: bool,
+    /// With whom builds of segments take turns.
+    pub builders: Builders,
 }
 
 impl IndexConfig {
@@ -128,6 +132,7 @@ impl IndexConfig {
             small_segments: 4,
             max_hits: 100_000,
             resident_rows: false,
+            builders: Builders::default(),
         }
     }
 }

@@ -4,10 +4,10 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::{
     baseline::RawSearch,
     build,
-    config::{IndexConfig, RestartState},
+    config::{IndexConfig, IndexKind, RestartState},
     error::{FlushError, InsertError, OpenError, SearchError},
     files::manifest::Manifest,
     graph::walk::Scratch,
@@ -62,6 +62,9 @@ pub(crate) struct Writer {
 pub(crate) struct Shared<T> {
     pub(crate) dir: PathBuf,
     pub(crate) config: IndexConfig,
+    /// How widely is searched unless a search says it: `ef_search` or `nprobe`, 0 for none. It may
+    /// change while the index is open.
+    width: AtomicUsize,
     pub(crate) ranker: Ranker<T>,
     pub(crate) snapshot: ArcSwap<Snapshot<T>>,
     pub(crate) writer: Mutex<Writer>,
@@ -80,6 +83,9 @@ pub(crate) trait Engine: Send + Sync {
     fn search(&self, request: &SearchRequest<'_>) -> Result<SearchAnswer, SearchError>;
     fn on_covered(&self, callback: OnCovered);
     fn flush(&self) -> Result<(), FlushError>;
+    fn flush_below(&self, below: u64, within: Duration) -> Result<bool, FlushError>;
+    fn stop(&self);
+    fn tune(&self, kind: IndexKind) -> bool;
     fn stats(&self) -> IndexStats;
     fn holds(&self, key: u64) -> bool;
     fn raw(&self) -> Result<Option<RawSearch>, FlushError>;
@@ -106,6 +112,7 @@ impl<T: Lane> TypedEngine<T> {
         let covered_below = manifest.covered_below;
         let shared = Shared {
             dir,
+            width: AtomicUsize::new(width(config.kind)),
             config,
             ranker,
             snapshot: ArcSwap::from_pointee(Snapshot { segments, blocks: Vec::new() }),
@@ -207,22 +214,26 @@ impl<T: Lane> Engine for TypedEngine<T> {
     }
 
     fn flush(&self) -> Result<(), FlushError> {
-        let shared = &self.0;
-        let mut writer = shared.writer.lock();
-        let below = writer.newest.map_or(0, |newest| newest.saturating_add(1));
-        let failures = writer.failed_builds;
-        writer.flush_below = writer.flush_below.max(below);
-        while writer.covered_below < below || writer.building {
-            if shared.stop.load(Ordering::Acquire) {
-                return Err(FlushError::Closing);
-            }
-            if writer.failed_builds > failures {
-                return Err(FlushError::Build { reason: writer.last_failure.clone() });
-            }
-            build::start(shared, &mut writer);
-            shared.changed.wait(&mut writer);
+        let below = self.0.writer.lock().newest.map_or(0, |newest| newest.saturating_add(1));
+        self.0.flush(below, None).map(drop)
+    }
+
+    fn flush_below(&self, below: u64, within: Duration) -> Result<bool, FlushError> {
+        self.0.flush(below, Some(Instant::now() + within))
+    }
+
+    fn stop(&self) {
+        self.0.stop.store(true, Ordering::Release);
+        let _writer = self.0.writer.lock();
+        self.0.changed.notify_all();
+    }
+
+    fn tune(&self, kind: IndexKind) -> bool {
+        let is_alike = with_width(kind, 1) == with_width(self.0.config.kind, 1);
+        if is_alike {
+            self.0.width.store(width(kind), Ordering::Relaxed);
         }
-        Ok(())
+        is_alike
     }
 
     fn stats(&self) -> IndexStats {
@@ -231,6 +242,7 @@ impl<T: Lane> Engine for TypedEngine<T> {
         let snapshot = shared.snapshot.load();
         let mut stats = IndexStats {
             tail: writer.tail_rows,
+            tail_excess: writer.tail_rows.saturating_sub(shared.config.tail_limit),
             segments: snapshot.segments.len(),
             building: writer.building,
             builds: shared.builds.load(Ordering::Relaxed),
@@ -285,10 +297,37 @@ impl<T: Lane> Shared<T> {
             ranker: &self.ranker,
             snapshot: &self.snapshot,
             scratches: &self.scratches,
-            kind: self.config.kind,
+            kind: with_width(self.config.kind, self.width.load(Ordering::Relaxed)),
             quantisation: self.config.quantisation,
             max_hits: self.config.max_hits,
         }
+    }
+
+    /// Waits until every key below this is in durable segments; whether that was so before the
+    /// time was over. Without an end it also waits until no build runs. Keys that were never
+    /// inserted are not waited for.
+    fn flush(self: &Arc<Self>, below: u64, until: Option<Instant>) -> Result<bool, FlushError> {
+        let mut writer = self.writer.lock();
+        let below = below.min(writer.newest.map_or(0, |newest| newest.saturating_add(1)));
+        let failures = writer.failed_builds;
+        writer.flush_below = writer.flush_below.max(below);
+        while writer.covered_below < below || (until.is_none() && writer.building) {
+            if self.stop.load(Ordering::Acquire) {
+                return Err(FlushError::Closing);
+            }
+            if writer.failed_builds > failures {
+                return Err(FlushError::Build { reason: writer.last_failure.clone() });
+            }
+            build::start(self, &mut writer);
+            match until {
+                Some(until) if self.changed.wait_until(&mut writer, until).timed_out() => {
+                    return Ok(writer.covered_below >= below);
+                }
+                Some(_) => {}
+                None => self.changed.wait(&mut writer),
+            }
+        }
+        Ok(true)
     }
 
     /// Appends a row to the newest block, or to a new one.
@@ -337,6 +376,29 @@ impl<T: Lane> Shared<T> {
             .segments
             .iter()
             .find_map(|segment| segment.find(key).map(|row| segment.dead.set(row)))
+    }
+}
+
+/// What a search of this kind takes when it does not say how widely; 0 for what has no such figure
+/// and for the automatic one.
+fn width(kind: IndexKind) -> usize {
+    match kind {
+        IndexKind::Hnsw { ef_search, .. } => ef_search,
+        IndexKind::Ivf { nprobe, .. } => nprobe.unwrap_or(0),
+        IndexKind::Flat | IndexKind::Geometric => 0,
+    }
+}
+
+/// The kind, with another figure for searches that do not say how widely.
+fn with_width(kind: IndexKind, width: usize) -> IndexKind {
+    match kind {
+        IndexKind::Hnsw { m, ef_construction, .. } => {
+            IndexKind::Hnsw { m, ef_construction, ef_search: width }
+        }
+        IndexKind::Ivf { nlist, .. } => {
+            IndexKind::Ivf { nlist, nprobe: (width > 0).then_some(width) }
+        }
+        kind => kind,
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use hvs_geometry::Precision;
@@ -133,6 +134,27 @@ impl VectorIndex {
     /// [`FlushError::Build`] when a build failed, [`FlushError::Closing`] when the index closes.
     pub fn flush(&self) -> Result<(), FlushError> {
         self.engine.flush()
+    }
+
+    /// As [`flush`](Self::flush), of what was inserted with keys below this, and for this long.
+    /// Whether it was done in that time. Other builds may be running afterwards.
+    ///
+    /// # Errors
+    /// As those of [`flush`](Self::flush).
+    pub fn flush_below(&self, below: u64, within: Duration) -> Result<bool, FlushError> {
+        self.engine.flush_below(below, within)
+    }
+
+    /// Ends what is being built, for good: the index is about to be given up. Searches and
+    /// insertions go on.
+    pub fn stop(&self) {
+        self.engine.stop();
+    }
+
+    /// Changes how widely is searched when a search does not say it: `ef_search` or `nprobe`.
+    /// Whether the kind is otherwise that of the index; if not, nothing has changed.
+    pub fn tune(&self, kind: IndexKind) -> bool {
+        self.engine.tune(kind)
     }
 
     /// The bare native index over the largest segment, for benchmarks to compare with; `None`

@@ -34,6 +34,7 @@ mod tree;
 
 pub use self::{
     baseline::RawSearch,
+    build::Builders,
     config::{IndexConfig, IndexKind, MAX_EF, MAX_LISTS, MAX_M, Quantisation, RestartState, Row},
     error::{FlushError, InsertError, OpenError, SearchError},
     index::VectorIndex,

@@ -10,6 +10,8 @@ pub struct IndexStats {
     pub dead: usize,
     /// Rows in the tail, dead ones included.
     pub tail: usize,
+    /// Rows in the tail beyond its limit: what waits for a segment.
+    pub tail_excess: usize,
     /// Segments.
     pub segments: usize,
     /// Rows in the largest segment.
@@ -24,7 +26,7 @@ pub struct IndexStats {
     pub bytes_ids: u64,
     /// Bytes that are in anonymous memory rather than mapped from files.
     pub bytes_anonymous: u64,
-    /// Whether a segment is being built now.
+    /// Whether a segment is being built now, or waits for its turn.
     pub building: bool,
     /// Builds that were published since the index was opened.
     pub builds: u64,

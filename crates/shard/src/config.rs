@@ -33,6 +33,9 @@ pub struct ShardConfig {
     pub writer: Writer,
     /// The named vectors of the namespace; the default name is the empty string.
     pub vectors: BTreeMap<String, IndexConfig>,
+    /// How often the index of a vector was changed, 0 where it is not named: which of the indexes
+    /// on disk is the one in use.
+    pub generations: BTreeMap<String, u64>,
     /// The queue in front of the log.
     pub queue: QueueLimits,
     /// What is remembered of idempotency keys. A change is logged before it takes effect.
@@ -77,6 +80,7 @@ impl ShardConfig {
             log_prefix: "hvs".to_owned(),
             writer,
             vectors,
+            generations: BTreeMap::new(),
             queue: QueueLimits::default(),
             idempotency: IdempotencyLimits::default(),
             retention: LogRetention::default(),

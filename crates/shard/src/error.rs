@@ -309,6 +309,51 @@ pub enum OpenError {
     },
 }
 
+/// Why the index of a vector was not changed. The one before it is in use.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReindexError {
+    /// The namespace has no vector of that name.
+    #[error("there is no vector named {name:?} here; the vectors are {known:?}")]
+    UnknownVector {
+        /// The name given.
+        name: String,
+        /// Names that the namespace has.
+        known: Vec<String>,
+    },
+    /// The index is being changed already.
+    #[error("the index of the vector {name:?} is being changed already")]
+    Underway {
+        /// Which vector.
+        name: String,
+    },
+    /// The new index cannot be made.
+    #[error("the new index of the vector {name:?}: {reason}")]
+    Index {
+        /// Which vector.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The records cannot be read.
+    #[error("cannot read the local state of the shard: {source}")]
+    Storage {
+        /// Why.
+        source: fjall::Error,
+    },
+    /// Files cannot be removed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It was not to go on.
+    #[error("the change was cancelled")]
+    Cancelled,
+}
+
 /// Why a shard did not close cleanly. It is closed all the same, and opens again from its log.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("cannot make the shard durable while closing it: {reason}")]

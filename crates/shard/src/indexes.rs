@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arc_swap::Guard;
 use hvs_index::{IndexConfig, IndexStats, RestartState, Row, VectorIndex};
 
 use crate::codec::DecodeError;
@@ -10,6 +12,7 @@ use crate::config::ShardConfig;
 use crate::content::Content;
 use crate::error::OpenError;
 use crate::meta::Meta;
+use crate::named::{self, Named};
 use crate::payload::Payload;
 use crate::store::{Store, key_row};
 use crate::stored::StoredRecord;
@@ -48,7 +51,8 @@ pub(crate) enum IndexFailure {
 
 /// One index for each named vector, one for all metadata, and one for text if there is to be one.
 pub(crate) struct Indexes {
-    by_name: BTreeMap<String, VectorIndex>,
+    directory: PathBuf,
+    by_name: BTreeMap<String, Named>,
     payload: Payload,
     text: Option<Text>,
 }
@@ -65,10 +69,14 @@ impl Indexes {
         let next_key = meta.next_key;
         let mut by_name = BTreeMap::new();
         for (name, config) in &shard.vectors {
-            let source =
-                Source { directory: index_directory(directory, name), name, config, store };
-            let index = source.open(next_key)?;
-            by_name.insert(name.clone(), index);
+            let generation = shard.generations.get(name).copied().unwrap_or(0);
+            named::remove_others(directory, name, generation).map_err(|source| OpenError::Io {
+                what: format!("remove indexes of {name:?} that are not in use"),
+                source,
+            })?;
+            let path = named::directory(directory, name, generation);
+            let index = Source { directory: path, name, config, store }.open(next_key)?;
+            by_name.insert(name.clone(), Named::new(index, generation));
         }
         let payload = Payload::open(store, shard.payload, next_key).map_err(|source| {
             OpenError::Io { what: "start the thread that indexes metadata".to_owned(), source }
@@ -77,7 +85,7 @@ impl Indexes {
             Some(config) => Some(Text::open(&directory.join(TEXT), config, store, meta)?),
             None => None,
         };
-        Ok(Self { by_name, payload, text })
+        Ok(Self { directory: directory.to_owned(), by_name, payload, text })
     }
 
     /// The index of metadata.
@@ -98,8 +106,18 @@ impl Indexes {
         }
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&VectorIndex> {
+    /// The index of a vector that answers now.
+    pub(crate) fn get(&self, name: &str) -> Option<Guard<Arc<VectorIndex>>> {
+        self.by_name.get(name).map(Named::current)
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<&Named> {
         self.by_name.get(name)
+    }
+
+    /// Where a generation of the index of a vector is.
+    pub(crate) fn directory_of(&self, name: &str, generation: u64) -> PathBuf {
+        named::directory(&self.directory, name, generation)
     }
 
     /// `meta` is the state after the changes.
@@ -115,9 +133,7 @@ impl Indexes {
         }
         // After the new keys, so that a record is never missing from a search.
         for key in &changes.removes {
-            self.by_name.values().for_each(|index| {
-                index.remove(*key);
-            });
+            self.by_name.values().for_each(|index| index.remove(*key));
         }
         self.payload.remove(&changes.removes);
         if let Some(text) = &self.text {
@@ -141,7 +157,7 @@ impl Indexes {
 
     /// For each vector the key below which everything is in durable segments of its index.
     pub(crate) fn covered(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.by_name.iter().map(|(name, index)| (name.as_str(), index.covered_below()))
+        self.by_name.iter().map(|(name, index)| (name.as_str(), index.covered()))
     }
 
     /// Whether any index still holds a row of this key.
@@ -151,7 +167,7 @@ impl Indexes {
 
     /// Segments published since the indexes were opened.
     pub(crate) fn builds(&self) -> u64 {
-        self.by_name.values().map(|index| index.stats().builds).sum()
+        self.by_name.values().map(Named::builds).sum()
     }
 
     /// Waits until every vector is in durable segments, and all metadata is indexed.
@@ -162,22 +178,22 @@ impl Indexes {
         }
         self.by_name
             .iter()
+            .map(|(name, index)| (name, index.current().clone()))
             .try_for_each(|(name, index)| index.flush().map_err(|error| (name.clone(), error)))
     }
 
+    /// Rows that are not yet in segments of the indexes that are to take the place of others.
+    pub(crate) fn rebuild_rows(&self) -> u64 {
+        self.by_name.values().map(Named::rebuild_rows).sum()
+    }
+
     pub(crate) fn stats(&self) -> BTreeMap<String, IndexStats> {
-        self.by_name.iter().map(|(name, index)| (name.clone(), index.stats())).collect()
+        self.by_name.iter().map(|(name, index)| (name.clone(), index.current().stats())).collect()
     }
 }
 
 /// The directory of the index of text; those of vectors are hexadecimal numbers.
 const TEXT: &str = "text";
-
-/// Names of vectors may be anything, names of directories not.
-fn index_directory(directory: &Path, name: &str) -> PathBuf {
-    let digest = blake3::hash(name.as_bytes()).to_hex();
-    directory.join(digest.get(..32).unwrap_or_default())
-}
 
 /// What one index is opened from.
 struct Source<'a> {

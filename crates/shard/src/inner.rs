@@ -163,6 +163,7 @@ impl Inner {
             overloaded: queue.overloaded,
             store_bytes: self.store.disk_bytes(),
             indexes: self.indexes.stats(),
+            rebuild_rows: self.indexes.rebuild_rows(),
             payload: self.indexes.payload().stats(),
             text: self.indexes.text().map(crate::text::Text::stats),
             stopped: self.stopped().map(|error| error.to_string()),

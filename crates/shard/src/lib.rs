@@ -39,6 +39,7 @@ mod listing;
 mod machine;
 mod memory;
 mod meta;
+mod named;
 mod operation;
 mod patch;
 mod payload;
@@ -47,6 +48,7 @@ mod queue;
 mod read;
 mod reading;
 mod record;
+mod reindex;
 mod remembered;
 mod selection;
 mod shard;
@@ -66,7 +68,7 @@ pub use config::{
     DEFAULT_MAX_OPERATIONS, DEFAULT_MEMORY_BYTES, DEFAULT_TOMBSTONE_MILLIS, IdempotencyLimits,
     LogRetention, QueueLimits, ShardConfig, StoreSizes,
 };
-pub use error::{CloseError, OpenError, ReadError, WriteError};
+pub use error::{CloseError, OpenError, ReadError, ReindexError, WriteError};
 pub use feed::{Change, ChangeKind, ChangesError, ChangesPage, ChangesRequest, FeedPosition};
 pub use filter::Filter;
 pub use hvs_filter::{
@@ -80,5 +82,6 @@ pub use record::{
     DEFAULT_KIND, Etag, EtagError, Expiry, InvalidRecord, MAX_ID_BYTES, MAX_NAME_BYTES,
     MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, Patch, Record, Timestamp, Vectors, check_id,
 };
+pub use reindex::{IndexChange, ReplacedIndex};
 pub use shard::Shard;
 pub use text::{Detail, DetailsRequest, TextAnswer, TextMatch, TextSearch};

@@ -163,6 +163,9 @@ pub struct ShardStats {
     pub store_bytes: u64,
     /// By name of the vector.
     pub indexes: BTreeMap<String, IndexStats>,
+    /// Records that an index lacks in its segments which is being made to take the place of
+    /// another.
+    pub rebuild_rows: u64,
     /// The index of metadata.
     pub payload: PayloadStats,
     /// The index of text, if there is one.

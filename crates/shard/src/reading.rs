@@ -168,12 +168,12 @@ impl Inner {
             .space
             .validate(&request.query, Precision::F64)
             .map_err(|source| ReadError::InvalidQuery { source })?;
-        let mut answer = self.search_once(index, request)?;
+        let mut answer = self.search_once(&index, request)?;
         for _ in 1..SEARCH_ATTEMPTS {
             if answer.is_complete {
                 break;
             }
-            answer = self.search_once(index, request)?;
+            answer = self.search_once(&index, request)?;
         }
         Ok(answer.answer)
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hvs_filter::{Facet, Scalar};
+use hvs_index::{IndexConfig, IndexKind};
 use hvs_kv::Kv;
 use hvs_text::{Statistics, TextQuery};
 use tokio::sync::watch;
 
 use crate::config::ShardConfig;
-use crate::error::{CloseError, OpenError, ReadError, WriteError};
+use crate::error::{CloseError, OpenError, ReadError, ReindexError, WriteError};
 use crate::feed::{ChangesError, ChangesPage, ChangesRequest};
 use crate::filter::Filter;
 use crate::inner::Inner;
@@ -18,6 +19,7 @@ use crate::listing::{FacetRequest, MatchingPage, MatchingRequest, OrderedRequest
 use crate::operation::{WriteAnswer, WriteRequest};
 use crate::read::{ScrollPage, ScrollRequest, SearchAnswer, SearchRequest, ShardStats};
 use crate::record::Record;
+use crate::reindex::IndexChange;
 use crate::text::{Detail, DetailsRequest, TextAnswer, TextSearch};
 
 /// One shard that this process leads. Cheap to clone; all clones are the same shard.
@@ -158,6 +160,25 @@ impl Shard {
     /// shard back.
     pub fn follow(&self) -> watch::Receiver<u64> {
         self.inner.follow()
+    }
+
+    /// Begins to change the index of a named vector. `generation` must be above that of the one in
+    /// use, see [`ShardConfig::generations`]. Costs nothing until the index is
+    /// [filled](IndexChange::fill).
+    pub fn change_index(
+        &self,
+        name: &str,
+        config: IndexConfig,
+        generation: u64,
+    ) -> Result<IndexChange, ReindexError> {
+        IndexChange::begin(Arc::clone(&self.inner), name, config, generation)
+    }
+
+    /// Changes how widely the index of a vector is searched when a search does not say it:
+    /// `ef_search` or `nprobe`. Whether the kind is otherwise that of the index; if not, nothing
+    /// has changed.
+    pub fn tune_index(&self, name: &str, kind: IndexKind) -> bool {
+        self.inner.tune_index(name, kind)
     }
 
     /// Counters and sizes.

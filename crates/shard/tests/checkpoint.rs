@@ -358,3 +358,26 @@ fn rows_that_are_no_state_are_refused() {
     let taken = restore(&other_config(&home), &kv, &directory, ok(&rows), digest, None);
     assert!(matches!(taken.unwrap_err(), RestoreError::NotEmpty { .. }));
 }
+
+#[test]
+fn what_is_restored_expires_like_what_it_was_made_of() {
+    let home = Home::new();
+    let kv = home.kv();
+    let shard = Shard::open(home.config.clone(), kv.clone(), &home.shard_path()).unwrap();
+    put(&shard, record("stays", 1));
+    let after = |millis| Some(hvs_shard::Expiry::After(millis));
+    put(&shard, hvs_shard::NewRecord { expiry: after(1_000), ..record("goes", 2) });
+    put(&shard, hvs_shard::NewRecord { expiry: after(1_000_000), ..record("later", 3) });
+    let at = shard.get("later").unwrap().unwrap().expires_at;
+    let export = shard.export().unwrap();
+    let (rows, digest) = rows(&export, None);
+    let (copy, _) = restored(&home, kv, &rows, digest);
+    assert_eq!(copy.get("later").unwrap().unwrap().expires_at, at);
+    let start = std::time::Instant::now();
+    while copy.stats().tombstones == 0 {
+        assert!(start.elapsed().as_secs() < 60, "nothing expires");
+        std::thread::yield_now();
+    }
+    assert!(copy.get("goes").unwrap().is_none());
+    assert_eq!(copy.count(None, None).unwrap(), 2);
+}

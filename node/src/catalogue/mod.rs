@@ -4,7 +4,9 @@
 //! A record is written, durably, before what it describes is used, and removed only after what it
 //! describes is gone; so whatever a crash interrupts is finished or undone at the next start.
 
+mod alter;
 mod namespace;
+mod profile;
 mod restore;
 mod settings;
 mod store;
@@ -20,11 +22,13 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hvs_api::CreateNamespace;
+use hvs_index::Builders;
 use hvs_kv::Kv;
 use hvs_shard::{CloseError, OpenError, ReadError, ShardStats, WriteError, Writer};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+pub use alter::{Rebuild, RebuildError};
 pub use namespace::{
     Entry, Namespace, Released, Routed, RoutedWriteError, Surroundings, VectorSpace, WriteOptions,
     Written,
@@ -84,6 +88,12 @@ pub enum CatalogueError {
     /// Another request creates or deletes it.
     #[error("the namespace {name:?} is being created or deleted")]
     Busy {
+        /// The name.
+        name: String,
+    },
+    /// Its indexes are being built anew.
+    #[error("the indexes of the namespace {name:?} are being built anew, see GET /v1/tasks")]
+    Altering {
         /// The name.
         name: String,
     },
@@ -187,6 +197,7 @@ pub struct Catalogue {
     /// Namespaces that are being created or deleted, which takes longer than the lock is held.
     busy: Mutex<HashSet<String>>,
     released: Mutex<HashMap<Uuid, Released>>,
+    alterations: alter::Alterations,
 }
 
 /// Takes a name out of `busy` when dropped.
@@ -211,7 +222,11 @@ impl Catalogue {
         kv: Arc<dyn Kv>,
         writer: Writer,
     ) -> Result<Self, CatalogueError> {
-        let surroundings = Surroundings { config, kv, writer };
+        let builders = Builders::new(config.maintenance.builds);
+        if config.maintenance.paused {
+            builders.pause();
+        }
+        let surroundings = Surroundings { config, kv, writer, builders };
         let opening = tokio::task::spawn_blocking(move || Self::open_all(surroundings));
         let (catalogue, unfinished) = opening.await.map_err(|_| CatalogueError::Worker)??;
         for (name, entry) in unfinished {
@@ -249,6 +264,7 @@ impl Catalogue {
             changing: tokio::sync::Mutex::new(()),
             busy: Mutex::new(HashSet::new()),
             released: Mutex::new(released),
+            alterations: Mutex::default(),
         };
         Ok((catalogue, unfinished))
     }
@@ -266,6 +282,11 @@ impl Catalogue {
         }
         check_name(name, self.name_limit())?;
         Err(CatalogueError::NamespaceNotFound { name: name.to_owned() })
+    }
+
+    /// With whom the builds of all indexes take turns.
+    pub fn builders(&self) -> &Builders {
+        &self.surroundings.builders
     }
 
     /// Every namespace, by name.
@@ -370,6 +391,7 @@ impl Catalogue {
                 view.aliases.retain(|_, target| target != name);
             });
         }
+        self.end_alteration(entry.uid);
         let release = self.released.lock().remove(&entry.uid);
         close(&namespace).await?;
         drop(namespace);
@@ -535,6 +557,10 @@ async fn close(namespace: &Namespace) -> Result<(), CatalogueError> {
 fn difference(before: &Settings, wanted: &Settings) -> Option<String> {
     if before.shards != wanted.shards {
         return Some(format!("shards is {}, not {}", before.shards, wanted.shards));
+    }
+    if before.profile != wanted.profile {
+        let (before, wanted) = (json(&before.profile), json(&wanted.profile));
+        return Some(format!("profile is {before}, not {wanted}"));
     }
     if before.durability != wanted.durability {
         let (before, wanted) = (json(&before.durability), json(&wanted.durability));

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hvs_geometry::Space;
+use hvs_index::Builders;
 use hvs_kv::Kv;
 use hvs_shard::{
     Durability, Expiry, LogRetention, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig,
@@ -55,6 +56,21 @@ pub struct Namespace {
     _held: mpsc::Sender<()>,
 }
 
+fn vector_spaces(
+    settings: &Settings,
+    config: &Config,
+) -> Result<BTreeMap<String, VectorSpace>, CatalogueError> {
+    let mut vectors = BTreeMap::new();
+    for (vector, config) in settings.index_configs(config)? {
+        // A geometric index may have to look at everything, inverted lists at a good part.
+        let walks = matches!(config.kind, hvs_index::IndexKind::Hnsw { .. });
+        let scans = !walks || !config.space.is_metric();
+        let space = config.space;
+        vectors.insert(vector, VectorSpace { space, precision: config.precision, scans });
+    }
+    Ok(vectors)
+}
+
 /// Tells when nobody holds a namespace any more.
 pub struct Released(mpsc::Receiver<()>);
 
@@ -75,6 +91,8 @@ pub struct Surroundings {
     pub kv: Arc<dyn Kv>,
     /// Who writes.
     pub writer: Writer,
+    /// With whom builds of indexes take turns.
+    pub builders: Builders,
 }
 
 impl Surroundings {
@@ -83,7 +101,8 @@ impl Surroundings {
         entry: &Entry,
         shard: Uuid,
     ) -> Result<ShardConfig, CatalogueError> {
-        let vectors = entry.settings.index_configs(&self.config)?;
+        let mut vectors = entry.settings.index_configs(&self.config)?;
+        vectors.values_mut().for_each(|index| index.builders = self.builders.clone());
         let limits = &self.config.limits;
         let storage = &self.config.storage;
         let writes = &self.config.writes;
@@ -101,6 +120,7 @@ impl Surroundings {
                 entries: self.config.feed.entries,
                 bytes: self.config.feed.bytes,
             },
+            generations: entry.settings.generations(),
             memory_bytes: writes.memory_bytes,
             payload: PayloadLimits {
                 fields: self.config.payload.fields,
@@ -126,14 +146,7 @@ impl Surroundings {
     /// # Errors
     /// [`CatalogueError`]; shards that were opened before are closed again.
     pub fn open(&self, name: &str, entry: Entry) -> Result<(Namespace, Released), CatalogueError> {
-        let mut vectors = BTreeMap::new();
-        for (vector, config) in entry.settings.index_configs(&self.config)? {
-            // A geometric index may have to look at everything, inverted lists at a good part.
-            let walks = matches!(config.kind, hvs_index::IndexKind::Hnsw { .. });
-            let scans = !walks || !config.space.is_metric();
-            let space = config.space;
-            vectors.insert(vector, VectorSpace { space, precision: config.precision, scans });
-        }
+        let vectors = vector_spaces(&entry.settings, &self.config)?;
         let mut shards = Vec::with_capacity(entry.shards.len());
         for &shard in &entry.shards {
             let config = self.shard_config(&entry, shard)?;
@@ -176,6 +189,19 @@ impl Surroundings {
 }
 
 impl Namespace {
+    /// The same shards under other settings.
+    pub(super) fn with_entry(&self, entry: Entry, config: &Config) -> Result<Self, CatalogueError> {
+        Ok(Self {
+            name: self.name.clone(),
+            vectors: vector_spaces(&entry.settings, config)?,
+            entry,
+            durability: self.durability,
+            text: self.text,
+            shards: self.shards.clone(),
+            _held: self._held.clone(),
+        })
+    }
+
     /// All shards, in the order of their numbers.
     pub fn shards(&self) -> &[Shard] {
         &self.shards

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use hvs_api::{
-    ComponentSpec, CreateNamespace, Durability, IndexSpec, IndexType, Precision, Quantisation,
-    SpaceInfo, SpaceSpec, VectorSpec,
+    ComponentSpec, CreateNamespace, Durability, IndexSpec, IndexType, Precision, Profile,
+    Quantisation, SpaceInfo, SpaceSpec, VectorSpec,
 };
 use hvs_geometry::{Component, Geometry, Space, SpaceError, UnknownGeometry};
 use hvs_index::{IndexConfig, IndexKind};
 use serde::{Deserialize, Serialize};
 
-use super::text;
+use super::{profile, text};
 use crate::{
     config::{self, Config, Limits},
     durability,
@@ -121,6 +121,14 @@ pub struct VectorSettings {
     pub precision: Precision,
     /// Its index.
     pub index: IndexSpec,
+    /// How often it was built anew: which of those on disk is in use.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub generation: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_first(generation: &u64) -> bool {
+    *generation == 0
 }
 
 /// The settings of a namespace, nothing left out.
@@ -130,6 +138,9 @@ pub struct Settings {
     pub vectors: BTreeMap<String, VectorSettings>,
     /// How many shards.
     pub shards: u64,
+    /// What its indexes were chosen to be good at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
     /// When writes are acknowledged that do not say it; as the node has it, if none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Durability>,
@@ -163,12 +174,16 @@ impl Settings {
             return Err(SettingsError::Durability(level));
         }
 
+        let profile = request.profile.or(existing.and_then(|settings| settings.profile));
         let find = |name: &str| existing.and_then(|settings| settings.vectors.get(name));
-        let default = resolve_vector(&default_vector(request), None, find(""), config)?;
+        let resolve_vector = |spec: &VectorSpec, default: Option<&VectorSettings>, name: &str| {
+            resolve_vector(spec, default, find(name), profile, config)
+        };
+        let default = resolve_vector(&default_vector(request), None, "")?;
         let mut vectors = BTreeMap::new();
         for (name, spec) in &request.vectors {
             check_vector_name(name, limits)?;
-            let settings = resolve_vector(spec, Some(&default), find(name), config)?;
+            let settings = resolve_vector(spec, Some(&default), name)?;
             vectors.insert(name.clone(), settings);
         }
         vectors.insert(String::new(), default);
@@ -178,7 +193,7 @@ impl Settings {
         {
             return Err(SettingsError::Ttl { ttl, limit: limits.ttl_ms });
         }
-        Ok(Self { vectors, shards, durability, ttl_ms })
+        Ok(Self { vectors, shards, profile, durability, ttl_ms })
     }
 
     /// What each index of a shard is opened with.
@@ -196,8 +211,23 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Which generation of each index is in use.
+    pub(super) fn generations(&self) -> BTreeMap<String, u64> {
+        self.vectors.iter().map(|(name, vector)| (name.clone(), vector.generation)).collect()
+    }
+}
+
 impl VectorSettings {
-    fn index_config(&self, config: &Config) -> Result<IndexConfig, SettingsError> {
+    /// Refuses what the space forbids.
+    pub(super) fn check(&self, config: &Config) -> Result<(), SettingsError> {
+        match self.index_config(config)?.check() {
+            Err(hvs_index::OpenError::Config { reason }) => Err(SettingsError::Index { reason }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn index_config(&self, config: &Config) -> Result<IndexConfig, SettingsError> {
         // A limit that was lowered later does not lock anyone out of what is stored.
         let unlimited =
             Limits { dimension: usize::MAX, components: usize::MAX, ..Limits::default() };
@@ -220,21 +250,26 @@ impl VectorSettings {
                 IndexKind::Ivf { nlist: lists(self.index.nlist), nprobe: lists(self.index.nprobe) }
             }
         };
-        let quantisation = match self.index.quantisation.unwrap_or_default() {
-            Quantisation::None => hvs_index::Quantisation::None,
-            Quantisation::F16 => hvs_index::Quantisation::F16,
-            Quantisation::I8 => hvs_index::Quantisation::I8,
-            Quantisation::Pq => hvs_index::Quantisation::Pq,
-        };
+        let quantisation = index_quantisation(self.index.quantisation.unwrap_or_default());
         Ok(IndexConfig {
             precision: geometry_precision(self.precision),
             kind,
             quantisation,
             tail_limit: defaults.tail,
             max_hits: config.limits.k,
-            resident_rows: config.storage.resident_rows,
+            resident_rows: self.index.resident.unwrap_or(config.storage.resident_rows),
             ..IndexConfig::new(space)
         })
+    }
+}
+
+/// The quantisation as the index knows it.
+pub(super) fn index_quantisation(quantisation: Quantisation) -> hvs_index::Quantisation {
+    match quantisation {
+        Quantisation::None => hvs_index::Quantisation::None,
+        Quantisation::F16 => hvs_index::Quantisation::F16,
+        Quantisation::I8 => hvs_index::Quantisation::I8,
+        Quantisation::Pq => hvs_index::Quantisation::Pq,
     }
 }
 
@@ -261,6 +296,7 @@ fn resolve_vector(
     spec: &VectorSpec,
     default: Option<&VectorSettings>,
     existing: Option<&VectorSettings>,
+    profile: Option<Profile>,
     config: &Config,
 ) -> Result<VectorSettings, SettingsError> {
     let own = SpaceSpec {
@@ -269,6 +305,7 @@ fn resolve_vector(
         curvature: spec.curvature,
         components: spec.components.clone(),
     };
+    let has_own_space = own != SpaceSpec::default();
     let space = match default {
         Some(default) if own == SpaceSpec::default() => default.space.clone(),
         _ => describe_space(&searchable(build_space(&own, None, &config.limits)?)?),
@@ -279,21 +316,27 @@ fn resolve_vector(
     {
         return Err(text::not_of_a_vector());
     }
-    let index = match &spec.index {
-        Some(index) => resolve_index(index, existing.map(|settings| &settings.index), config)?,
-        None => match inherited {
+    let is_new = existing.is_none();
+    let index = match (&spec.index, profile.filter(|_| is_new)) {
+        (Some(index), None) => {
+            resolve_index(index, existing.map(|settings| &settings.index), config)?
+        }
+        // Where neither is given, another vector than the default one has the index of that.
+        (given, Some(profile)) if given.is_some() || default.is_none() || has_own_space => {
+            resolve_index(&profile::expand(profile, given.as_ref(), &space)?, None, config)?
+        }
+        _ => match inherited {
             // Text belongs to the namespace, and not to each of its vectors.
             Some(settings) if default.is_some() => text::dense(&settings.index),
             Some(settings) => settings.index.clone(),
             None => resolve_index(&IndexSpec::default(), None, config)?,
         },
     };
-    let settings = VectorSettings { space, precision: precision.unwrap_or_default(), index };
-    // What the space forbids.
-    match settings.index_config(config)?.check() {
-        Err(hvs_index::OpenError::Config { reason }) => Err(SettingsError::Index { reason }),
-        _ => Ok(settings),
-    }
+    let generation = existing.map_or(0, |settings| settings.generation);
+    let precision = precision.unwrap_or_default();
+    let settings = VectorSettings { space, precision, index, generation };
+    settings.check(config)?;
+    Ok(settings)
 }
 
 /// Refuses what an index could not be opened for.
@@ -330,6 +373,7 @@ pub(super) fn resolve_index(
     let quantisation = spec.quantisation.or(existing.and_then(|index| index.quantisation));
     let mut index = IndexSpec {
         kind: spec.kind,
+        resident: spec.resident.or(existing.and_then(|index| index.resident)),
         quantisation: quantisation.filter(|quantisation| *quantisation != Quantisation::None),
         ..IndexSpec::default()
     };

@@ -8,7 +8,7 @@ fn surroundings(directory: &std::path::Path) -> Surroundings {
     std::fs::create_dir_all(directory.join("shards")).unwrap();
     let kv = Embedded::open(&directory.join("kv"), EmbeddedConfig::default()).unwrap();
     let writer = Writer { node: "test".into(), incarnation: 1 };
-    Surroundings { config: Arc::new(config), kv: Arc::new(kv), writer }
+    Surroundings { config: Arc::new(config), kv: Arc::new(kv), writer, builders: Builders::new(1) }
 }
 
 fn flat() -> CreateNamespace {
@@ -29,7 +29,7 @@ fn shard_directories(directory: &std::path::Path) -> usize {
 }
 
 async fn open(surroundings: &Surroundings) -> Arc<Catalogue> {
-    let Surroundings { config, kv, writer } = surroundings.clone();
+    let Surroundings { config, kv, writer, .. } = surroundings.clone();
     Arc::new(Catalogue::open(config, kv, writer).await.unwrap())
 }
 
@@ -115,4 +115,89 @@ fn names_need_no_quoting() {
     for name in ["", "-a", ".a", "_a", "a b", "a/b", "ä", "123456789", "a\0"] {
         assert!(check_name(name, 8).is_err(), "{name:?}");
     }
+}
+
+fn to_ivf() -> hvs_api::AlterNamespace {
+    let index = hvs_api::AlterIndex {
+        kind: Some(hvs_api::IndexType::Ivf),
+        ..hvs_api::AlterIndex::default()
+    };
+    hvs_api::AlterNamespace { index: Some(index), ..hvs_api::AlterNamespace::default() }
+}
+
+async fn fill(namespace: &Namespace) {
+    for number in 0..50_u32 {
+        let record = hvs_shard::NewRecord::new(&number.to_string(), vec![f64::from(number), 0.0]);
+        let request = hvs_shard::WriteRequest::put(record);
+        namespace.shards()[0].write(request).await.unwrap();
+    }
+}
+
+fn nearest(namespace: &Namespace) -> Vec<String> {
+    let request = hvs_shard::SearchRequest::nearest(vec![20.2, 0.0], 3);
+    let answer = namespace.shards()[0].search(&request).unwrap();
+    answer.hits.into_iter().map(|hit| hit.id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn indexes_are_changed_by_one_at_a_time_and_a_deletion_ends_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalogue = open(&surroundings(directory.path())).await;
+    let (namespace, _) = catalogue.create("n", &flat()).await.unwrap();
+    fill(&namespace).await;
+    let (_, rebuild) = catalogue.alter("n", &to_ivf()).await.unwrap();
+    let again = catalogue.alter("n", &to_ivf()).await;
+    assert!(matches!(again, Err(CatalogueError::Altering { .. })));
+    // Given up, it may be begun again.
+    drop(rebuild);
+    let (_, rebuild) = catalogue.alter("n", &to_ivf()).await.unwrap();
+    let runtime = tokio::runtime::Handle::current();
+    let cancelled = tokio::task::spawn_blocking({
+        let runtime = runtime.clone();
+        move || rebuild.unwrap().run(&|_| false, |put| runtime.block_on(put))
+    });
+    assert!(matches!(cancelled.await.unwrap(), Err(RebuildError::Cancelled)));
+    let (_, rebuild) = catalogue.alter("n", &to_ivf()).await.unwrap();
+    drop(namespace);
+    let deletion = tokio::spawn({
+        let catalogue = Arc::clone(&catalogue);
+        async move { catalogue.delete("n").await }
+    });
+    while catalogue.get("n").is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let ended = tokio::task::spawn_blocking(move || {
+        rebuild.unwrap().run(&|_| true, |put| runtime.block_on(put))
+    });
+    assert!(ended.await.unwrap().is_err());
+    deletion.await.unwrap().unwrap();
+    assert_eq!(shard_directories(directory.path()), 1);
+    assert!(catalogue.alterations.lock().is_empty());
+}
+
+/// The catalogue names the new index, and the process ends before it answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_ends_after_it_was_written_down_is_there_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let surroundings = surroundings(directory.path());
+    {
+        let catalogue = open(&surroundings).await;
+        let (namespace, _) = catalogue.create("n", &flat()).await.unwrap();
+        fill(&namespace).await;
+        let mut entry = namespace.entry.clone();
+        let vector = entry.settings.vectors.get_mut("").unwrap();
+        vector.generation = 1;
+        vector.index =
+            hvs_api::IndexSpec { kind: hvs_api::IndexType::Ivf, ..hvs_api::IndexSpec::default() };
+        catalogue.store.put("n", State::Ready, &entry).await.unwrap();
+        catalogue.close().await.unwrap();
+    }
+    let catalogue = open(&surroundings).await;
+    let namespace = catalogue.get("n").unwrap();
+    let index = &namespace.entry.settings.vectors[""].index;
+    assert_eq!(index.kind, hvs_api::IndexType::Ivf);
+    assert_eq!(nearest(&namespace), ["20", "21", "19"]);
+    let shard = namespace.entry.shards[0].to_string();
+    let indexes = directory.path().join("shards").join(shard).join("index");
+    assert_eq!(std::fs::read_dir(indexes).unwrap().count(), 1);
 }

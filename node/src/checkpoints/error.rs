@@ -6,7 +6,7 @@ use hvs_shard::{
     checkpoint::{DamagedState, RestoreError},
 };
 
-use crate::catalogue::{CatalogueError, SettingsError};
+use crate::catalogue::{CatalogueError, RebuildError, SettingsError};
 
 /// Why something of a checkpoint cannot be done.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,10 @@ pub(crate) enum CheckpointError {
     Busy { running: usize },
     #[error("there is no task {id:?}")]
     TaskNotFound { id: String },
+    #[error("the task {id} is not a running one of kind reindex")]
+    NotCancellable { id: String },
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
     #[error("the node is stopping")]
     Stopping,
     #[error("a thread cannot be started: {0}")]

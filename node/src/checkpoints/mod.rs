@@ -25,7 +25,10 @@ use self::{
     place::Places,
     tasks::{Outcome, Tasks},
 };
-use crate::{catalogue::Catalogue, config::Config};
+use crate::{
+    catalogue::{Catalogue, Rebuild, RebuildError},
+    config::Config,
+};
 
 /// The checkpoints of a node.
 pub(crate) struct Checkpoints {
@@ -88,6 +91,20 @@ impl Checkpoints {
         let this = Arc::clone(self);
         let name = request.namespace.clone();
         self.tasks.begin(TaskKind::Restore, &name, move |work| restore::run(&this, &request, work))
+    }
+
+    /// Begins to build indexes anew.
+    pub(crate) fn reindex(&self, rebuild: Rebuild) -> Result<TaskInfo, CheckpointError> {
+        let name = rebuild.namespace().to_owned();
+        self.tasks.begin(TaskKind::Reindex, &name, move |work| {
+            work.expect_rows(rebuild.rows());
+            match rebuild.run(&|rows| work.go_on(rows), |put| work.wait(put)) {
+                Err(RebuildError::Cancelled) if work.is_stopping() => {
+                    Err(CheckpointError::Stopping)
+                }
+                outcome => Ok(outcome.map(|()| Outcome::default())?),
+            }
+        })
     }
 
     /// The checkpoints of a namespace.
@@ -157,6 +174,11 @@ impl Checkpoints {
         self.tasks
             .get(id)
             .ok_or_else(|| CheckpointError::TaskNotFound { id: id.chars().take(80).collect() })
+    }
+
+    /// Tells a task to end.
+    pub(crate) fn cancel(&self, id: &str) -> Result<TaskInfo, CheckpointError> {
+        self.tasks.cancel(id)
     }
 
     /// Ends all tasks and waits for them.

@@ -31,6 +31,7 @@ pub(super) struct Outcome {
 /// What the thread of a task works with.
 pub(super) struct Work {
     runtime: Runtime,
+    cancelled: Arc<AtomicBool>,
     progress: Arc<Progress>,
     stopping: Arc<Stopping>,
 }
@@ -72,8 +73,14 @@ impl Work {
         })
     }
 
-    fn is_stopping(&self) -> bool {
+    pub(super) fn is_stopping(&self) -> bool {
         self.stopping.is_so.load(Ordering::Acquire)
+    }
+
+    /// Says how many rows are done, and whether to go on.
+    pub(super) fn go_on(&self, rows: u64) -> bool {
+        self.progress.rows.store(rows, Ordering::Relaxed);
+        !self.is_stopping() && !self.cancelled.load(Ordering::Acquire)
     }
 
     /// Lets something go on beside the thread.
@@ -101,6 +108,7 @@ impl Work {
 
 struct Task {
     info: TaskInfo,
+    cancelled: Arc<AtomicBool>,
     progress: Arc<Progress>,
 }
 
@@ -166,11 +174,16 @@ impl Tasks {
             restored_seqs: None,
             problem: None,
         };
-        let with =
-            Work { runtime, progress: Arc::clone(&progress), stopping: Arc::clone(&self.stopping) };
+        let cancelled = Arc::<AtomicBool>::default();
+        let with = Work {
+            runtime,
+            cancelled: Arc::clone(&cancelled),
+            progress: Arc::clone(&progress),
+            stopping: Arc::clone(&self.stopping),
+        };
         {
             let mut known = self.known.lock();
-            known.push_back(Task { info: info.clone(), progress });
+            known.push_back(Task { info: info.clone(), cancelled, progress });
         }
         let id = info.id.clone();
         let spawned = thread::Builder::new().name("hvs-task".to_owned()).spawn({
@@ -199,6 +212,20 @@ impl Tasks {
 
     pub(super) fn get(&self, id: &str) -> Option<TaskInfo> {
         self.known.lock().iter().find(|task| task.info.id == id).map(Task::info)
+    }
+
+    /// Tells a task to end, if it is one that can.
+    pub(super) fn cancel(&self, id: &str) -> Result<TaskInfo, CheckpointError> {
+        let known = self.known.lock();
+        let shown = || id.chars().take(80).collect();
+        let Some(task) = known.iter().find(|task| task.info.id == id) else {
+            return Err(CheckpointError::TaskNotFound { id: shown() });
+        };
+        if task.info.kind != TaskKind::Reindex || task.info.state != TaskState::Running {
+            return Err(CheckpointError::NotCancellable { id: shown() });
+        }
+        task.cancelled.store(true, Ordering::Release);
+        Ok(task.info())
     }
 
     pub(super) async fn stop(&self) {

@@ -53,6 +53,7 @@ impl Config {
         found.range("limits.filter_terms", limits.filter_terms, 1, 1_024);
         found.range("limits.filter_depth", limits.filter_depth, 1, 64);
         found.range("limits.filter_values", limits.filter_values, 0, 1_000_000);
+        found.range("maintenance.builds", self.maintenance.builds, 0, 1_024);
         found.range("payload.fields", self.payload.fields, 0, 100_000);
         found.range("payload.bytes", self.payload.bytes, 0, 1 << 40);
         found.range("payload.text_bytes", self.payload.text_bytes, 0, 1 << 20);

@@ -30,6 +30,8 @@ pub struct Config {
     pub search: Search,
     /// What namespaces get that do not say otherwise.
     pub index: Index,
+    /// What is done in the background.
+    pub maintenance: Maintenance,
     /// The indexes of metadata.
     pub payload: Payload,
     /// Indexes of text.
@@ -76,6 +78,17 @@ pub struct Storage {
     pub shard_memtable_bytes: u64,
     /// Whether the rows that searches compare are kept in anonymous memory.
     pub resident_rows: bool,
+}
+
+/// What is done in the background.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Maintenance {
+    /// Segments of indexes that are built at once, over all namespaces; 0 means half of the
+    /// processors, at least 1.
+    pub builds: usize,
+    /// Whether no build begins before `POST /v1/maintenance/resume`.
+    pub paused: bool,
 }
 
 /// What a request may ask for; beyond it there is a problem with a stable code.

@@ -27,7 +27,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/v1/checkpoints", get(list_all))
         .route("/v1/restore", post(restore))
         .route("/v1/tasks", get(tasks))
-        .route("/v1/tasks/{task}", get(task))
+        .route("/v1/tasks/{task}", get(task).delete(cancel))
 }
 
 async fn list(
@@ -91,6 +91,14 @@ async fn task(
     call: Call,
 ) -> Result<Response, Failure> {
     call.reply(&app.checkpoints.task(&id)?)
+}
+
+async fn cancel(
+    State(app): State<Arc<App>>,
+    Params(id): Params<String>,
+    call: Call,
+) -> Result<Response, Failure> {
+    begun(&call, &app.checkpoints.cancel(&id)?)
 }
 
 fn begun(call: &Call, task: &TaskInfo) -> Result<Response, Failure> {

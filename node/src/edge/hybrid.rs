@@ -17,7 +17,8 @@ use super::{
     filter::read_filter,
     fusion::{Fused, Rule, fuse},
     records::{Parts, check_partition_key},
-    search::{Answered, Prepared, Room, ask, checked_k, microseconds_since},
+    room::Room,
+    search::{Answered, Prepared, ask, checked_k, microseconds_since},
     writes::named_vector,
 };
 use crate::{catalogue::Namespace, config::Config};

@@ -9,7 +9,9 @@ use hvs_geometry::{
 use hvs_shard::{EtagError, InvalidRecord, ReadError, WriteError};
 
 use super::failure::Failure;
-use crate::catalogue::{CatalogueError, Limited, NameError, RoutedWriteError, SettingsError};
+use crate::catalogue::{
+    CatalogueError, Limited, NameError, RebuildError, RoutedWriteError, SettingsError,
+};
 use crate::checkpoints::CheckpointError;
 use crate::scale::{Exceeded, Figure};
 use crate::workers::WorkError;
@@ -62,7 +64,7 @@ impl From<CatalogueError> for Failure {
             CatalogueError::NamespaceExists { .. } => Code::NamespaceExists,
             CatalogueError::AliasNotFound { .. } => Code::AliasNotFound,
             CatalogueError::NameTaken { .. } => Code::NameTaken,
-            CatalogueError::Busy { .. } => Code::NamespaceBusy,
+            CatalogueError::Busy { .. } | CatalogueError::Altering { .. } => Code::NamespaceBusy,
             CatalogueError::Full { .. } => Code::LimitReached,
             other => return Self::internal(Code::StorageFailed, other),
         };
@@ -94,6 +96,13 @@ impl From<CheckpointError> for Failure {
             CheckpointError::Seqs(_) => Code::SeqUnavailable,
             CheckpointError::Busy { .. } => Code::Overloaded,
             CheckpointError::TaskNotFound { .. } => Code::TaskNotFound,
+            CheckpointError::NotCancellable { .. } => Code::TaskNotCancellable,
+            CheckpointError::Rebuild(RebuildError::Cancelled) => Code::TaskCancelled,
+            CheckpointError::Rebuild(RebuildError::Catalogue(_)) => match error {
+                CheckpointError::Rebuild(RebuildError::Catalogue(error)) => return error.into(),
+                other => return Self::internal(Code::Internal, other),
+            },
+            CheckpointError::Rebuild(_) => return Self::internal(Code::StorageFailed, error),
             CheckpointError::Stopping => Code::ShuttingDown,
             CheckpointError::Write(_)
             | CheckpointError::Read(_)

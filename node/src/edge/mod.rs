@@ -1,5 +1,6 @@
 //! The HTTP edge: routes, decoding, problems. Nothing below it knows of HTTP.
 
+mod alter;
 mod body;
 mod by_filter;
 mod call;
@@ -16,6 +17,7 @@ mod geometry;
 mod groups;
 mod hybrid;
 mod labels;
+mod maintenance;
 mod mapping;
 mod namespaces;
 mod node;
@@ -25,6 +27,7 @@ mod patches;
 mod points;
 mod recommend;
 mod records;
+mod room;
 mod scroll;
 mod search;
 mod writes;
@@ -111,7 +114,13 @@ fn api() -> Router<Arc<App>> {
     let vectors = "/v1/namespaces/{namespace}/vectors";
     Router::new()
         .route("/v1/namespaces", get(namespaces::list))
-        .route(one, put(namespaces::create).get(namespaces::describe).delete(namespaces::delete))
+        .route(
+            one,
+            put(namespaces::create)
+                .get(namespaces::describe)
+                .patch(alter::alter)
+                .delete(namespaces::delete),
+        )
         .route("/v1/aliases", get(namespaces::list_aliases).post(namespaces::switch_aliases))
         .route(
             "/v1/aliases/{alias}",
@@ -143,6 +152,7 @@ fn api() -> Router<Arc<App>> {
         .route(&format!("{one}/search"), post(search::search))
         .route(&format!("{one}/search/batch"), post(search::search_batch))
         .merge(checkpoints::routes())
+        .merge(maintenance::routes())
         .merge(geometry::routes())
         .merge(decide::routes())
 }

@@ -142,7 +142,7 @@ fn alias_list(app: &App) -> AliasList {
     }
 }
 
-fn info(namespace: &Namespace, aliases: &BTreeMap<String, String>) -> NamespaceInfo {
+pub(super) fn info(namespace: &Namespace, aliases: &BTreeMap<String, String>) -> NamespaceInfo {
     let stats = namespace.stats();
     let settings = &namespace.entry.settings;
     let vectors = namespace.vectors.iter().filter_map(|(name, vector)| {
@@ -166,6 +166,7 @@ fn info(namespace: &Namespace, aliases: &BTreeMap<String, String>) -> NamespaceI
             .collect(),
         vectors: vectors.collect(),
         shards: settings.shards,
+        profile: settings.profile,
         ttl_ms: settings.ttl_ms,
         records: stats.iter().map(|shard| shard.records).sum(),
         durability: namespace.durability,

@@ -19,7 +19,8 @@ use super::{
     failure::Failure,
     points::{Reading, read_point},
     records::{check_id, check_partition_key, shard_of},
-    search::{Prepared, Room, run},
+    room::Room,
+    search::{Prepared, run},
     writes::{check_count, named_vector, reading},
 };
 use crate::catalogue::Namespace;

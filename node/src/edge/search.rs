@@ -14,7 +14,7 @@ use hvs_api::{
     SearchResponse, ShardExplain, SpaceSpec, Vector,
 };
 use hvs_geometry::{Geometry, Precision, Space};
-use hvs_shard::{ReadError, SearchAnswer, SearchHit, Shard};
+use hvs_shard::{SearchAnswer, SearchHit, Shard};
 
 use super::{
     App,
@@ -26,6 +26,7 @@ use super::{
     hybrid::Hybrid,
     points::read_point,
     records::{Parts, check_partition_key},
+    room::Room,
     writes::{TOLD_ITEMS, check_count, named_vector, reading, refuse_if_any},
 };
 use crate::{
@@ -136,45 +137,6 @@ async fn run_all(
 fn take<'a>(prepared: &'a [Job], next: &AtomicUsize) -> Option<(usize, &'a Job)> {
     let index = next.fetch_add(1, Ordering::Relaxed);
     prepared.get(index).map(|one| (index, one))
-}
-
-/// What an id and its numbers take in an answer, at most, beside the id.
-const HIT_BYTES: usize = 64;
-
-/// The bytes that the hits of one request may still take, all its searches together.
-pub(super) struct Room {
-    limit: usize,
-    left: AtomicUsize,
-}
-
-impl Room {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, left: AtomicUsize::new(limit) }
-    }
-
-    fn take(&self, answer: &SearchAnswer) -> Result<(), Failure> {
-        self.take_hits(answer.hits.iter().map(|hit| hit.id.as_str()), answer.record_bytes)
-    }
-
-    /// Takes what hits of these ids and their records need.
-    pub(super) fn take_hits<'a>(
-        &self,
-        ids: impl Iterator<Item = &'a str>,
-        record_bytes: usize,
-    ) -> Result<(), Failure> {
-        let ids = ids.map(|id| id.len() + HIT_BYTES).sum::<usize>();
-        self.take_bytes(ids.saturating_add(record_bytes))
-    }
-
-    pub(super) fn take_bytes(&self, bytes: usize) -> Result<(), Failure> {
-        let taken = self
-            .left
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(bytes));
-        match taken {
-            Ok(_) => Ok(()),
-            Err(_) => Err(ReadError::AnswerTooLarge { limit: self.limit }.into()),
-        }
-    }
 }
 
 /// A search that is checked and ready to run.

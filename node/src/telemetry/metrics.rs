@@ -49,6 +49,8 @@ pub struct Metrics {
     pub bytes_in_flight: IntGauge,
     /// Open connections.
     pub connections: IntGauge,
+    /// 1 while no build of an index may begin.
+    pub maintenance_paused: IntGauge,
 }
 
 impl Metrics {
@@ -77,6 +79,10 @@ impl Metrics {
             "Bytes of bodies that are being read or worked on.",
         )?;
         let connections = IntGauge::new("hvs_http_connections", "Open connections.")?;
+        let maintenance_paused = IntGauge::new(
+            "hvs_maintenance_paused",
+            "1 while no segment of an index begins to be built.",
+        )?;
         let build = prometheus::IntGaugeVec::new(
             Opts::new("hvs_build_info", "Always 1; the version is a label."),
             &["version"],
@@ -87,9 +93,18 @@ impl Metrics {
         registry.register(Box::new(in_flight.clone()))?;
         registry.register(Box::new(bytes_in_flight.clone()))?;
         registry.register(Box::new(connections.clone()))?;
+        registry.register(Box::new(maintenance_paused.clone()))?;
         registry.register(Box::new(build))?;
         registry.register(Box::new(ProcessCollector::new()?))?;
-        Ok(Self { registry, requests, latency, in_flight, bytes_in_flight, connections })
+        Ok(Self {
+            registry,
+            requests,
+            latency,
+            in_flight,
+            bytes_in_flight,
+            connections,
+            maintenance_paused,
+        })
     }
 
     /// Has every scrape read the state of shards from `source`.
@@ -192,6 +207,12 @@ const LOG: &[Described<ShardStats>] = &[
         MetricType::COUNTER,
         |stats| stats.overloaded as f64,
     ),
+    (
+        "hvs_maintenance_debt_rebuild_rows",
+        "Rows that are not yet in an index that is being built anew.",
+        MetricType::GAUGE,
+        |stats| stats.rebuild_rows as f64,
+    ),
     ("hvs_shards", "Shards.", MetricType::GAUGE, |_| 1.0),
     ("hvs_shards_stopped", "Shards that stopped after an error.", MetricType::GAUGE, |stats| {
         f64::from(u8::from(stats.stopped.is_some()))
@@ -204,6 +225,18 @@ const INDEX: &[Described<hvs_index::IndexStats>] = &[
         stats.dead as f64
     }),
     ("hvs_index_tail", "Vectors in the flat tail.", MetricType::GAUGE, |stats| stats.tail as f64),
+    (
+        "hvs_maintenance_debt_tail_rows",
+        "Vectors in the tail beyond its limit.",
+        MetricType::GAUGE,
+        |stats| stats.tail_excess as f64,
+    ),
+    (
+        "hvs_maintenance_debt_dead_rows",
+        "Deleted or replaced vectors that are still in the files.",
+        MetricType::GAUGE,
+        |stats| stats.dead as f64,
+    ),
     ("hvs_index_segments", "Segments.", MetricType::GAUGE, |stats| stats.segments as f64),
     ("hvs_index_vector_bytes", "Bytes of stored vectors.", MetricType::GAUGE, |stats| {
         stats.bytes_vectors as f64

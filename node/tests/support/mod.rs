@@ -199,3 +199,32 @@ pub fn ids(answer: &Value) -> Vec<String> {
     let hits = answer["hits"].as_array().unwrap();
     hits.iter().map(|hit| hit["id"].as_str().unwrap().to_owned()).collect()
 }
+
+/// A node with small limits, and with a hyperboloid namespace `h` in f32 and a Euclidean one `e` with a record each.
+pub async fn prepared() -> TestNode {
+    let node = TestNode::with(|config| {
+        config.limits.body_bytes = 64 << 10;
+        config.limits.bytes_in_flight = 64 << 10;
+        config.limits.batch_operations = 5;
+        config.limits.fetch_ids = 5;
+        config.limits.searches = 5;
+        config.limits.k = 50;
+        config.limits.ef = 100;
+        config.limits.dimension = 64;
+        config.limits.metadata_bytes = 100;
+        config.limits.filter_terms = 2;
+        config.limits.filter_depth = 2;
+        config.limits.filter_values = 2;
+        config.limits.namespaces = 3;
+        config.limits.shards = 4;
+        config.limits.points = 5;
+        config.index.ef_construction = 100;
+        config.limits.nprobe = 100;
+    })
+    .await;
+    node.namespace("h", json!({"geometry": "hyperboloid", "dimension": 2})).await;
+    node.namespace("e", json!({"geometry": "euclidean", "dimension": 2})).await;
+    node.put("/v1/namespaces/h/vectors/kept", json!({"vector": [1.25, 0, 0.75]})).await.ok();
+    node.put("/v1/namespaces/e/vectors/kept", json!({"vector": [1, 2]})).await.ok();
+    node
+}

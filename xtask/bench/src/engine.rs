@@ -5,6 +5,7 @@ mod checkpoint;
 mod filtered;
 mod ingest;
 mod native;
+mod profiles;
 mod sync;
 
 use std::process::ExitCode;
@@ -29,6 +30,9 @@ pub(crate) struct Options {
     /// How many GloVe vectors, up to 400k.
     #[arg(long, default_value = "400k", value_parser = parse_count)]
     glove: usize,
+    /// Measure the profiles of indexes alone.
+    #[arg(long)]
+    profiles: bool,
     /// Print the rows as JSON.
     #[arg(long)]
     json: bool,
@@ -36,6 +40,11 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut rows = Vec::new();
+    if options.profiles {
+        let file = xtask::data::glove::ensure(None)?;
+        profiles::measure(&file, options.glove, &mut rows)?;
+        return show(options, &rows);
+    }
     match xtask::data::glove::ensure(None) {
         Ok(file) => {
             let vectors = glove::read(&file, options.glove)?;
@@ -49,6 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             let node = start(folder.path())?;
             ingest::measure(&node, &set, &mut rows)?;
             node.stop()?;
+            profiles::measure(&file, options.glove, &mut rows)?;
         }
         Err(reason) => {
             let row = Measure::plain("GloVe skipped", f64::NAN, "");
@@ -75,12 +85,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     rows.push(Measure::at_most("restart to ready", begun.elapsed().as_secs_f64(), "s", 5.0));
     node.stop()?;
 
+    show(options, &rows)
+}
+
+fn show(options: &Options, rows: &[Measure]) -> Result<ExitCode> {
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        println!("{}", serde_json::to_string_pretty(rows)?);
     } else {
-        print!("{}", report::table(&rows));
+        print!("{}", report::table(rows));
     }
-    Ok(if report::all_met(&rows) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report::all_met(rows) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn start(folder: &std::path::Path) -> Result<Node> {

@@ -169,7 +169,7 @@ fn confirmed(namespace: &str, id: u64) -> Result<bool, CliError> {
 }
 
 /// Follows a task to its end. What it failed with is what the command fails with.
-async fn ended(
+pub(super) async fn ended(
     context: &Context,
     client: &Client,
     mut task: TaskInfo,

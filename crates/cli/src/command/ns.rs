@@ -9,10 +9,11 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use hvs_api::{
-    ComponentSpec, CreateNamespace, IndexSpec, IndexType, NamespaceInfo, Precision, Quantisation,
-    SpaceInfo, SwitchAliases, VectorSpec,
+    ComponentSpec, CreateNamespace, IndexSpec, IndexType, NamespaceInfo, Precision, Profile,
+    Quantisation, SpaceInfo, SwitchAliases, VectorSpec,
 };
 
+use super::alter::{self, AlterArgs};
 use super::values::{DurabilityArg, durability_kind};
 use crate::{
     args::Context,
@@ -31,6 +32,8 @@ pub(crate) enum NsCommand {
         /// Its name or an alias.
         name: String,
     },
+    /// Change the index of a vector while the namespace is in use.
+    Alter(AlterArgs),
     /// Delete a namespace with all its records and aliases.
     Delete {
         /// Its name.
@@ -91,6 +94,9 @@ pub(crate) struct CreateArgs {
     /// Bits of a stored coordinate.
     #[arg(long)]
     precision: Option<PrecisionArg>,
+    /// What the indexes are to be good at, where they are not given.
+    #[arg(long)]
+    profile: Option<ProfileArg>,
     /// The index of the default vector.
     #[arg(long)]
     index: Option<IndexArg>,
@@ -119,6 +125,9 @@ pub(crate) struct CreateArgs {
     /// Bits of what is compared first.
     #[arg(long)]
     quantisation: Option<QuantisationArg>,
+    /// Hold what is compared first in memory, or map it from its file.
+    #[arg(long)]
+    resident: Option<bool>,
     /// A named vector beside the default one; may be repeated. Without a space it has that of the
     /// default one.
     #[arg(long, value_name = "NAME[=GEOMETRY:DIMENSION[:CURVATURE]]")]
@@ -134,7 +143,7 @@ pub(crate) struct CreateArgs {
     ttl_ms: Option<u64>,
     /// The settings as JSON, in the API's form, in place of all the above.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["geometry", "dimension", "curvature",
-        "component", "precision", "index", "m", "ef_construction", "ef_search",
+        "component", "precision", "profile", "index", "resident", "m", "ef_construction", "ef_search",
         "nlist", "nprobe", "quantisation", "vector", "shards", "durability", "ttl_ms"])]
     file: Option<PathBuf>,
 }
@@ -146,7 +155,7 @@ enum PrecisionArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum QuantisationArg {
+pub(super) enum QuantisationArg {
     None,
     F16,
     I8,
@@ -154,7 +163,49 @@ enum QuantisationArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum IndexArg {
+enum ProfileArg {
+    Latency,
+    Throughput,
+    Memory,
+    Accuracy,
+}
+
+impl ProfileArg {
+    fn profile(self) -> Profile {
+        match self {
+            Self::Latency => Profile::Latency,
+            Self::Throughput => Profile::Throughput,
+            Self::Memory => Profile::Memory,
+            Self::Accuracy => Profile::Accuracy,
+        }
+    }
+}
+
+impl QuantisationArg {
+    pub(super) fn quantisation(self) -> Quantisation {
+        match self {
+            Self::None => Quantisation::None,
+            Self::F16 => Quantisation::F16,
+            Self::I8 => Quantisation::I8,
+            Self::Pq => Quantisation::Pq,
+        }
+    }
+}
+
+impl IndexArg {
+    pub(super) fn kind(self) -> IndexType {
+        match self {
+            Self::Hnsw => IndexType::Hnsw,
+            Self::Flat => IndexType::Flat,
+            Self::Geometric => IndexType::Geometric,
+            Self::Ivf => IndexType::Ivf,
+            Self::Hybrid => IndexType::Hybrid,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum IndexArg {
     Hnsw,
     Flat,
     Geometric,
@@ -179,6 +230,7 @@ pub(crate) async fn run(context: &Context, command: NsCommand) -> Result<(), Cli
             let info = client.get_namespace(&name).await?;
             output.table_or_json(&one(&info), &info)
         }
+        NsCommand::Alter(args) => alter::run(context, &args).await,
         NsCommand::Delete { name, yes } => {
             if !yes {
                 let info = client.get_namespace(&name).await?;
@@ -247,28 +299,22 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
             .map_err(|error| CliError::Content { path: path.clone(), detail: error.to_string() });
     }
     let numbers = [args.m, args.ef_construction, args.ef_search, args.nlist, args.nprobe];
-    let parameters = numbers.iter().any(Option::is_some) || args.quantisation.is_some();
+    let parameters = numbers.iter().any(Option::is_some)
+        || args.quantisation.is_some()
+        || args.resident.is_some();
     let text = !args.text_field.is_empty() || args.language.is_some();
     let index = (args.index.is_some() || parameters || text).then_some(IndexSpec {
         kind: match args.index {
-            Some(IndexArg::Flat) => IndexType::Flat,
-            Some(IndexArg::Geometric) => IndexType::Geometric,
-            Some(IndexArg::Ivf) => IndexType::Ivf,
-            Some(IndexArg::Hybrid) => IndexType::Hybrid,
             None if text => IndexType::Hybrid,
-            Some(IndexArg::Hnsw) | None => IndexType::Hnsw,
+            kind => kind.map(IndexArg::kind).unwrap_or_default(),
         },
         m: args.m,
         ef_construction: args.ef_construction,
         ef_search: args.ef_search,
         nlist: args.nlist,
         nprobe: args.nprobe,
-        quantisation: args.quantisation.map(|quantisation| match quantisation {
-            QuantisationArg::None => Quantisation::None,
-            QuantisationArg::F16 => Quantisation::F16,
-            QuantisationArg::I8 => Quantisation::I8,
-            QuantisationArg::Pq => Quantisation::Pq,
-        }),
+        quantisation: args.quantisation.map(QuantisationArg::quantisation),
+        resident: args.resident,
         dense: None,
         text_fields: (!args.text_field.is_empty()).then(|| args.text_field.clone()),
         language: args.language.clone(),
@@ -287,6 +333,7 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
         index,
         vectors: args.vector.iter().map(|text| named_vector(text)).collect::<Result<_, _>>()?,
         shards: args.shards,
+        profile: args.profile.map(ProfileArg::profile),
         durability: durability_kind(args.durability),
         ttl_ms: args.ttl_ms,
     })
@@ -378,7 +425,7 @@ fn many(namespaces: &[NamespaceInfo]) -> TextTable {
     table
 }
 
-fn one(info: &NamespaceInfo) -> TextTable {
+pub(super) fn one(info: &NamespaceInfo) -> TextTable {
     let mut table = TextTable::new(&["", "value"]);
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
     row("name", info.name.clone());
@@ -388,6 +435,9 @@ fn one(info: &NamespaceInfo) -> TextTable {
         row("  in memory", grouped(info.memory_records));
     }
     row("shards", info.shards.to_string());
+    if let Some(profile) = info.profile {
+        row("profile", format!("{profile:?}").to_lowercase());
+    }
     row("durability", format!("{:?}", info.durability).to_lowercase());
     if let Some(ttl) = info.ttl_ms {
         row("time to live (ms)", ttl.to_string());
@@ -460,7 +510,12 @@ fn index(index: &IndexSpec) -> String {
         Quantisation::I8 => ", i8",
         Quantisation::Pq => ", pq",
     };
-    index_kind(index) + quantisation
+    let place = match index.resident {
+        Some(true) => ", resident",
+        Some(false) => ", mapped",
+        None => "",
+    };
+    index_kind(index) + quantisation + place
 }
 
 fn index_kind(index: &IndexSpec) -> String {

@@ -14,6 +14,7 @@ use std::{
 };
 
 pub(crate) use self::plan::is_due;
+pub use self::slots::Builders;
 use self::{plan::Plan, work::Built};
 use crate::{
     engine::{Shared, Writer},
@@ -66,7 +67,7 @@ pub(crate) fn start<T: Lane>(shared: &Arc<Shared<T>>, writer: &mut Writer) {
 /// The builder thread: builds until nothing is due.
 fn run<T: Lane>(shared: &Arc<Shared<T>>) {
     loop {
-        let slot = slots::acquire(&shared.stop);
+        let slot = shared.config.builders.acquire(&shared.stop);
         let plan = {
             let mut writer = shared.writer.lock();
             let plan = slot.as_ref().and_then(|_| Plan::make(shared, &mut writer));

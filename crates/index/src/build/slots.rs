@@ -1,45 +1,115 @@
-//! How many builds run in this process at once.
+//! How many builds run at once, and whether any may begin.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
 
 use parking_lot::{Condvar, Mutex};
 
-static RUNNING: Mutex<usize> = Mutex::new(0);
-static FREED: Condvar = Condvar::new();
 /// How often a waiting builder looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The right to build, given back when dropped.
-pub(super) struct Slot(());
+static PROCESS: LazyLock<Builders> = LazyLock::new(|| Builders::new(0));
 
-/// Half of the processors, so that searches keep the others.
-fn limit() -> usize {
-    thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+/// The right to build, shared by all indexes that are given it: so many builds run at once, and
+/// none begins while it is paused. Clones are the same.
+#[derive(Clone)]
+pub struct Builders(Arc<Shared>);
+
+struct Shared {
+    limit: usize,
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
-/// Waits for a slot; `None` once `stop` is set.
-pub(super) fn acquire(stop: &AtomicBool) -> Option<Slot> {
-    let mut running = RUNNING.lock();
-    while *running >= limit() {
+#[derive(Default)]
+struct State {
+    running: usize,
+    is_paused: bool,
+}
+
+/// The right to build one segment, given back when dropped.
+pub(super) struct Slot(Arc<Shared>);
+
+impl Builders {
+    /// For so many builds at once; 0 is half of the processors, at least 1, so that searches keep
+    /// the others.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        let half = || thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1));
+        let limit = if limit == 0 { half() } else { limit };
+        Self(Arc::new(Shared { limit, state: Mutex::default(), changed: Condvar::new() }))
+    }
+
+    /// Lets no further build begin. Those that run go on to their end.
+    pub fn pause(&self) {
+        self.0.state.lock().is_paused = true;
+    }
+
+    /// Lets builds begin again.
+    pub fn resume(&self) {
+        self.0.state.lock().is_paused = false;
+        self.0.changed.notify_all();
+    }
+
+    /// Whether no build may begin.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.0.state.lock().is_paused
+    }
+
+    /// Builds that run now.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.0.state.lock().running
+    }
+
+    /// The most that run at once.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    /// Waits for a slot; `None` once `stop` is set.
+    pub(super) fn acquire(&self, stop: &AtomicBool) -> Option<Slot> {
+        let mut state = self.0.state.lock();
+        while state.is_paused || state.running >= self.0.limit {
+            if stop.load(Ordering::Acquire) {
+                return None;
+            }
+            self.0.changed.wait_for(&mut state, LOOK);
+        }
         if stop.load(Ordering::Acquire) {
             return None;
         }
-        FREED.wait_for(&mut running, LOOK);
+        state.running += 1;
+        Some(Slot(Arc::clone(&self.0)))
     }
-    if stop.load(Ordering::Acquire) {
-        return None;
+}
+
+impl Default for Builders {
+    /// The one that indexes of this process share which are not given another.
+    fn default() -> Self {
+        PROCESS.clone()
     }
-    *running += 1;
-    Some(Slot(()))
+}
+
+impl std::fmt::Debug for Builders {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let State { running, is_paused } = *self.0.state.lock();
+        let limit = self.0.limit;
+        write!(formatter, "Builders {{ {running} of {limit} running, paused: {is_paused} }}")
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        *RUNNING.lock() -= 1;
-        FREED.notify_one();
+        self.0.state.lock().running -= 1;
+        self.0.changed.notify_one();
     }
 }

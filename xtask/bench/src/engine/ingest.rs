@@ -18,7 +18,7 @@ use super::native;
 use crate::process;
 
 /// Operations in one request.
-const BATCH: usize = 1_000;
+pub(super) const BATCH: usize = 1_000;
 /// How long the index may take to take up everything.
 const PATIENCE: Duration = Duration::from_hours(1);
 /// Records whose `part` is the same: `part` 0 is one in so many, for filters.
@@ -116,7 +116,7 @@ pub(super) fn measure(node: &Node, set: &Set, rows: &mut Vec<Measure>) -> Result
     Ok(())
 }
 
-fn wait_until_indexed(connection: &mut Connection, path: &str) -> Result<()> {
+pub(super) fn wait_until_indexed(connection: &mut Connection, path: &str) -> Result<()> {
     let begun = Instant::now();
     let mut quiet: Option<(Instant, IndexState)> = None;
     loop {

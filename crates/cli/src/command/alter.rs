@@ -1,0 +1,93 @@
+//! `hvs ns alter`.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use hvs_api::{AlterIndex, AlterNamespace, AlterVector};
+
+use super::{
+    checkpoint::ended,
+    ns::{IndexArg, QuantisationArg, one},
+};
+use crate::{args::Context, error::CliError};
+
+/// What is left out stays as it is; where the type changes, it takes the node's defaults.
+#[derive(Debug, Args)]
+pub(crate) struct AlterArgs {
+    /// Its name.
+    name: String,
+    /// The named vector whose index changes; left out, the default one.
+    #[arg(long)]
+    vector: Option<String>,
+    /// The type.
+    #[arg(long)]
+    index: Option<IndexArg>,
+    /// HNSW: connections per node of the graph.
+    #[arg(long)]
+    m: Option<u64>,
+    /// HNSW: how widely the graph is searched when it is built.
+    #[arg(long)]
+    ef_construction: Option<u64>,
+    /// HNSW: how widely the graph is searched when a search does not say. At once.
+    #[arg(long)]
+    ef_search: Option<u64>,
+    /// IVF: lists per segment.
+    #[arg(long)]
+    nlist: Option<u64>,
+    /// IVF: lists looked into when a search does not say. At once.
+    #[arg(long)]
+    nprobe: Option<u64>,
+    /// Bits of what is compared first.
+    #[arg(long)]
+    quantisation: Option<QuantisationArg>,
+    /// Hold what is compared first in memory, or map it from its file.
+    #[arg(long)]
+    resident: Option<bool>,
+    /// HYBRID: the index of the vector.
+    #[arg(long)]
+    dense: Option<IndexArg>,
+    /// Do not wait until the new index answers.
+    #[arg(long)]
+    no_wait: bool,
+}
+
+pub(crate) async fn run(context: &Context, args: &AlterArgs) -> Result<(), CliError> {
+    let index = AlterIndex {
+        kind: args.index.map(IndexArg::kind),
+        m: args.m,
+        ef_construction: args.ef_construction,
+        ef_search: args.ef_search,
+        nlist: args.nlist,
+        nprobe: args.nprobe,
+        quantisation: args.quantisation.map(QuantisationArg::quantisation),
+        resident: args.resident,
+        dense: args.dense.map(IndexArg::kind),
+    };
+    if index == AlterIndex::default() {
+        return Err(CliError::Usage("nothing to change is given; try --index or --m".to_owned()));
+    }
+    let request = match &args.vector {
+        None => AlterNamespace { index: Some(index), ..AlterNamespace::default() },
+        Some(name) => {
+            let vectors = BTreeMap::from([(name.clone(), AlterVector { index })]);
+            AlterNamespace { vectors, ..AlterNamespace::default() }
+        }
+    };
+    let client = context.client()?;
+    let altered = client.alter_namespace(&args.name, &request).await?;
+    match &altered.task {
+        Some(task) if args.no_wait => {
+            if context.output.json {
+                return context.output.json(&altered);
+            }
+            context.output.line(&format!("task {} builds the index", task.id))
+        }
+        task => {
+            if let Some(task) = task {
+                ended(context, &client, task.clone()).await?;
+            }
+            let info = client.get_namespace(&args.name).await?;
+            context.output.table_or_json(&one(&info), &info)
+        }
+    }
+}

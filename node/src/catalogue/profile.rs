@@ -1,0 +1,187 @@
+//! Profiles: what an index is to be good at, as its parameters.
+
+use hvs_api::{IndexSpec, IndexType, Profile, Quantisation, SpaceSpec};
+use hvs_index::IndexConfig;
+
+use super::settings::{SettingsError, build_space};
+use crate::config::Limits;
+
+/// The index that a profile stands for in a space, with what is given in its place. What a given
+/// index leaves out is the profile's where it is of the same type.
+///
+/// # Errors
+/// [`SettingsError`] for a space that cannot be.
+pub(super) fn expand(
+    profile: Profile,
+    given: Option<&IndexSpec>,
+    space: &SpaceSpec,
+) -> Result<IndexSpec, SettingsError> {
+    let own = index_of(profile, space)?;
+    let Some(given) = given else { return Ok(own) };
+    let kind = match given.kind {
+        IndexType::Hybrid => given.dense.unwrap_or_default(),
+        kind => kind,
+    };
+    let alike = if kind == own.kind { own.clone() } else { IndexSpec::default() };
+    let quantised = kind != IndexType::Geometric;
+    Ok(IndexSpec {
+        m: given.m.or(alike.m),
+        ef_construction: given.ef_construction.or(alike.ef_construction),
+        ef_search: given.ef_search.or(alike.ef_search),
+        nlist: given.nlist.or(alike.nlist),
+        nprobe: given.nprobe.or(alike.nprobe),
+        quantisation: given.quantisation.or(own.quantisation.filter(|_| quantised)),
+        resident: given.resident.or(own.resident),
+        ..given.clone()
+    })
+}
+
+fn index_of(profile: Profile, space: &SpaceSpec) -> Result<IndexSpec, SettingsError> {
+    let graph = |m, ef_construction, ef_search| IndexSpec {
+        kind: IndexType::Hnsw,
+        m: Some(m),
+        ef_construction: Some(ef_construction),
+        ef_search: Some(ef_search),
+        ..IndexSpec::default()
+    };
+    Ok(match profile {
+        Profile::Latency => IndexSpec { resident: Some(true), ..graph(16, 200, 64) },
+        Profile::Throughput => IndexSpec {
+            quantisation: coarsest(space, &[Quantisation::I8, Quantisation::F16])?,
+            resident: Some(true),
+            ..graph(16, 128, 32)
+        },
+        Profile::Memory => IndexSpec {
+            kind: IndexType::Ivf,
+            quantisation: coarsest(space, &[Quantisation::Pq, Quantisation::F16])?,
+            resident: Some(false),
+            ..IndexSpec::default()
+        },
+        Profile::Accuracy => IndexSpec { resident: Some(true), ..graph(32, 400, 200) },
+    })
+}
+
+/// The first quantisation that the space allows.
+fn coarsest(
+    space: &SpaceSpec,
+    wanted: &[Quantisation],
+) -> Result<Option<Quantisation>, SettingsError> {
+    let unlimited = Limits { dimension: usize::MAX, components: usize::MAX, ..Limits::default() };
+    let config = IndexConfig::new(build_space(space, None, &unlimited)?);
+    Ok(wanted.iter().copied().find(|quantisation| {
+        let quantisation = super::settings::index_quantisation(*quantisation);
+        IndexConfig { quantisation, ..config.clone() }.check().is_ok()
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use hvs_api::{ComponentSpec, CreateNamespace, VectorSpec};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{catalogue::Settings, config::Config};
+
+    fn request(geometry: &str, profile: Profile) -> CreateNamespace {
+        CreateNamespace {
+            geometry: Some(geometry.into()),
+            dimension: Some(8),
+            profile: Some(profile),
+            ..CreateNamespace::default()
+        }
+    }
+
+    fn index(request: &CreateNamespace) -> IndexSpec {
+        let settings = Settings::resolve(request, None, &Config::default()).unwrap();
+        settings.vectors[""].index.clone()
+    }
+
+    #[test]
+    fn each_profile_is_shown_as_its_parameters() {
+        let accuracy = index(&request("euclidean", Profile::Accuracy));
+        assert_eq!((accuracy.m, accuracy.ef_search), (Some(32), Some(200)));
+        assert_eq!((accuracy.quantisation, accuracy.resident), (None, Some(true)));
+        let memory = index(&request("spherical", Profile::Memory));
+        assert_eq!((memory.kind, memory.quantisation), (IndexType::Ivf, Some(Quantisation::Pq)));
+        assert_eq!((memory.m, memory.resident), (None, Some(false)));
+        // What the space does not allow is not asked for.
+        let memory = index(&request("poincare", Profile::Memory));
+        assert_eq!(memory.quantisation, Some(Quantisation::F16));
+        assert_eq!(index(&request("lorentzian", Profile::Memory)).quantisation, None);
+        let throughput = index(&request("hyperboloid", Profile::Throughput));
+        assert_eq!(throughput.quantisation, Some(Quantisation::F16));
+        let all = [Profile::Latency, Profile::Throughput, Profile::Memory, Profile::Accuracy];
+        for (profile, geometry) in all.iter().flat_map(|profile| {
+            ["poincare", "hyperboloid", "klein", "euclidean", "spherical", "lorentzian"]
+                .map(|geometry| (*profile, geometry))
+        }) {
+            index(&request(geometry, profile));
+        }
+        let product = CreateNamespace {
+            geometry: None,
+            dimension: None,
+            components: Some(vec![
+                ComponentSpec {
+                    geometry: "hyperboloid".into(),
+                    dimension: 4,
+                    curvature: None,
+                    weight: None,
+                },
+                ComponentSpec {
+                    geometry: "spherical".into(),
+                    dimension: 2,
+                    curvature: None,
+                    weight: None,
+                },
+            ]),
+            ..request("euclidean", Profile::Memory)
+        };
+        assert_eq!(index(&product).quantisation, Some(Quantisation::F16));
+    }
+
+    #[test]
+    fn what_is_given_goes_before() {
+        let with = |profile, given| {
+            let given: IndexSpec = serde_json::from_value(given).unwrap();
+            index(&CreateNamespace { index: Some(given), ..request("euclidean", profile) })
+        };
+        let given = with(Profile::Memory, json!({"type": "IVF", "nlist": 7}));
+        assert_eq!((given.nlist, given.quantisation), (Some(7), Some(Quantisation::Pq)));
+        let given = with(Profile::Memory, json!({"type": "IVF", "quantisation": "none"}));
+        assert_eq!((given.quantisation, given.resident), (None, Some(false)));
+        let given = with(Profile::Accuracy, json!({"ef_search": 9, "resident": false}));
+        assert_eq!((given.m, given.ef_search), (Some(32), Some(9)));
+        assert_eq!(given.resident, Some(false));
+        let given = with(Profile::Memory, json!({"type": "HNSW"}));
+        assert_eq!((given.m, given.quantisation), (Some(16), Some(Quantisation::Pq)));
+        let given = with(Profile::Memory, json!({"type": "GEOMETRIC"}));
+        assert_eq!((given.kind, given.quantisation), (IndexType::Geometric, None));
+        let given = with(
+            Profile::Accuracy,
+            json!({"type": "HYBRID", "text_fields": ["title"], "quantisation": "f16"}),
+        );
+        assert_eq!((given.m, given.quantisation), (Some(32), Some(Quantisation::F16)));
+    }
+
+    #[test]
+    fn the_same_request_again_finds_what_it_made() {
+        let config = Config::default();
+        let own = VectorSpec {
+            geometry: Some("poincare".into()),
+            dimension: Some(3),
+            ..VectorSpec::default()
+        };
+        let mut request = request("euclidean", Profile::Memory);
+        request.vectors.insert("own".into(), own);
+        request.vectors.insert("alike".into(), VectorSpec::default());
+        let settings = Settings::resolve(&request, None, &config).unwrap();
+        assert_eq!(Settings::resolve(&request, Some(&settings), &config).unwrap(), settings);
+        assert_eq!(settings.profile, Some(Profile::Memory));
+        assert_eq!(settings.vectors["alike"], settings.vectors[""]);
+        let own = &settings.vectors["own"].index;
+        assert_eq!((own.kind, own.quantisation), (IndexType::Ivf, Some(Quantisation::F16)));
+        // Another profile is another wish, also where the parameters are the same.
+        let other = CreateNamespace { profile: Some(Profile::Latency), ..request };
+        assert_ne!(Settings::resolve(&other, Some(&settings), &config).unwrap(), settings);
+    }
+}
