@@ -193,6 +193,8 @@ impl Inner {
             })
         });
         self.indexes.close();
+        // The shard may be closed because its namespace is deleted.
+        self.progress.feed.wake();
         if let Some(ended) = ended {
             return ended.map_err(|error| CloseError { reason: error.to_string() });
         }

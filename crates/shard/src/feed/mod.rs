@@ -138,6 +138,11 @@ impl Feed {
         self.applied.send_replace(applied);
     }
 
+    /// Has everyone who waits look again.
+    pub(crate) fn wake(&self) {
+        self.applied.send_modify(|_| {});
+    }
+
     pub(crate) fn follow(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()
     }

@@ -62,6 +62,9 @@ pub enum ChangesError {
     },
 }
 
+/// Hash and content of puts.
+type Contents = HashMap<u32, ([u8; 32], Vec<u8>)>;
+
 impl Inner {
     pub(crate) fn follow(&self) -> watch::Receiver<u64> {
         self.progress.feed.follow()
@@ -130,7 +133,7 @@ impl Inner {
     }
 
     /// The contents of the puts of an entry, by their index.
-    fn contents(&self, seq: u64) -> Result<HashMap<u32, ([u8; 32], Vec<u8>)>, ChangesError> {
+    fn contents(&self, seq: u64) -> Result<Contents, ChangesError> {
         let log = |reason: String| ChangesError::Log { reason };
         let entry = block_on(self.log.entry(seq)).map_err(|error| log(error.to_string()))?;
         let Some(entry) = entry else {
