@@ -409,7 +409,7 @@ async fn searches() {
             search(json!({"k": 1, "filter": [1]}), "invalid_body"),
             search(json!({"k": 1, "partition_key": "\u{0}"}), "invalid_partition_key"),
             search(json!({"k": 1, "limit": 3}), "invalid_body"),
-            case(Method::POST, SEARCH, json!({"k": 1}), "invalid_body"),
+            case(Method::POST, SEARCH, json!({"k": 1}), "missing_vector"),
             case(Method::POST, "/v1/namespaces/h/scroll", json!({"limit": 0}), "invalid_limit"),
             case(Method::POST, "/v1/namespaces/h/scroll", json!({"limit": 1001}), "invalid_limit"),
             case(Method::POST, "/v1/namespaces/h/scroll", json!({"token": ""}), "invalid_token"),
