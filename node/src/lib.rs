@@ -14,6 +14,7 @@ mod checkpoints;
 pub mod config;
 mod durability;
 mod edge;
+pub mod followers;
 mod gate;
 mod identity;
 mod node;

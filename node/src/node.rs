@@ -119,6 +119,7 @@ impl Node {
         metrics.watch(Arc::clone(&catalogue) as _)?;
         metrics.maintenance_paused.set(i64::from(config.maintenance.paused));
         let app = App::new(Arc::clone(&config), Arc::clone(&catalogue), Arc::clone(&metrics));
+        metrics.watch_followers(Arc::clone(&app.followers))?;
         metrics.watch_scale(Arc::clone(&app.scale))?;
         let data_dir = &config.storage.data_dir;
         // Before the first request, so that a node that is too large already knows it.

@@ -141,6 +141,8 @@ pub enum Code {
     InvalidLimit,
     /// The page token cannot be used.
     InvalidToken,
+    /// What was asked for of the changes is not there any more.
+    HistoryGone,
     /// The search cannot be answered as asked.
     SearchUnsupported,
     /// Too many records would have to be looked at one by one.
@@ -280,6 +282,7 @@ impl Code {
         Self::InvalidFilter,
         Self::InvalidLimit,
         Self::InvalidToken,
+        Self::HistoryGone,
         Self::SearchUnsupported,
         Self::ScanTooLarge,
         Self::UndefinedOperation,
@@ -702,6 +705,12 @@ impl Code {
                 400,
                 "The page token cannot be used",
                 "Pass on the token of the page before, with the same filter, or start again without one.",
+            ),
+            Self::HistoryGone => entry(
+                "history_gone",
+                410,
+                "These changes are not there any more",
+                "Ask for the position with since=now, read all records by a scroll or a checkpoint, then follow from that position. More history is kept by feed.entries and feed.bytes.",
             ),
             Self::SearchUnsupported => entry(
                 "search_unsupported",

@@ -10,6 +10,7 @@ mod checkpoint;
 mod code;
 mod codec;
 mod facet;
+mod feed;
 mod fusion;
 mod geometry;
 mod health;
@@ -33,6 +34,7 @@ pub use checkpoint::{
 pub use code::{Code, UnknownCode};
 pub use codec::{DecodeError, EncodeError, Encoding, MAX_DEPTH, decode, encode};
 pub use facet::{FacetValue, FacetsRequest, FacetsResponse};
+pub use feed::{ChangeInfo, ChangeKind, ChangesQuery, ChangesResponse};
 pub use fusion::{Fusion, FusionWeights, HitRanks};
 pub use geometry::{
     ChooseRequest, ChooseResponse, CostIntervalRequest, CostOption, CostRequest, CostResponse,

@@ -15,17 +15,18 @@ use utoipa::{
 
 use crate::{
     AliasInfo, AliasList, AlterNamespace, AlteredNamespace, BatchRequest, BatchResponse,
-    BatchSearchRequest, BatchSearchResponse, ByFilterResponse, CheckpointList, CheckpointPlaces,
-    ChooseRequest, ChooseResponse, Code, CostIntervalRequest, CostRequest, CostResponse,
-    CountRequest, CountResponse, CreateCheckpoint, CreateNamespace, DEADLINE_MS, DeleteByFilter,
-    DeletedCheckpoint, DeletedName, DistanceResponse, Encoding, FacetsRequest, FacetsResponse,
-    FetchRequest, FetchResponse, GeodesicRequest, Health, IDEMPOTENCY_KEY, InnerRequest,
-    InnerResponse, IntervalResponse, MaintenanceInfo, MeanRequest, NamespaceInfo, NamespaceList,
-    PROBLEM_JSON, PROBLEM_MESSAGE_PACK, PairRequest, PatchByFilter, PatchRecord, PointRequest,
-    PointResponse, Problem, PutRecord, REQUEST_ID, RecommendRequest, RecommendResponse, RecordInfo,
-    RestoreRequest, ScaleRequest, ScrollRequest, ScrollResponse, SearchRequest, SearchResponse,
-    SetAlias, SwitchAliases, TangentRequest, TangentResponse, TaskInfo, TaskList, TransformRequest,
-    TransportRequest, ValidateRequest, ValidateResponse, WriteResult,
+    BatchSearchRequest, BatchSearchResponse, ByFilterResponse, ChangesResponse, CheckpointList,
+    CheckpointPlaces, ChooseRequest, ChooseResponse, Code, CostIntervalRequest, CostRequest,
+    CostResponse, CountRequest, CountResponse, CreateCheckpoint, CreateNamespace, DEADLINE_MS,
+    DeleteByFilter, DeletedCheckpoint, DeletedName, DistanceResponse, Encoding, FacetsRequest,
+    FacetsResponse, FetchRequest, FetchResponse, GeodesicRequest, Health, IDEMPOTENCY_KEY,
+    InnerRequest, InnerResponse, IntervalResponse, MaintenanceInfo, MeanRequest, NamespaceInfo,
+    NamespaceList, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, PairRequest, PatchByFilter, PatchRecord,
+    PointRequest, PointResponse, Problem, PutRecord, REQUEST_ID, RecommendRequest,
+    RecommendResponse, RecordInfo, RestoreRequest, ScaleRequest, ScrollRequest, ScrollResponse,
+    SearchRequest, SearchResponse, SetAlias, SwitchAliases, TangentRequest, TangentResponse,
+    TaskInfo, TaskList, TransformRequest, TransportRequest, ValidateRequest, ValidateResponse,
+    WriteResult,
 };
 
 /// A type of the API as the document knows it: its name and everything that it is made of.
@@ -61,6 +62,17 @@ const BATCH_HEADERS: &[(&str, &str)] =
     &[(IDEMPOTENCY_KEY, "Repeating a request with the same key takes effect once.")];
 const PARTITION_QUERY: &[(&str, &str)] =
     &[("partition_key", "The record's partition key, where it was stored with one.")];
+const CHANGES_QUERY: &[(&str, &str)] = &[
+    ("since", "After where: a token; `now`; with `shard` also the seq of an entry of its log."),
+    ("shard", "Of this shard alone."),
+    ("limit", "Most changes; 100 when left out."),
+    ("wait_ms", "Milliseconds to wait for a change if there is none yet."),
+    ("include", "`record`: with what each record became by a put or a patch."),
+];
+const CHANGES_HEADERS: &[(&str, &str)] = &[
+    ("accept", "`text/event-stream`: a stream of server-sent events that goes on."),
+    ("last-event-id", "Of a stream: after where, in place of `since`."),
+];
 const DELETE_QUERY: &[(&str, &str)] = &[
     ("partition_key", "The record's partition key, where it was stored with one."),
     (
@@ -178,6 +190,7 @@ fn record_endpoints() -> Vec<Endpoint> {
     let count = "/v1/namespaces/{namespace}/count";
     let delete = "/v1/namespaces/{namespace}/vectors/delete";
     let patch = "/v1/namespaces/{namespace}/vectors/patch";
+    let changes = "/v1/namespaces/{namespace}/changes";
     let facets = "/v1/namespaces/{namespace}/facets";
     let recommend = "/v1/namespaces/{namespace}/recommend";
     let search = "/v1/namespaces/{namespace}/search";
@@ -220,6 +233,10 @@ fn record_endpoints() -> Vec<Endpoint> {
         Endpoint::new(Post, facets, tag, "Count records by the values of a field")
             .takes::<FacetsRequest>()
             .answers::<FacetsResponse>(),
+        Endpoint::new(Get, changes, tag, "Follow the changes")
+            .answers::<ChangesResponse>()
+            .query(CHANGES_QUERY)
+            .headers(CHANGES_HEADERS),
         Endpoint::new(Post, recommend, "search", "Find records by examples")
             .takes::<RecommendRequest>()
             .answers::<RecommendResponse>(),

@@ -59,6 +59,8 @@ enum Command {
     Recommend(command::query::RecommendArgs),
     /// Count records by the values of a field.
     Facets(command::query::FacetsArgs),
+    /// Show what has changed, and go on with what changes.
+    Changes(command::changes::ChangesArgs),
     /// Store the rows of a file: JSON Lines, CSV, TSV, numpy or Parquet.
     Import(import::ImportArgs),
     /// Write all records of a namespace as JSON Lines, which `import` reads.
@@ -106,6 +108,11 @@ impl Context {
         Ok(Client::new(self.config.clone())?)
     }
 
+    /// For how long a request may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.config.timeout
+    }
+
     /// A client for work that takes long, which should not end because the node restarts.
     ///
     /// # Errors
@@ -147,6 +154,7 @@ impl Cli {
             Command::Search(args) => block_on(command::search::run(&context, args)),
             Command::Recommend(args) => block_on(command::query::recommend(&context, args)),
             Command::Facets(args) => block_on(command::query::facets(&context, args)),
+            Command::Changes(args) => block_on(command::changes::run(&context, args)),
             Command::Import(args) => block_on(import::run(&context, args)),
             Command::Export(args) => block_on(export::run(&context, args)),
             Command::Checkpoint { command } => {

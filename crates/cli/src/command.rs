@@ -1,6 +1,7 @@
 //! The commands that are one or two requests.
 
 mod alter;
+pub(crate) mod changes;
 pub(crate) mod checkpoint;
 pub(crate) mod maintenance;
 pub(crate) mod ns;

@@ -2,13 +2,13 @@
 
 use hvs_api::{
     AliasInfo, AliasList, AlterNamespace, AlteredNamespace, BatchOperation, BatchRequest,
-    BatchResponse, BatchSearchRequest, BatchSearchResponse, ByFilterResponse, CheckpointList,
-    CheckpointPlaces, Code, CountRequest, CountResponse, CreateCheckpoint, CreateNamespace,
-    DeleteByFilter, DeleteRecord, DeletedCheckpoint, DeletedName, Durability, FacetsRequest,
-    FacetsResponse, FetchRequest, FetchResponse, Health, MaintenanceInfo, NamespaceInfo,
-    NamespaceList, PatchByFilter, PatchRecord, Problem, PutRecord, RecommendRequest,
-    RecommendResponse, RecordInfo, RestoreRequest, ScrollRequest, ScrollResponse, SearchRequest,
-    SearchResponse, SetAlias, SwitchAliases, TaskInfo, TaskList, WriteResult,
+    BatchResponse, BatchSearchRequest, BatchSearchResponse, ByFilterResponse, ChangesQuery,
+    ChangesResponse, CheckpointList, CheckpointPlaces, Code, CountRequest, CountResponse,
+    CreateCheckpoint, CreateNamespace, DeleteByFilter, DeleteRecord, DeletedCheckpoint,
+    DeletedName, Durability, FacetsRequest, FacetsResponse, FetchRequest, FetchResponse, Health,
+    MaintenanceInfo, NamespaceInfo, NamespaceList, PatchByFilter, PatchRecord, Problem, PutRecord,
+    RecommendRequest, RecommendResponse, RecordInfo, RestoreRequest, ScrollRequest, ScrollResponse,
+    SearchRequest, SearchResponse, SetAlias, SwitchAliases, TaskInfo, TaskList, WriteResult,
 };
 use reqwest::{Method, Url};
 use serde::{Serialize, de::DeserializeOwned};
@@ -417,6 +417,38 @@ impl Client {
         request: &FacetsRequest,
     ) -> Result<FacetsResponse, ClientError> {
         self.post(&["v1", "namespaces", namespace, "facets"], request, Harmless).await
+    }
+
+    /// The changes after a position: a page of them, waited for if the query says so.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn changes(
+        &self,
+        namespace: &str,
+        query: &ChangesQuery,
+    ) -> Result<ChangesResponse, ClientError> {
+        let mut url = self.url(&["v1", "namespaces", namespace, "changes"])?;
+        let numbers = [
+            ("shard", query.shard.map(u64::from)),
+            ("limit", query.limit),
+            ("wait_ms", query.wait_ms),
+        ];
+        let texts = [("since", &query.since), ("include", &query.include)];
+        {
+            let mut pairs = url.query_pairs_mut();
+            for (name, number) in numbers {
+                if let Some(number) = number {
+                    pairs.append_pair(name, &number.to_string());
+                }
+            }
+            for (name, text) in texts {
+                if let Some(text) = text {
+                    pairs.append_pair(name, text);
+                }
+            }
+        }
+        self.send(Request::new(Method::GET, url, Harmless)).await
     }
 
     async fn write_one(

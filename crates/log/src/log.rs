@@ -114,6 +114,17 @@ impl Log {
         Ok(stored.map(|bytes| LeaderRecord::decode(&bytes)).transpose()?)
     }
 
+    /// One entry by itself, or none if it is not there. Its place in the chain is not checked.
+    pub async fn entry(&self, seq: u64) -> Result<Option<Entry>, LogError> {
+        let Some(bytes) = self.kv.get(&self.keys.entry(seq)).await? else { return Ok(None) };
+        let entry = Entry::decode(&bytes).map_err(|damage| LogError::Damaged { seq, damage })?;
+        if entry.seq != seq {
+            let damage = DamagedEntry::Misplaced { found: entry.seq };
+            return Err(LogError::Damaged { seq, damage });
+        }
+        Ok(Some(entry))
+    }
+
     /// Reads from a place on.
     pub fn replay(&self, from: Position) -> Replay<'_> {
         Replay { log: self, position: from, base_checked: false, page: VecDeque::new() }

@@ -9,6 +9,7 @@ use crate::command::{LoggedChange, LoggedKey, LoggedOperation, LoggedRequest, co
 use crate::config::IdempotencyLimits;
 use crate::content::{Content, is_expired};
 use crate::expiry::Clock;
+use crate::feed::{ChangeKind, FedChange, Feed};
 use crate::indexes::{IndexChanges, IndexInsert, NamedVectors};
 use crate::machine::ApplyError;
 use crate::meta::{Meta, Purged};
@@ -87,6 +88,8 @@ pub(crate) struct Changes<'a> {
     meta: Meta,
     slots: HashMap<&'a str, Slot<'a>>,
     remembered: HashMap<&'a str, Remembered>,
+    /// In the order of the operations.
+    fed: Vec<FedChange<'a>>,
     /// Idempotency keys of this entry that were not known before.
     new_keys: u64,
     /// Number and key of those that make room.
@@ -104,6 +107,7 @@ impl<'a> Changes<'a> {
             meta,
             slots: HashMap::new(),
             remembered: HashMap::new(),
+            fed: Vec::new(),
             new_keys: 0,
             forgotten: Vec::new(),
             purged: Vec::new(),
@@ -150,6 +154,7 @@ impl<'a> Changes<'a> {
     ) -> Result<Vec<WriteOutcome>, ApplyError> {
         let mut outcomes = Vec::with_capacity(request.operations.len());
         let mut undo = Vec::new();
+        let fed_before = self.fed.len();
         let next_key = self.meta.next_key;
         for (offset, operation) in (0_u32..).zip(&request.operations) {
             let header = Header {
@@ -163,6 +168,7 @@ impl<'a> Changes<'a> {
                 undo.push((operation.id, before));
             }
             let (after, outcome) = self.operation(operation, before, header)?;
+            self.fed.extend(fed(operation, &after, &outcome));
             self.slot(operation.id)?.current = after;
             outcomes.push(outcome);
         }
@@ -183,6 +189,7 @@ impl<'a> Changes<'a> {
                 self.slot(id)?.current = before;
             }
             self.meta.next_key = next_key;
+            self.fed.truncate(fed_before);
             for (outcome, _) in outcomes.iter_mut().zip(failed).filter(|(_, failed)| !failed) {
                 *outcome = WriteOutcome::NotApplied;
             }
@@ -293,6 +300,9 @@ impl<'a> Changes<'a> {
             };
             if slot.current.is_row() {
                 slot.current = State::Tombstone(header);
+                let Header { version, timestamp, .. } = header;
+                let kind = ChangeKind::Expire;
+                self.fed.push(FedChange { kind, index, id, version, timestamp, content: &[] });
             }
             next = next.plus(1);
         }
@@ -399,7 +409,11 @@ impl<'a> Changes<'a> {
 
     /// Makes the changes, all or none, and says what the indexes must be told afterwards. Then
     /// nothing is leaving any more.
-    pub(crate) fn commit(mut self, clock: &Clock) -> Result<(Meta, IndexChanges<'a>), ApplyError> {
+    pub(crate) fn commit(
+        mut self,
+        clock: &Clock,
+        feed: &Feed,
+    ) -> Result<(Meta, IndexChanges<'a>), ApplyError> {
         let store = self.store;
         let mut batch = store.batch(self.slots.len() * 3 + self.remembered.len() * 2 + 2);
         let mut index = IndexChanges::default();
@@ -418,6 +432,8 @@ impl<'a> Changes<'a> {
         if let Some(purged) = &self.purged_up_to {
             store.put_purged(&mut batch, purged);
         }
+        let Meta { applied, epoch, .. } = self.meta;
+        feed.write(store, &mut batch, applied.seq, epoch, std::mem::take(&mut self.fed));
         store.put_meta(&mut batch, &self.meta);
         batch.commit().map_err(ApplyError::Write)?;
         Ok((self.meta, index))
@@ -571,6 +587,38 @@ fn write_slot<'a>(
         }
     }
     Ok(())
+}
+
+/// What followers are told of an operation, if it changed anything.
+fn fed<'a>(
+    operation: &LoggedOperation<'a>,
+    after: &State<'a>,
+    outcome: &WriteOutcome,
+) -> Option<FedChange<'a>> {
+    let (WriteOutcome::Put { etag, version, timestamp, .. }
+    | WriteOutcome::Deleted { etag, version, timestamp }) = outcome
+    else {
+        return None;
+    };
+    let put = match after {
+        State::Live(Live { content: Some(content), .. }) => Some(content.bytes),
+        _ => None,
+    };
+    let (kind, content) = match (&operation.change, put) {
+        (LoggedChange::Delete, _) => (ChangeKind::Delete, &[][..]),
+        (LoggedChange::Put { .. }, Some(_)) => (ChangeKind::Put, &[][..]),
+        (LoggedChange::Patch(_), Some(content)) => (ChangeKind::Patch, content),
+        // Its time had come before it was stored.
+        (_, None) => (ChangeKind::Expire, &[][..]),
+    };
+    Some(FedChange {
+        kind,
+        index: etag.index,
+        id: operation.id,
+        version: *version,
+        timestamp: *timestamp,
+        content,
+    })
 }
 
 fn expiry_of(state: &State<'_>) -> Option<u64> {

@@ -103,6 +103,9 @@ impl Housekeeping {
     /// One round.
     pub(crate) fn run(&mut self, leader: &mut Leader, machine: &Machine) -> Result<(), String> {
         self.trim_log(leader, machine)?;
+        let applied = machine.meta().applied.seq;
+        let trimmed = machine.progress().feed.trim(machine.store(), applied, self.retention.bytes);
+        trimmed.map_err(|error| format!("the feed of changes cannot be trimmed: {error}"))?;
         let now = Instant::now();
         if now < self.next {
             return Ok(());
@@ -155,6 +158,8 @@ impl Housekeeping {
             self.floor = self.floor.max(seq);
             self.floor_bytes = up_to;
         }
+        // Before anything is gone, so that whoever misses it learns why.
+        machine.progress().feed.begin_after(self.floor);
         // What is not durable here could not be replayed after a loss of power.
         let store = machine.store();
         store

@@ -29,6 +29,8 @@ pub(crate) struct Inner {
     pub(crate) indexes: Arc<Indexes>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) memory: Arc<Memory>,
+    /// For reading only.
+    pub(crate) log: Log,
     queue: Arc<Queue>,
     writer_stats: Arc<WriterStats>,
     writer: Mutex<Option<JoinHandle<Result<(), WriteError>>>>,
@@ -49,10 +51,12 @@ impl Inner {
         store.check_identity(&config)?;
         let mut machine = Machine::new(store.clone(), store.load_meta()?);
 
+        machine.load_feed().map_err(|source| store.storage(source))?;
         let may_lose_buffered = kv.may_lose_buffered();
         let log = Log::new(kv, &config.log_prefix, config.log_id());
         let leader = lead(&log, &config, &mut machine, may_lose_buffered)?;
         let floor = block_on(log.floor())?.seq;
+        machine.progress().feed.begin_after(floor);
 
         let indexes = Indexes::open(&directory.join("index"), &config, &store, machine.meta())?;
         let indexes = Arc::new(indexes);
@@ -88,6 +92,7 @@ impl Inner {
             indexes,
             progress,
             memory,
+            log,
             queue,
             writer_stats,
             writer: Mutex::new(Some(thread)),
@@ -188,6 +193,8 @@ impl Inner {
             })
         });
         self.indexes.close();
+        // The shard may be closed because its namespace is deleted.
+        self.progress.feed.wake();
         if let Some(ended) = ended {
             return ended.map_err(|error| CloseError { reason: error.to_string() });
         }

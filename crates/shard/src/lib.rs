@@ -28,6 +28,7 @@ mod config;
 mod content;
 mod error;
 mod expiry;
+mod feed;
 mod filter;
 #[cfg(test)]
 mod golden;
@@ -69,6 +70,7 @@ pub use config::{
     LogRetention, QueueLimits, ShardConfig, StoreSizes,
 };
 pub use error::{CloseError, OpenError, ReadError, ReindexError, WriteError};
+pub use feed::{Change, ChangeKind, ChangesError, ChangesPage, ChangesRequest, FeedPosition};
 pub use filter::Filter;
 pub use hvs_filter::{
     Facet, FilterError, FilterLimits, PayloadLimits, PayloadStats, Scalar, Subject,

@@ -13,6 +13,7 @@ use crate::changes::Changes;
 use crate::codec::DecodeError;
 use crate::command::{Command, LoggedRequest};
 use crate::expiry::Clock;
+use crate::feed::Feed;
 use crate::indexes::{IndexFailure, Indexes};
 use crate::meta::Meta;
 use crate::operation::WriteOutcome;
@@ -52,6 +53,7 @@ pub(crate) struct Progress {
     pub(crate) remembered: AtomicU64,
     pub(crate) operations: AtomicU64,
     pub(crate) clock: Clock,
+    pub(crate) feed: Feed,
 }
 
 impl Progress {
@@ -68,6 +70,7 @@ impl Progress {
         self.remembered.store(meta.remembered(), Ordering::Relaxed);
         // A reader that sees this seq sees all state that belongs to it.
         self.applied.store(meta.applied.seq, Ordering::Release);
+        self.feed.publish(meta.applied.seq);
     }
 }
 
@@ -111,6 +114,11 @@ impl Machine {
         Ok(())
     }
 
+    /// Finds out which changes are kept for followers. Nothing may be applied before.
+    pub(crate) fn load_feed(&self) -> fjall::Result<()> {
+        self.progress.feed.load(&self.store, self.meta.applied.seq)
+    }
+
     pub(crate) fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
     }
@@ -152,7 +160,7 @@ impl Machine {
         if let Some(at) = changes.first_expiry() {
             self.progress.clock.expect_expiry(at);
         }
-        let (meta, index_changes) = changes.commit(&self.progress.clock)?;
+        let (meta, index_changes) = changes.commit(&self.progress.clock, &self.progress.feed)?;
         self.meta = meta;
         // After the records, so that an index never offers what cannot be read.
         if let Some(indexes) = &self.indexes {

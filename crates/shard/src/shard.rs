@@ -8,9 +8,11 @@ use hvs_filter::{Facet, Scalar};
 use hvs_index::{IndexConfig, IndexKind};
 use hvs_kv::Kv;
 use hvs_text::{Statistics, TextQuery};
+use tokio::sync::watch;
 
 use crate::config::ShardConfig;
 use crate::error::{CloseError, OpenError, ReadError, ReindexError, WriteError};
+use crate::feed::{ChangesError, ChangesPage, ChangesRequest};
 use crate::filter::Filter;
 use crate::inner::Inner;
 use crate::listing::{FacetRequest, MatchingPage, MatchingRequest, OrderedRequest};
@@ -141,6 +143,23 @@ impl Shard {
     /// Records that were found, with their distances from a point: all from one state.
     pub fn details(&self, request: &DetailsRequest<'_>) -> Result<Vec<Detail>, ReadError> {
         self.inner.details(request)
+    }
+
+    /// The changes after a place, in their order: those of applied entries of the log, and so none
+    /// of records in memory. Reads the log if records are wanted.
+    pub fn changes(&self, request: &ChangesRequest) -> Result<ChangesPage, ChangesError> {
+        self.inner.changes(request)
+    }
+
+    /// The entry up to which changes are not kept any more.
+    pub fn changes_begin_after(&self) -> u64 {
+        self.inner.feed_begins()
+    }
+
+    /// Tells the last entry that is applied, and ends with the shard. It holds nothing of the
+    /// shard back.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.inner.follow()
     }
 
     /// Begins to change the index of a named vector. `generation` must be above that of the one in

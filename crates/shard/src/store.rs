@@ -23,6 +23,7 @@ const META: &[u8] = b"meta";
 const TRIMMED: &[u8] = b"trimmed";
 const PURGED: &[u8] = b"purged";
 const KEYS_TRIMMED: &[u8] = b"keys trimmed/";
+const FEED_BEGINS: &[u8] = b"feed begins";
 const IDENTITY: &[u8] = b"identity";
 const IDENTITY_VERSION: u8 = 1;
 
@@ -51,6 +52,8 @@ pub(crate) struct Store {
     /// [`expiring_row`] → index key (big-endian), for records that expire. It follows from the
     /// records.
     pub(crate) expiring: Keyspace,
+    /// Seq of an entry (big-endian) → what it changed, for those who follow.
+    pub(crate) feed: Keyspace,
     meta: Keyspace,
 }
 
@@ -89,6 +92,7 @@ impl Store {
             dead: keyspace("dead", small)?,
             idempotency: keyspace("idempotency", small)?,
             expiring: keyspace("expiring", small)?,
+            feed: keyspace("feed", small)?,
             meta: keyspace("meta", small)?,
             database,
         };
@@ -150,6 +154,25 @@ impl Store {
         let mut value = Vec::new();
         put_varint(&mut value, bytes);
         self.meta.insert(TRIMMED, value)
+    }
+
+    /// Up to which entry the feed of changes is not kept.
+    pub(crate) fn load_feed_begins(&self) -> fjall::Result<Option<u64>> {
+        let stored = self.meta.get(FEED_BEGINS)?;
+        Ok(stored.and_then(|bytes| Decoder::new(&bytes).varint("seq").ok()))
+    }
+
+    pub(crate) fn put_feed_begins(&self, seq: u64) -> fjall::Result<()> {
+        let mut batch = self.batch(1);
+        self.insert_feed_begins(&mut batch, seq);
+        batch.commit()
+    }
+
+    /// Belongs into the batch that removes the rows.
+    pub(crate) fn insert_feed_begins(&self, batch: &mut OwnedWriteBatch, seq: u64) {
+        let mut value = Vec::new();
+        put_varint(&mut value, seq);
+        batch.insert(&self.meta, FEED_BEGINS, value);
     }
 
     /// For a vector the key below which rows of `keys` have been removed.

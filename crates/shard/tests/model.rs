@@ -9,35 +9,61 @@
 )]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use hvs_geometry::Precision;
+use hvs_shard::checkpoint::restore;
 use hvs_shard::{
-    Condition, Durability, Etag, Expiry, Filter, FilterLimits, NewRecord, Operation, Patch, Record,
-    ScrollRequest, SearchRequest, Shard, Timestamp, WriteAnswer, WriteError, WriteOutcome,
-    WriteRequest,
+    Condition, Durability, Etag, Expiry, FacetRequest, Filter, FilterLimits, IndexKind,
+    MatchingRequest, NewRecord, Operation, Patch, Record, ScrollRequest, SearchRequest, Shard,
+    ShardConfig, Subject, Timestamp, WriteAnswer, WriteError, WriteOutcome, WriteRequest,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 mod support;
 use support::{FLAT, Home, lift, write};
 
 const IDS: u32 = 150;
+/// A time at which every record has expired, in milliseconds.
+const LONG_AGO: u64 = 1;
 const STEPS: usize = 400;
-const SEEDS: u64 = 12;
+/// Operations of a normal run, at least, and of a full one.
+const OPERATIONS: usize = 20_000;
+const OPERATIONS_IN_FULL: usize = 200_000;
+const FIRST_SEED_IN_FULL: u64 = 1_000_000;
 
 #[test]
 fn a_shard_answers_like_a_map() {
-    let seeds = match std::env::var("HVS_TEST_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..SEEDS).collect(),
-    };
-    for seed in seeds {
-        println!("seed {seed}");
-        Run::new(seed, false).run();
-        if seed % 2 == 0 {
-            Run::new(seed, true).run();
+    run_from(0, OPERATIONS);
+}
+
+#[test]
+#[ignore = "full: 200,000 operations take minutes"]
+fn a_shard_answers_like_a_map_for_long() {
+    run_from(FIRST_SEED_IN_FULL, OPERATIONS_IN_FULL);
+}
+
+/// Runs seed after seed until so many operations have been carried out.
+fn run_from(first: u64, operations: usize) {
+    if let Ok(seed) = std::env::var("HVS_TEST_SEED") {
+        let seed = seed.parse().unwrap();
+        for with_memory in [false, true] {
+            Run::new(seed, with_memory).run();
+        }
+        return;
+    }
+    let mut done = 0;
+    let mut seeds = first..;
+    while done < operations {
+        let seed = seeds.next().unwrap();
+        println!("seed {seed}, after {done} operations");
+        for with_memory in [false, true] {
+            done += Run::new(seed, with_memory).run();
         }
     }
 }
@@ -81,11 +107,42 @@ struct Model {
     epoch: u64,
 }
 
+impl Model {
+    fn put(&mut self, id: String, known: Known) {
+        self.versions.insert(id.clone(), known.version);
+        self.records.insert(id.clone(), known);
+        self.expire(&id);
+    }
+
+    /// The version that a write of an id has. Of ids that were in memory it is not known.
+    fn next_version(&self, id: &str, outcome: &WriteOutcome) -> u64 {
+        match outcome {
+            WriteOutcome::Put { version, .. } | WriteOutcome::Deleted { version, .. }
+                if self.uncounted.contains(id) =>
+            {
+                *version
+            }
+            _ => self.versions.get(id).copied().unwrap_or(0) + 1,
+        }
+    }
+
+    /// Removes a record whose time has come.
+    fn expire(&mut self, id: &str) {
+        let is_over = |known: &Known| known.record.expiry == Some(Expiry::At(LONG_AGO));
+        if self.records.get(id).is_some_and(is_over) {
+            self.records.remove(id);
+        }
+    }
+}
+
 struct Run {
     rng: StdRng,
     home: Home,
     /// Whether some records are in memory alone.
     with_memory: bool,
+    /// Where the shard is now.
+    directory: PathBuf,
+    operations: usize,
     /// None only while it is being opened again.
     shard: Option<Shard>,
     model: Model,
@@ -101,14 +158,17 @@ impl Run {
         home.config.tombstone_millis = u64::MAX;
         let shard = Some(home.open());
         let model = Model { epoch: 1, ..Model::default() };
-        Self { rng, home, with_memory, shard, model }
+        let directory = home.shard_path();
+        Self { rng, home, with_memory, directory, operations: 0, shard, model }
     }
 
-    fn run(mut self) {
+    /// The number of operations.
+    fn run(mut self) -> usize {
         for step in 0..STEPS {
             match self.rng.random_range(0..100) {
                 0..2 => self.reopen(),
-                2..6 => self.repeat(),
+                2 => self.move_elsewhere(),
+                3..6 => self.repeat(),
                 6..8 => self.misuse_a_key(),
                 _ => self.write_something(),
             }
@@ -122,6 +182,7 @@ impl Run {
         self.compare_everything();
         self.shard().flush().unwrap();
         self.compare_everything();
+        self.operations
     }
 
     fn shard(&self) -> &Shard {
@@ -136,10 +197,62 @@ impl Run {
         }
         // Every handle must be gone before the directory can be opened again.
         drop(old);
-        self.shard = Some(self.home.open());
+        if self.rng.random_bool(0.3) {
+            self.change_an_index();
+        }
+        self.open();
         self.model.epoch += 1;
-        self.model.records.retain(|_, known| !known.in_memory);
         assert_eq!(self.shard().stats().epoch, self.model.epoch);
+    }
+
+    fn open(&mut self) {
+        let (config, kv) = (self.home.config.clone(), self.home.kv());
+        self.shard = Some(Shard::open(config, kv, &self.directory).unwrap());
+        self.model.records.retain(|_, known| !known.in_memory);
+    }
+
+    /// Segments of the old kind stay until they are merged.
+    fn change_an_index(&mut self) {
+        let kind = match self.rng.random_range(0..4) {
+            0 => IndexKind::Flat,
+            1 => IndexKind::Geometric,
+            2 => IndexKind::Ivf { nlist: None, nprobe: None },
+            _ => IndexKind::default(),
+        };
+        let name = if self.rng.random_bool(0.5) { "" } else { FLAT };
+        self.home.config.vectors.get_mut(name).unwrap().kind = kind;
+        if self.rng.random_bool(0.5) {
+            // Built anew from the records.
+            *self.home.config.generations.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// Restores the state into another shard, and goes on with that one.
+    fn move_elsewhere(&mut self) {
+        let old = self.shard.take().unwrap();
+        let export = old.export().unwrap();
+        let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let digest = export.write(None, |key, value| {
+            rows.push((key.to_vec(), value.to_vec()));
+            Ok::<(), Infallible>(())
+        });
+        let digest = digest.unwrap();
+        drop((export, old));
+        self.home.config = ShardConfig {
+            namespace: Uuid::from_u128(self.rng.random()),
+            shard: Uuid::from_u128(self.rng.random()),
+            ..self.home.config.clone()
+        };
+        self.directory = self.home.path().join(self.home.config.shard.to_string());
+        {
+            let kv: Arc<dyn hvs_kv::Kv> = self.home.kv();
+            let rows = rows.iter().map(|(key, value)| Ok::<_, Infallible>((key, value)));
+            restore(&self.home.config, &kv, &self.directory, rows, digest, None).unwrap();
+        }
+        self.open();
+        let epoch = self.shard().stats().epoch;
+        assert!(epoch > self.model.epoch);
+        self.model.epoch = epoch;
     }
 
     fn write_something(&mut self) {
@@ -148,7 +261,15 @@ impl Run {
             1..4 => self.rng.random_range(2..8),
             _ => 1,
         };
-        let operations = (0..count).map(|_| self.operation()).collect();
+        let operations = if self.rng.random_bool(0.03) {
+            self.deletes_by_filter()
+        } else {
+            (0..count).map(|_| self.operation()).collect::<Vec<_>>()
+        };
+        if operations.is_empty() {
+            return;
+        }
+        self.operations += operations.len();
         let request = WriteRequest {
             operations,
             durability: match self.rng.random_range(0..10) {
@@ -169,6 +290,28 @@ impl Run {
             }
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Deletes of what matches, as a write by filter makes them.
+    fn deletes_by_filter(&mut self) -> Vec<Operation> {
+        let Some((filter, means)) = self.filters().into_iter().next() else { return Vec::new() };
+        let mut request = MatchingRequest { filter, after: None, limit: 7, deadline: None };
+        let mut found = Vec::new();
+        loop {
+            let page = self.shard().matching(&request).unwrap();
+            found.extend(page.records.into_iter().map(|record| (record.id, record.etag)));
+            match page.next {
+                Some(next) => request.after = Some(next),
+                None => break,
+            }
+        }
+        let expected = self.model.records.iter().filter(|(_, known)| means(&self.expected(known)));
+        let expected: Vec<_> = expected.map(|(id, known)| (id.clone(), known.etag)).collect();
+        assert_eq!(found, expected);
+        found.truncate(self.rng.random_range(0..30));
+        let delete =
+            |(id, etag)| Operation::Delete { id, condition: Some(Condition::IfMatch(etag)) };
+        found.into_iter().map(delete).collect()
     }
 
     fn new_key(&mut self) -> String {
@@ -237,6 +380,9 @@ impl Run {
             record.kind = "message".into();
             record.partition_key = Some("mailbox".into());
         }
+        if self.rng.random_bool(0.03) {
+            record.expiry = Some(Expiry::At(LONG_AGO));
+        }
         Operation::Put { record, condition }
     }
 
@@ -255,6 +401,7 @@ impl Run {
         }
         if self.rng.random_bool(0.3) {
             let at = self.rng.random_range(4_000_000_000_000..5_000_000_000_000);
+            let at = if self.rng.random_bool(0.1) { LONG_AGO } else { at };
             patch.expiry = Some(self.rng.random_bool(0.5).then_some(Expiry::At(at)));
         }
         if self.rng.random_bool(0.3) {
@@ -299,13 +446,7 @@ impl Run {
             if holds {
                 held_on.insert(id.clone());
             }
-            let mut version = self.model.versions.get(&id).copied().unwrap_or(0) + 1;
-            if self.model.uncounted.contains(&id)
-                && let WriteOutcome::Put { version: found, .. }
-                | WriteOutcome::Deleted { version: found, .. } = outcome
-            {
-                version = *found;
-            }
+            let version = self.model.next_version(&id, outcome);
             match (operation, outcome) {
                 _ if !holds => {
                     // An etag of this very request is not known if the request was undone.
@@ -334,8 +475,7 @@ impl Run {
                         timestamp: *timestamp,
                         in_memory,
                     };
-                    self.model.records.insert(id.clone(), known);
-                    self.model.versions.insert(id, version);
+                    self.model.put(id, known);
                 }
                 (
                     Operation::Delete { .. },
@@ -357,6 +497,7 @@ impl Run {
                     change(&mut known.record, patch);
                     (known.version, known.etag, known.timestamp) = (version, *etag, *timestamp);
                     known.in_memory = false;
+                    self.model.expire(&id);
                     self.model.versions.insert(id, version);
                 }
                 (Operation::Delete { .. } | Operation::Patch { .. }, WriteOutcome::NotFound) => {
@@ -446,12 +587,13 @@ impl Run {
                 let timestamp = Timestamp::default();
                 let record = record.clone();
                 let known = Known { record, version, etag, timestamp, in_memory: false };
-                self.model.records.insert(id.clone(), known);
-                self.model.versions.insert(id, version);
+                self.model.put(id, known);
             }
-            Operation::Patch { .. } => {
+            Operation::Patch { patch, .. } => {
                 if let Some(known) = self.model.records.get_mut(&id) {
                     known.etag = Etag { epoch: u64::MAX, seq: version, index: 0 };
+                    change(&mut known.record, patch);
+                    self.model.expire(&id);
                     self.model.versions.insert(id, version);
                 }
             }
@@ -530,7 +672,36 @@ impl Run {
                 expected.iter().filter(|record| means(record)).cloned().collect();
             let count = self.shard().count(Some(&filter), None).unwrap();
             assert_eq!(count, expected.len() as u64);
+            self.compare_facets(&expected, &filter);
             assert_eq!(self.scroll(limit, Some(filter)), expected);
+        }
+    }
+
+    /// Counts by the values of each property that the records have.
+    fn compare_facets(&self, records: &[Record], filter: &Filter) {
+        type Property = fn(&Record) -> Option<Value>;
+        let properties: [(Subject, Property); 3] = [
+            (Subject::Metadata(vec!["bucket".to_owned()]), |record| {
+                record.metadata.get("bucket").cloned()
+            }),
+            (Subject::Region, |record| record.region.clone().map(Value::from)),
+            (Subject::Kind, |record| Some(record.kind.clone().into())),
+        ];
+        for (subject, value) in properties {
+            let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+            for value in records.iter().filter_map(value) {
+                *expected.entry(value.to_string()).or_default() += 1;
+            }
+            let name = format!("{subject:?}");
+            let request =
+                FacetRequest { subject, filter: Some(filter.clone()), most: 100, deadline: None };
+            let facet = self.shard().facet(&request).unwrap();
+            let found: BTreeMap<String, u64> = facet
+                .top(100)
+                .into_iter()
+                .map(|(value, count)| (value.to_string(), count))
+                .collect();
+            assert_eq!(found, expected, "{name}");
         }
     }
 

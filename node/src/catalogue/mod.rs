@@ -5,11 +5,8 @@
 //! describes is gone; so whatever a crash interrupts is finished or undone at the next start.
 
 mod alter;
-<<<<<<< HEAD
 mod difference;
-=======
 pub(crate) mod inspect;
->>>>>>> repair
 mod namespace;
 mod profile;
 mod restore;

@@ -6,8 +6,8 @@ use hvs_geometry::Space;
 use hvs_index::Builders;
 use hvs_kv::Kv;
 use hvs_shard::{
-    Durability, Expiry, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig, ShardStats,
-    StoreSizes, WriteAnswer, WriteError, WriteOutcome, WriteRequest, Writer,
+    Durability, Expiry, LogRetention, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig,
+    ShardStats, StoreSizes, WriteAnswer, WriteError, WriteOutcome, WriteRequest, Writer,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -117,6 +117,10 @@ impl Surroundings {
             store: StoreSizes {
                 cache_bytes: storage.shard_cache_bytes,
                 memtable_bytes: storage.shard_memtable_bytes,
+            },
+            retention: LogRetention {
+                entries: self.config.feed.entries,
+                bytes: self.config.feed.bytes,
             },
             generations: entry.settings.generations(),
             memory_bytes: writes.memory_bytes,

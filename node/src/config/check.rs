@@ -99,16 +99,7 @@ impl Config {
         found.range("listen.connections", self.listen.connections, 1, 1_000_000);
         found.range("listen.threads", self.listen.threads, 0, 1_024);
         found.range("listen.header_timeout_ms", self.listen.header_timeout_ms, 1, 3_600_000);
-        let checkpoints = &self.checkpoints;
-        found.range("checkpoints.kept", checkpoints.kept, 1, 10_000);
-        found.range("checkpoints.running", checkpoints.running, 1, 64);
-        found.range("checkpoints.remembered", checkpoints.remembered, 1, 10_000);
-        found.range("checkpoints.level", checkpoints.level, 1, 19);
-        if let Err(error) = hvs_checkpoint::CheckpointStore::check_url(&checkpoints.url)
-            && !checkpoints.url.is_empty()
-        {
-            found.add("checkpoints.url", error.to_string());
-        }
+        self.check_feed_and_checkpoints(&mut found);
         found.range("search.heavy_queue", self.search.heavy_queue, 0, 1_000_000);
         found.range("search.heavy", self.search.heavy, 0, 1_024);
         if !(0.0..=1.0).contains(&self.otlp.ratio) {
@@ -144,6 +135,25 @@ impl Config {
         found.range("index.nlist", self.index.nlist, 0, hvs_index::MAX_LISTS as u64);
         found.range("index.nprobe", self.index.nprobe, 0, hvs_index::MAX_LISTS as u64);
         found.range("index.tail", self.index.tail, 1, 10_000_000);
+    }
+
+    fn check_feed_and_checkpoints(&self, found: &mut Problems) {
+        let feed = &self.feed;
+        found.range("feed.entries", feed.entries, 1, 1 << 40);
+        found.range("feed.bytes", feed.bytes, 1 << 10, 1 << 40);
+        found.range("feed.followers", feed.followers, 1, 1_000_000);
+        found.range("feed.wait_ms", feed.wait_ms, 0, 3_600_000);
+        found.range("feed.heartbeat_ms", feed.heartbeat_ms, 10, 3_600_000);
+        let checkpoints = &self.checkpoints;
+        found.range("checkpoints.kept", checkpoints.kept, 1, 10_000);
+        found.range("checkpoints.running", checkpoints.running, 1, 64);
+        found.range("checkpoints.remembered", checkpoints.remembered, 1, 10_000);
+        found.range("checkpoints.level", checkpoints.level, 1, 19);
+        if let Err(error) = hvs_checkpoint::CheckpointStore::check_url(&checkpoints.url)
+            && !checkpoints.url.is_empty()
+        {
+            found.add("checkpoints.url", error.to_string());
+        }
     }
 }
 

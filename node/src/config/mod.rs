@@ -36,6 +36,8 @@ pub struct Config {
     pub payload: Payload,
     /// Indexes of text.
     pub text: Text,
+    /// The feed of changes.
+    pub feed: Feed,
     /// Where checkpoints are kept, and how they are made.
     pub checkpoints: Checkpoints,
     /// What is logged and how.
@@ -264,6 +266,22 @@ pub struct Text {
     pub commit_ms: u64,
 }
 
+/// The feed of changes, and how much of the log is kept for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Feed {
+    /// Entries of each shard's log.
+    pub entries: u64,
+    /// Bytes of each shard's log, and as many again of the feed.
+    pub bytes: u64,
+    /// Requests that wait for changes, and streams, at once.
+    pub followers: usize,
+    /// Milliseconds that a request may wait for changes.
+    pub wait_ms: u64,
+    /// Milliseconds after which a stream without changes shows that it lives.
+    pub heartbeat_ms: u64,
+}
+
 /// Where checkpoints are kept, and how they are made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -458,6 +476,13 @@ impl Default for Payload {
 impl Default for Text {
     fn default() -> Self {
         Self { writer_bytes: 16_000_000, pending_bytes: 16 << 20, commit_ms: 1_000 }
+    }
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        let hvs_shard::LogRetention { entries, bytes } = hvs_shard::LogRetention::default();
+        Self { entries, bytes, followers: 256, wait_ms: 60_000, heartbeat_ms: 15_000 }
     }
 }
 

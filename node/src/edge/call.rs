@@ -33,6 +33,8 @@ pub(crate) struct Call {
     pub(crate) request_id: Arc<str>,
     pub(crate) trace: Option<TraceParent>,
     pub(crate) answer: Encoding,
+    /// Whether a stream of events is asked for, where there is one.
+    pub(crate) events: bool,
     pub(crate) deadline: Instant,
 }
 
@@ -72,8 +74,10 @@ impl Call {
             .and_then(|value| value.to_str().ok())
             .and_then(TraceParent::parse);
         let (answer, acceptable) = negotiate(headers);
+        let events = asks_for_events(headers);
+        let acceptable = if events { Ok(()) } else { acceptable };
         let (allowed, deadline_read) = allowed_time(headers, longest);
-        let call = Self { request_id, trace, answer, deadline: Instant::now() + allowed };
+        let call = Self { request_id, trace, answer, events, deadline: Instant::now() + allowed };
         (call, acceptable.and(deadline_read))
     }
 
@@ -131,6 +135,15 @@ fn negotiate(headers: &HeaderMap) -> (Encoding, Result<(), Failure>) {
     let shown: String = accept.chars().take(100).collect();
     let detail = format!("Accept is {shown:?}, which has neither JSON nor MessagePack");
     (sent, Err(Failure::new(Code::NotAcceptable, detail)))
+}
+
+/// Whether Accept names a stream of events. Routes without one answer such a request in JSON.
+fn asks_for_events(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accept
+        .split(',')
+        .map(weighted)
+        .any(|(range, weight)| weight > 0.0 && range.eq_ignore_ascii_case("text/event-stream"))
 }
 
 /// A media range and its weight (RFC 9110, 12.4.2); one that is no number is 1.

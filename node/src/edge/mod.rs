@@ -4,10 +4,13 @@ mod alter;
 mod body;
 mod by_filter;
 mod call;
+mod changes;
 mod checkpoints;
 mod decide;
 mod facets;
 mod failure;
+mod feed_place;
+mod feed_stream;
 mod filter;
 mod fusion;
 mod geometry;
@@ -29,22 +32,20 @@ mod scroll;
 mod search;
 mod writes;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use axum::{
     Router, middleware,
     routing::{get, post, put},
 };
 use hvs_api::Code;
+use tokio::sync::watch;
 
 pub(crate) use self::failure::Failure;
 use self::{body::Budget, call::RequestIds};
 use crate::{
-    catalogue::Catalogue, checkpoints::Checkpoints, config::Config, scale::Scale,
-    telemetry::Metrics, workers::Workers,
+    catalogue::Catalogue, checkpoints::Checkpoints, config::Config, followers::Followers,
+    scale::Scale, telemetry::Metrics, workers::Workers,
 };
 
 /// What every handler can reach.
@@ -54,12 +55,13 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) scale: Arc<Scale>,
+    pub(crate) followers: Arc<Followers>,
     workers: Workers,
     budget: Arc<Budget>,
     request_ids: RequestIds,
     /// Whether spans of requests are exported.
     traced: bool,
-    stopping: AtomicBool,
+    stopping: watch::Sender<bool>,
     started: std::time::Instant,
 }
 
@@ -74,7 +76,8 @@ impl App {
             budget: Budget::new(config.limits.bytes_in_flight, metrics.bytes_in_flight.clone()),
             request_ids: RequestIds::new(),
             traced: !config.otlp.endpoint.is_empty(),
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
+            followers: Followers::new(config.feed.followers),
             started: std::time::Instant::now(),
             scale: Arc::new(Scale::new(config.scale.clone())),
             checkpoints: Checkpoints::new(Arc::clone(&config), Arc::clone(&catalogue)),
@@ -86,11 +89,17 @@ impl App {
 
     /// From now on the node says that it is not ready.
     pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.stopping.send_replace(true);
     }
 
     fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        *self.stopping.borrow()
+    }
+
+    /// Waits until the node stops.
+    async fn stopped(&self) {
+        // The sender lives as long as this.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 }
 
@@ -137,6 +146,7 @@ fn api() -> Router<Arc<App>> {
         .route(&format!("{one}/fetch"), post(records::fetch))
         .route(&format!("{one}/scroll"), post(scroll::scroll))
         .route(&format!("{one}/count"), post(records::count))
+        .route(&format!("{one}/changes"), get(changes::changes))
         .route(&format!("{one}/facets"), post(facets::facets))
         .route(&format!("{one}/recommend"), post(recommend::recommend))
         .route(&format!("{one}/search"), post(search::search))

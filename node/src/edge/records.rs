@@ -34,7 +34,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    const ALL: Self = Self { vectors: true, metadata: true };
+    pub(super) const ALL: Self = Self { vectors: true, metadata: true };
 
     /// Everything, except what a request leaves out.
     pub(super) fn unless_left_out(vectors: Option<bool>, metadata: Option<bool>) -> Self {

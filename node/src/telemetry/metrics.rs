@@ -14,8 +14,8 @@ use prometheus::{
     proto::{MetricFamily, MetricType},
 };
 
-use super::{process::Process, scale::ScaleCollector};
-use crate::scale::Scale;
+use super::{feed::FeedCollector, process::Process, scale::ScaleCollector};
+use crate::{followers::Followers, scale::Scale};
 
 /// How many namespaces have a label of their own; the others are summed up as `_other`.
 const LABELLED_NAMESPACES: usize = 100;
@@ -122,6 +122,15 @@ impl Metrics {
     /// [`MetricsError`] if that was done before.
     pub fn watch_scale(&self, scale: Arc<Scale>) -> Result<(), MetricsError> {
         self.registry.register(Box::new(ScaleCollector::new(scale)?))?;
+        Ok(())
+    }
+
+    /// Has every scrape read who follows changes.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if that was done before.
+    pub fn watch_followers(&self, followers: Arc<Followers>) -> Result<(), MetricsError> {
+        self.registry.register(Box::new(FeedCollector::new(followers)?))?;
         Ok(())
     }
 

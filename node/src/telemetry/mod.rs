@@ -1,6 +1,7 @@
 //! Logs, spans and metrics. None of them ever holds vectors or metadata.
 
 mod ecs;
+mod feed;
 mod metrics;
 mod process;
 mod scale;

@@ -108,6 +108,7 @@ where
     store.check_identity(config)?;
     write_rows(config, &store, rows, digest)?;
     let mut machine = Machine::new(store.clone(), store.load_meta()?);
+    machine.load_feed().map_err(|source| store.storage(source))?;
     if let Some(replay) = replay {
         apply_log(&mut machine, kv, replay)?;
     }
