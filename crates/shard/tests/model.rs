@@ -108,10 +108,10 @@ struct Model {
 }
 
 impl Model {
-    fn put(&mut self, id: String, known: Known) {
-        self.versions.insert(id.clone(), known.version);
-        self.records.insert(id.clone(), known);
-        self.expire(&id);
+    fn put(&mut self, id: &str, known: Known) {
+        self.versions.insert(id.to_owned(), known.version);
+        self.records.insert(id.to_owned(), known);
+        self.expire(id);
     }
 
     /// The version that a write of an id has. Of ids that were in memory it is not known.
@@ -475,7 +475,7 @@ impl Run {
                         timestamp: *timestamp,
                         in_memory,
                     };
-                    self.model.put(id, known);
+                    self.model.put(&id, known);
                 }
                 (
                     Operation::Delete { .. },
@@ -587,7 +587,7 @@ impl Run {
                 let timestamp = Timestamp::default();
                 let record = record.clone();
                 let known = Known { record, version, etag, timestamp, in_memory: false };
-                self.model.put(id, known);
+                self.model.put(&id, known);
             }
             Operation::Patch { patch, .. } => {
                 if let Some(known) = self.model.records.get_mut(&id) {
