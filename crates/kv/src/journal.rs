@@ -279,8 +279,11 @@ mod tests {
 
     fn journal(folder: &Path) -> (PathBuf, Vec<u8>, usize) {
         let path = journals(folder).unwrap().pop().unwrap();
-        let bytes = fs::read(&path).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
         let end = whole_batches(&bytes, 0).0;
+        // Most of it is a hole, which would only take time.
+        assert!(bytes[end..].iter().all(|&byte| byte == 0));
+        bytes.truncate(end + 4096);
         (path, bytes, end)
     }
 
@@ -306,7 +309,7 @@ mod tests {
             last = next.range.end;
         }
         let mut in_order = 0;
-        for bit in (0..last * 8).step_by(13) {
+        for bit in (0..last * 8).step_by(59) {
             let mut changed = bytes.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
             // Of a number that stays in order nothing is to be seen, and nothing follows from it.
