@@ -48,7 +48,7 @@ fn path(namespace: &str, rest: &str) -> String {
     format!("/v1/namespaces/{namespace}{rest}")
 }
 
-fn batch(connection: &mut Connection, namespace: &str, operations: Vec<Value>) -> Value {
+fn batch(connection: &mut Connection, namespace: &str, operations: &[Value]) -> Value {
     let request = json!({"operations": operations});
     let answer = ask(connection, "POST", &path(namespace, "/batch"), &request);
     assert_eq!(answer["failed"], 0, "{answer}");
@@ -89,7 +89,7 @@ fn fill(connection: &mut Connection) {
     create(connection);
     for start in (0..MANY).step_by(430) {
         let end = (start + 430).min(MANY);
-        batch(connection, "kinds", (start..end).map(with_all_kinds).collect());
+        batch(connection, "kinds", &(start..end).map(with_all_kinds).collect::<Vec<_>>());
     }
     let title = |n: usize| ["walking dogs", "a dog walks", "cats", "birds and dogs"][n % 4];
     let texts = (0..60).map(|n| {
@@ -97,28 +97,28 @@ fn fill(connection: &mut Connection) {
         json!({"put": {"id": format!("t{n:02}"), "vector": [(1.0 + x * x).sqrt(), x, 0.0],
             "metadata": {"title": title(n)}}})
     });
-    batch(connection, "texts", texts.collect());
+    batch(connection, "texts", &texts.collect::<Vec<_>>());
     let life = (0..80).map(|n| {
         let region = if n % 2 == 0 { "north" } else { "south" };
-        json!({"put": {"id": format!("l{n:02}"), "vector": [n as f64], "kind": "thing",
+        json!({"put": {"id": format!("l{n:02}"), "vector": [f64::from(n)], "kind": "thing",
             "region": region, "metadata": {"n": n, "tags": ["a", n.to_string()]}}})
     });
-    batch(connection, "life", life.collect());
+    batch(connection, "life", &life.collect::<Vec<_>>());
 }
 
 /// Changes of every sort, after the checkpoints.
 fn change(connection: &mut Connection) {
     let deleted = (0..60).step_by(7).map(|n| json!({"delete": {"id": format!("k{n:04}")}}));
-    batch(connection, "kinds", deleted.collect());
-    batch(connection, "kinds", (100..130).map(with_all_kinds).collect());
-    batch(connection, "texts", vec![json!({"delete": {"id": "t03"}})]);
+    batch(connection, "kinds", &deleted.collect::<Vec<_>>());
+    batch(connection, "kinds", &(100..130).map(with_all_kinds).collect::<Vec<_>>());
+    batch(connection, "texts", &[json!({"delete": {"id": "t03"}})]);
     let changed = (0..80).map(|n| match n % 4 {
         0 => json!({"delete": {"id": format!("l{n:02}")}}),
         1 => json!({"patch": {"id": format!("l{n:02}"), "metadata": {"n": n + 1000, "new": true}}}),
         2 => json!({"put": {"id": format!("l{n:02}"), "vector": [0.5], "expires_at_ms": FAR}}),
         _ => json!({"patch": {"id": format!("l{n:02}"), "region": null}}),
     });
-    batch(connection, "life", changed.collect());
+    batch(connection, "life", &changed.collect::<Vec<_>>());
     once(connection);
 }
 

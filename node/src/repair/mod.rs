@@ -220,12 +220,11 @@ impl Repair {
                     Ok(_) => "it is missing".to_owned(),
                 };
                 let known = self.runtime.block_on(logs.last_writer());
-                let (writer, action) = match known {
-                    Some(writer) => (writer, "written anew from what the logs say"),
-                    None => {
-                        let node = Uuid::new_v4().to_string();
-                        (Writer { node, incarnation: 0 }, "the node gets a new id")
-                    }
+                let (writer, action) = if let Some(writer) = known {
+                    (writer, "written anew from what the logs say")
+                } else {
+                    let node = Uuid::new_v4().to_string();
+                    (Writer { node, incarnation: 0 }, "the node gets a new id")
                 };
                 self.folder.replace_file(file, &identity::encode(&writer))?;
                 let outcome = self.repaired();

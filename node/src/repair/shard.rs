@@ -328,7 +328,7 @@ impl Repair {
                 return Ok(Some(Built::whole(state, path, from)));
             }
         }
-        let checkpoint = self.from_checkpoint(logs, target, log)?;
+        let checkpoint = self.rebuilt_from_checkpoint(logs, target, log)?;
         if let Some(built) = &checkpoint
             && !built.is_lossy
         {
@@ -354,7 +354,7 @@ impl Repair {
     }
 
     /// From the newest checkpoint that can be read, with the log if that goes on from there.
-    fn from_checkpoint(
+    fn rebuilt_from_checkpoint(
         &mut self,
         logs: &Logs,
         target: &Target,

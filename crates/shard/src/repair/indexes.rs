@@ -30,7 +30,7 @@ pub enum IndexState {
 }
 
 impl IndexState {
-    fn unusable(reason: impl ToString) -> Self {
+    fn unusable(reason: &impl ToString) -> Self {
         Self::Unusable { reason: reason.to_string() }
     }
 }
@@ -61,12 +61,12 @@ impl LocalState {
     /// each row with the records.
     pub fn verify_index(&self, vector: &str, copy: &Path) -> Result<IndexState, OpenError> {
         let Some(config) = self.config.vectors.get(vector) else {
-            return Ok(IndexState::unusable("there is no such vector"));
+            return Ok(IndexState::unusable(&"there is no such vector"));
         };
         let store = self.store();
         let covered = match VectorIndex::covered(copy) {
             Ok(covered) => covered,
-            Err(error) => return Ok(IndexState::unusable(error)),
+            Err(error) => return Ok(IndexState::unusable(&error)),
         };
         if covered > self.meta().next_key {
             let next = self.meta().next_key;
@@ -80,7 +80,7 @@ impl LocalState {
         (config.tail_limit, config.small_segments) = (usize::MAX, usize::MAX);
         match VectorIndex::open(copy, config, state) {
             Ok(index) => self.compare(vector, &index),
-            Err(error) => Ok(IndexState::unusable(error)),
+            Err(error) => Ok(IndexState::unusable(&error)),
         }
     }
 
@@ -161,7 +161,7 @@ impl LocalState {
     /// Checks a copy of the index of text, which may be written to.
     pub fn verify_text(&self, copy: &Path) -> Result<IndexState, OpenError> {
         let Some(config) = &self.config.text else {
-            return Ok(IndexState::unusable("no text is indexed"));
+            return Ok(IndexState::unusable(&"no text is indexed"));
         };
         let (shown, keys) = match TextIndex::check(copy, config) {
             Ok(Some(found)) => found,
