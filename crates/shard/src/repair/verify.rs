@@ -78,7 +78,7 @@ impl LocalState {
             let (found, expected) = (report.records, meta.records);
             report.add(|| format!("there are {found} records instead of {expected}"));
         }
-        let rows = store.expiring.iter().map(fjall::Guard::key).flatten().count();
+        let rows = store.expiring.iter().flat_map(fjall::Guard::key).count();
         if report.damaged == 0 && rows as u64 != expiring {
             report.add(|| format!("{rows} records are noted to expire instead of {expiring}"));
         }
