@@ -9,8 +9,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hvs_shard::{
-    Condition, Durability, Etag, Filter, FilterLimits, Operation, ScrollRequest, SearchRequest,
-    Shard, WriteAnswer, WriteError, WriteOutcome, WriteRequest,
+    Condition, Durability, Etag, Expiry, FacetRequest, Filter, FilterLimits, MatchingRequest,
+    Operation, OrderedRequest, ScrollRequest, SearchRequest, Shard, Subject, WriteAnswer,
+    WriteError, WriteOutcome, WriteRequest,
 };
 use serde_json::json;
 
@@ -43,6 +44,61 @@ fn number_filter(number: u32) -> Filter {
     let filter = json!({"number": number});
     let limits = FilterLimits::default();
     hvs_filter::Filter::parse(filter.as_object().unwrap(), &limits).unwrap().into()
+}
+
+#[test]
+fn what_lists_counts_and_orders_records_has_those_in_memory() {
+    let home = Home::new();
+    let shard = home.open();
+    for (id, number) in [("b", 1), ("d", 3)] {
+        put(&shard, record(id, number));
+    }
+    for (id, number) in [("a", 3), ("c", 2)] {
+        put_in_memory(&shard, id, number);
+    }
+    let subject = Subject::Metadata(vec!["number".to_owned()]);
+    let filter = Some(number_filter(3));
+    for (filter, expected) in [(None, vec![2, 1, 1]), (filter, vec![2])] {
+        let request = FacetRequest { subject: subject.clone(), filter, most: 10, deadline: None };
+        let facet = shard.facet(&request).unwrap();
+        let counts: Vec<u64> = facet.top(10).into_iter().map(|(_, count)| count).collect();
+        assert_eq!(counts, expected);
+    }
+    let request =
+        MatchingRequest { filter: number_filter(3), after: None, limit: 10, deadline: None };
+    let matching = shard.matching(&request).unwrap().records;
+    let found: Vec<_> = matching.iter().map(|matched| matched.id.as_str()).collect();
+    assert_eq!(found, ["a", "d"]);
+    let ordered = OrderedRequest {
+        subject,
+        descending: false,
+        after: None,
+        limit: 10,
+        filter: None,
+        deadline: None,
+    };
+    let ordered = shard.scroll_ordered(&ordered).unwrap();
+    let ordered: Vec<_> = ordered.iter().map(|(_, record)| record.id.as_str()).collect();
+    assert_eq!(ordered, ["b", "c", "a", "d"]);
+    // A write under the etag that was seen reaches the record where it is.
+    let condition = Some(Condition::IfMatch(matching[0].etag));
+    let delete = Operation::Delete { id: "a".to_owned(), condition };
+    let request = WriteRequest { operations: vec![delete], ..WriteRequest::default() };
+    let answer = write(&shard, request).unwrap();
+    assert!(matches!(answer.outcomes[0], WriteOutcome::Deleted { .. }), "{answer:?}");
+    assert_eq!(ids(&shard), ["b", "c", "d"]);
+}
+
+#[test]
+fn what_expires_is_logged_whatever_is_asked() {
+    let home = Home::new();
+    let shard = home.open();
+    let mut fleeting = record("a", 1);
+    fleeting.expiry = Some(Expiry::At(4_000_000_000_000));
+    let operation = Operation::Put { record: fleeting, condition: None };
+    let answer = write(&shard, memory(vec![operation])).unwrap();
+    assert_eq!(answer.durability, Durability::Buffered);
+    assert_eq!(shard.stats().memory_records, 0);
 }
 
 #[test]
