@@ -9,11 +9,14 @@ use tokio::{
 };
 
 use crate::{
+    cache::QueryCache,
     catalogue::{Catalogue, CatalogueError},
     config::Config,
     edge::{self, App},
     gate::Gate,
     identity::{self, IdentityError},
+    memory::{self, Memory},
+    scale::Scale,
     server::Server,
     serving::Serving,
     telemetry::{Metrics, MetricsError},
@@ -82,6 +85,8 @@ pub struct Node {
     servers: JoinSet<()>,
     /// Looks at how large the node has become.
     measuring: JoinHandle<()>,
+    /// Unloads namespaces.
+    tending: JoinHandle<()>,
     /// Kept until everything is closed.
     _serving: Arc<Serving>,
 }
@@ -114,27 +119,48 @@ impl Node {
             move || open_data(&config)
         });
         let (kv, writer) = opening.await.map_err(|_| StartError::Worker)??;
-        let catalogue = Catalogue::open(Arc::clone(&config), kv, writer).await?;
+        let budget = memory::budget(&config.memory);
+        let warn = memory::warn_at(budget, config.memory.warn_percent);
+        let scale = Arc::new(Scale::new(config.scale.clone()).with_memory(warn, budget));
+        let cache = QueryCache::new(config.cache.query_bytes).map(Arc::new);
+        let shrinkable: Arc<dyn memory::Cache> = match &cache {
+            Some(cache) => Arc::clone(cache) as _,
+            None => Arc::new(()),
+        };
+        let memory = Arc::new(Memory::new(budget, Arc::clone(&scale), shrinkable));
+        let catalogue = Catalogue::open(Arc::clone(&config), kv, writer, memory).await?;
         let catalogue = Arc::new(catalogue);
         metrics.watch(Arc::clone(&catalogue) as _)?;
         metrics.maintenance_paused.set(i64::from(config.maintenance.paused));
-        let app = App::new(Arc::clone(&config), Arc::clone(&catalogue), Arc::clone(&metrics));
+        metrics.watch_memory(Arc::clone(&catalogue))?;
+        if let Some(cache) = &cache {
+            metrics.watch_cache(Arc::clone(cache))?;
+        }
+        let app = App::new(
+            Arc::clone(&config),
+            Arc::clone(&catalogue),
+            scale,
+            cache,
+            Arc::clone(&metrics),
+        );
         metrics.watch_followers(Arc::clone(&app.followers))?;
         metrics.watch_scale(Arc::clone(&app.scale))?;
         let data_dir = &config.storage.data_dir;
         // Before the first request, so that a node that is too large already knows it.
         app.scale.measure(&catalogue, data_dir).await;
         let scale = Arc::clone(&app.scale);
-        let measuring = tokio::spawn(scale.watch(catalogue, data_dir.clone()));
+        let measuring = tokio::spawn(scale.watch(Arc::clone(&catalogue), data_dir.clone()));
+        let tending = tokio::spawn(catalogue.watch(stop.subscribe()));
         gate.open(edge::router(&app));
         tracing::info!(
             listen.external = %external,
             listen.internal = %internal,
             data_dir = %config.storage.data_dir.display(),
+            memory.budget = budget,
             version = env!("CARGO_PKG_VERSION"),
             "ready"
         );
-        Ok(Self { app, external, internal, stop, servers, measuring, _serving: serving })
+        Ok(Self { app, external, internal, stop, servers, measuring, tending, _serving: serving })
     }
 
     /// The address of the API.
@@ -160,6 +186,8 @@ impl Node {
         let _ = self.stop.send(true);
         while self.servers.join_next().await.is_some() {}
         self.measuring.abort();
+        // It may be closing something.
+        let _ = self.tending.await;
         self.app.checkpoints.stop().await;
         self.app.catalogue.close().await?;
         tracing::info!("stopped");

@@ -205,6 +205,10 @@ pub struct NamespaceInfo {
     pub ttl_ms: Option<u64>,
     /// Live records.
     pub records: u64,
+    /// Whether its shards are open. If not, the next request opens them; until then the numbers
+    /// here are those of when they were closed.
+    #[serde(default = "open")]
+    pub loaded: bool,
     /// When writes are acknowledged that do not say it themselves.
     #[serde(default)]
     pub durability: Durability,
@@ -214,6 +218,11 @@ pub struct NamespaceInfo {
     /// The state of the index of text, over all shards, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextState>,
+}
+
+/// Nodes that do not say it have all shards open.
+fn open() -> bool {
+    true
 }
 
 /// What an index of text holds.

@@ -235,6 +235,10 @@ impl Kv for Embedded {
     fn may_lose_buffered(&self) -> bool {
         true
     }
+
+    fn memory_bytes(&self) -> u64 {
+        self.database.cache_size() + self.database.write_buffer_size()
+    }
 }
 
 fn failure(operation: &'static str, key: &[u8], source: fjall::Error) -> KvError {

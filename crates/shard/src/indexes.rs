@@ -187,6 +187,11 @@ impl Indexes {
         self.by_name.values().map(Named::rebuild_rows).sum()
     }
 
+    /// Bytes in anonymous memory, of tails and resident rows.
+    pub(crate) fn anonymous_bytes(&self) -> u64 {
+        self.by_name.values().map(|index| index.current().stats().bytes_anonymous).sum()
+    }
+
     pub(crate) fn stats(&self) -> BTreeMap<String, IndexStats> {
         self.by_name.iter().map(|(name, index)| (name.clone(), index.current().stats())).collect()
     }

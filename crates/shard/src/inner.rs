@@ -19,7 +19,7 @@ use crate::memory::Memory;
 use crate::operation::{Durability, WriteAnswer, WriteRequest};
 use crate::prepare::{Prepared, prepare};
 use crate::queue::Queue;
-use crate::read::ShardStats;
+use crate::read::{ShardMemory, ShardStats};
 use crate::store::Store;
 use crate::writer::{Writer, WriterStats};
 
@@ -167,6 +167,19 @@ impl Inner {
             payload: self.indexes.payload().stats(),
             text: self.indexes.text().map(crate::text::Text::stats),
             stopped: self.stopped().map(|error| error.to_string()),
+        }
+    }
+
+    pub(crate) fn memory_held(&self) -> ShardMemory {
+        let text = self.indexes.text().map(|text| text.stats().pending_bytes);
+        ShardMemory {
+            indexes: self.indexes.anonymous_bytes(),
+            metadata: self.indexes.payload().stats().bytes as u64,
+            text: text.unwrap_or(0),
+            unlogged: self.memory.bytes() as u64,
+            queued: self.queue.stats().bytes as u64,
+            buffers: self.store.buffer_bytes(),
+            blocks: self.store.block_bytes(),
         }
     }
 

@@ -53,6 +53,7 @@ mod remembered;
 pub mod repair;
 mod selection;
 mod shard;
+mod state;
 mod store;
 mod stored;
 mod text;
@@ -78,11 +79,14 @@ pub use hvs_filter::{
 pub use listing::{FacetRequest, Matched, MatchingPage, MatchingRequest, OrderedRequest};
 pub use operation::{Condition, Durability, Operation, WriteAnswer, WriteOutcome, WriteRequest};
 pub use prepare::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_OPERATIONS_BYTES};
-pub use read::{ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest, ShardStats};
+pub use read::{
+    ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest, ShardMemory, ShardStats,
+};
 pub use record::{
     DEFAULT_KIND, Etag, EtagError, Expiry, InvalidRecord, MAX_ID_BYTES, MAX_NAME_BYTES,
     MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, Patch, Record, Timestamp, Vectors, check_id,
 };
 pub use reindex::{IndexChange, ReplacedIndex};
 pub use shard::Shard;
+pub use state::SearchState;
 pub use text::{Detail, DetailsRequest, TextAnswer, TextMatch, TextSearch};

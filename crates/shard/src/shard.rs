@@ -17,9 +17,12 @@ use crate::filter::Filter;
 use crate::inner::Inner;
 use crate::listing::{FacetRequest, MatchingPage, MatchingRequest, OrderedRequest};
 use crate::operation::{WriteAnswer, WriteRequest};
-use crate::read::{ScrollPage, ScrollRequest, SearchAnswer, SearchRequest, ShardStats};
+use crate::read::{
+    ScrollPage, ScrollRequest, SearchAnswer, SearchRequest, ShardMemory, ShardStats,
+};
 use crate::record::Record;
 use crate::reindex::IndexChange;
+use crate::state::SearchState;
 use crate::text::{Detail, DetailsRequest, TextAnswer, TextSearch};
 
 /// One shard that this process leads. Cheap to clone; all clones are the same shard.
@@ -119,6 +122,12 @@ impl Shard {
         self.inner.search(request)
     }
 
+    /// The state that a search would see now, to tell whether an answer is still that of another
+    /// search; none while it changes.
+    pub fn search_state(&self) -> Option<SearchState> {
+        self.inner.search_state()
+    }
+
     /// How many records are in memory alone. Every search compares all of them.
     pub fn memory_records(&self) -> usize {
         self.inner.memory.len()
@@ -184,6 +193,11 @@ impl Shard {
     /// Counters and sizes.
     pub fn stats(&self) -> ShardStats {
         self.inner.stats()
+    }
+
+    /// What it holds in memory. Mapped files are not counted.
+    pub fn memory(&self) -> ShardMemory {
+        self.inner.memory_held()
     }
 
     /// Waits until every vector that was written before the call is in a durable segment of its

@@ -209,6 +209,16 @@ impl Store {
         self.database.persist(PersistMode::SyncAll)
     }
 
+    /// Bytes of blocks that are kept in memory.
+    pub(crate) fn block_bytes(&self) -> u64 {
+        self.database.cache_size()
+    }
+
+    /// Bytes of writes that are gathered in memory.
+    pub(crate) fn buffer_bytes(&self) -> u64 {
+        self.database.write_buffer_size()
+    }
+
     pub(crate) fn disk_bytes(&self) -> u64 {
         self.database.disk_space().unwrap_or(0)
     }

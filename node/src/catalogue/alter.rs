@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use hvs_api::{AlterIndex, AlterNamespace, IndexSpec, IndexType};
@@ -18,8 +19,8 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{
-    Catalogue, CatalogueError, Entry, Namespace, Settings, SettingsError, VectorSettings,
-    check_name, settings::resolve_index, store::State,
+    Catalogue, CatalogueError, Entry, Namespace, Overview, Settings, SettingsError, Slot,
+    VectorSettings, check_name, settings::resolve_index, store::State,
 };
 use crate::config::Config;
 
@@ -161,39 +162,42 @@ impl Catalogue {
         self: &Arc<Self>,
         name: &str,
         request: &AlterNamespace,
-    ) -> Result<(Arc<Namespace>, Option<Rebuild>), CatalogueError> {
+        until: Instant,
+    ) -> Result<(Overview, Option<Rebuild>), CatalogueError> {
         check_name(name, self.name_limit())?;
-        let namespace = self.by_own_name(name)?;
-        let claim = self.claim(&namespace)?;
+        let slot = self.by_own_name(name)?;
+        let claim = self.claim(&slot)?;
         // As it is now that nobody else changes it.
-        let namespace = self.by_own_name(name)?;
+        let namespace = self.lease(&slot, until).await?;
         let altered = namespace.entry.settings.alter(request, &self.surroundings.config)?;
-        let mut namespace = namespace;
         if !altered.tuned.is_empty() {
-            namespace = self.put_vectors(&namespace, &altered.tuned, || {}).await?;
-            for (vector, settings) in &altered.tuned {
-                let kind = settings.index_config(&self.surroundings.config)?.kind;
+            let config = &self.surroundings.config;
+            let kinds = altered.tuned.iter().map(|(vector, settings)| {
+                Ok((vector.as_str(), settings.index_config(config)?.kind))
+            });
+            let kinds: Vec<_> = kinds.collect::<Result<_, CatalogueError>>()?;
+            // Before the settings are published: what is kept of answers belongs to them.
+            let tune = || {
                 for shard in namespace.shards() {
-                    shard.tune_index(vector, kind);
+                    for (vector, kind) in &kinds {
+                        shard.tune_index(vector, *kind);
+                    }
                 }
-            }
+            };
+            self.put_vectors(&namespace, &altered.tuned, tune).await?;
         }
         if altered.rebuilt.is_empty() {
-            return Ok((namespace, None));
+            return Ok((slot.overview(), None));
         }
-        let rebuild = Rebuild {
-            catalogue: Arc::clone(self),
-            namespace: Arc::clone(&namespace),
-            vectors: altered.rebuilt,
-            claim,
-        };
-        Ok((namespace, Some(rebuild)))
+        let rebuild =
+            Rebuild { catalogue: Arc::clone(self), namespace, vectors: altered.rebuilt, claim };
+        Ok((slot.overview(), Some(rebuild)))
     }
 
-    fn by_own_name(&self, name: &str) -> Result<Arc<Namespace>, CatalogueError> {
+    fn by_own_name(&self, name: &str) -> Result<Arc<Slot>, CatalogueError> {
         let view = self.view.load();
         match view.namespaces.get(name) {
-            Some(namespace) => Ok(Arc::clone(namespace)),
+            Some(slot) => Ok(Arc::clone(slot)),
             None if view.aliases.contains_key(name) => {
                 Err(CatalogueError::NameTaken { name: name.to_owned(), kind: "an alias" })
             }
@@ -201,12 +205,12 @@ impl Catalogue {
         }
     }
 
-    fn claim(self: &Arc<Self>, namespace: &Namespace) -> Result<Claim, CatalogueError> {
-        let uid = namespace.entry.uid;
+    fn claim(self: &Arc<Self>, slot: &Slot) -> Result<Claim, CatalogueError> {
+        let uid = slot.uid();
         let ends = Arc::<AtomicBool>::default();
         let mut claimed = self.alterations.lock();
         if claimed.contains_key(&uid) {
-            return Err(CatalogueError::Altering { name: namespace.name.clone() });
+            return Err(CatalogueError::Altering { name: slot.description().name.clone() });
         }
         claimed.insert(uid, Arc::clone(&ends));
         Ok(Claim { catalogue: Arc::clone(self), uid, ends })
@@ -225,23 +229,20 @@ impl Catalogue {
         namespace: &Namespace,
         vectors: &BTreeMap<String, VectorSettings>,
         then: impl FnOnce() + Send,
-    ) -> Result<Arc<Namespace>, CatalogueError> {
+    ) -> Result<(), CatalogueError> {
         let name = &namespace.name;
         let _changing = self.changing.lock().await;
-        let current = self.by_own_name(name)?;
-        if current.entry.uid != namespace.entry.uid {
+        let slot = self.by_own_name(name)?;
+        if slot.uid() != namespace.entry.uid {
             return Err(CatalogueError::NamespaceNotFound { name: name.clone() });
         }
-        let mut entry: Entry = current.entry.clone();
+        let mut entry: Entry = slot.description().entry.clone();
         entry.settings.vectors.extend(vectors.clone());
-        let next = current.with_entry(entry, &self.surroundings.config)?;
+        let next = self.surroundings.describe(name, entry)?;
         self.store.put(name, State::Ready, &next.entry).await?;
         then();
-        let next = Arc::new(next);
-        self.publish(|view| {
-            view.namespaces.insert(name.clone(), Arc::clone(&next));
-        });
-        Ok(next)
+        slot.describe_as(next);
+        Ok(())
     }
 }
 
@@ -304,7 +305,7 @@ impl Rebuild {
             }
         };
         let put = self.catalogue.put_vectors(&self.namespace, &self.vectors, switch);
-        wait(Box::pin(async move { put.await.map(drop) }))?;
+        wait(Box::pin(put))?;
         for index in replaced {
             if let Err(error) = index.remove() {
                 // It is removed at the next start.

@@ -6,7 +6,7 @@ use hvs_geometry::{Geometry, Space};
 use hvs_kv::Kv;
 use hvs_shard::{
     Durability, IndexConfig, IndexKind, Metadata, NewRecord, Operation, Record, ScrollRequest,
-    Shard, ShardConfig, ShardStats, Vectors, WriteOutcome, WriteRequest, Writer,
+    Shard, ShardConfig, ShardMemory, ShardStats, Vectors, WriteOutcome, WriteRequest, Writer,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -101,6 +101,10 @@ impl Store {
 
     pub(super) fn stats(&self) -> ShardStats {
         self.shard.stats()
+    }
+
+    pub(super) fn memory(&self) -> ShardMemory {
+        self.shard.memory()
     }
 
     pub(super) async fn put(

@@ -11,7 +11,7 @@ mod restore;
 mod tasks;
 mod verify;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use hvs_api::{
     CheckpointInfo, CheckpointKind, CheckpointList, CheckpointPlaces, DeletedCheckpoint,
@@ -47,12 +47,14 @@ impl Checkpoints {
     }
 
     /// Begins to make a checkpoint.
-    pub(crate) fn create(
+    pub(crate) async fn create(
         self: &Arc<Self>,
         name: &str,
         kind: CheckpointKind,
+        until: Instant,
     ) -> Result<TaskInfo, CheckpointError> {
-        let namespace = self.catalogue.get(name)?;
+        // Held until the task ends, so that it stays loaded.
+        let namespace = self.catalogue.get(name, until).await?;
         let this = Arc::clone(self);
         self.tasks.begin(TaskKind::Create, &namespace.name.clone(), move |work| {
             create::run(&this, &namespace, kind, work)
@@ -65,7 +67,7 @@ impl Checkpoints {
         name: &str,
         id: u64,
     ) -> Result<TaskInfo, CheckpointError> {
-        let namespace = self.catalogue.get(name)?;
+        let namespace = self.catalogue.describe(name)?;
         let store = self.places.of(&namespace)?;
         self.tasks.begin(TaskKind::Verify, &namespace.name, move |work| {
             let manifest = work.wait_for(load(&store))?.manifest;
@@ -107,7 +109,7 @@ impl Checkpoints {
 
     /// The checkpoints of a namespace.
     pub(crate) async fn list(&self, name: &str) -> Result<CheckpointList, CheckpointError> {
-        let namespace = self.catalogue.get(name)?;
+        let namespace = self.catalogue.describe(name)?;
         let store = self.places.of(&namespace)?;
         let manifest = on_own_runtime({
             let store = store.clone();
@@ -148,7 +150,7 @@ impl Checkpoints {
         name: &str,
         id: u64,
     ) -> Result<DeletedCheckpoint, CheckpointError> {
-        let namespace = self.catalogue.get(name)?;
+        let namespace = self.catalogue.describe(name)?;
         let store = self.places.of(&namespace)?;
         let deletion = on_own_runtime(async move {
             let Loaded { manifest, version } = load(&store).await?;

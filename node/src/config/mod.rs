@@ -30,6 +30,10 @@ pub struct Config {
     pub search: Search,
     /// What namespaces get that do not say otherwise.
     pub index: Index,
+    /// How much memory the node holds.
+    pub memory: Memory,
+    /// What is kept to answer sooner.
+    pub cache: Cache,
     /// What is done in the background.
     pub maintenance: Maintenance,
     /// The indexes of metadata.
@@ -241,6 +245,28 @@ pub struct Index {
     pub tail: usize,
 }
 
+/// What is kept to answer sooner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// Bytes of answers of searches, estimated; 0 keeps none.
+    pub query_bytes: u64,
+}
+
+/// How much memory the node holds for its data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Bytes; 0 means three quarters of what the machine or the control group has.
+    pub budget_bytes: u64,
+    /// Percent of it from which the node warns.
+    pub warn_percent: u64,
+    /// Seconds without use after which a namespace is unloaded; 0 for never.
+    pub idle_seconds: u64,
+    /// Seconds without use after which it may be unloaded when the budget is spent.
+    pub evict_idle_seconds: u64,
+}
+
 /// The index of metadata that each shard keeps in memory. What does not fit is looked up in the
 /// records instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -378,6 +404,18 @@ impl Default for Storage {
             shard_memtable_bytes: 16 << 20,
             resident_rows: true,
         }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { query_bytes: 64 << 20 }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { budget_bytes: 0, warn_percent: 90, idle_seconds: 3_600, evict_idle_seconds: 10 }
     }
 }
 

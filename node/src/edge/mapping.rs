@@ -10,9 +10,10 @@ use hvs_shard::{EtagError, InvalidRecord, ReadError, WriteError};
 
 use super::failure::Failure;
 use crate::catalogue::{
-    CatalogueError, Limited, NameError, RebuildError, RoutedWriteError, SettingsError,
+    CatalogueError, Limited, LoadError, NameError, RebuildError, RoutedWriteError, SettingsError,
 };
 use crate::checkpoints::CheckpointError;
+use crate::memory::Exhausted;
 use crate::scale::{Exceeded, Figure};
 use crate::workers::WorkError;
 
@@ -53,6 +54,14 @@ fn space_code(error: &SpaceError) -> Code {
     }
 }
 
+impl From<Exhausted> for Failure {
+    fn from(error: Exhausted) -> Self {
+        Self::new(Code::MemoryExhausted, error.to_string())
+            .with("limit", error.budget)
+            .with("used", error.held)
+    }
+}
+
 impl From<CatalogueError> for Failure {
     fn from(error: CatalogueError) -> Self {
         let code = match error {
@@ -66,6 +75,9 @@ impl From<CatalogueError> for Failure {
             CatalogueError::NameTaken { .. } => Code::NameTaken,
             CatalogueError::Busy { .. } | CatalogueError::Altering { .. } => Code::NamespaceBusy,
             CatalogueError::Full { .. } => Code::LimitReached,
+            CatalogueError::Loading { .. } => Code::NamespaceLoading,
+            CatalogueError::Load { source: LoadError::Memory(error), .. } => return error.into(),
+            CatalogueError::Closed => Code::ShuttingDown,
             other => return Self::internal(Code::StorageFailed, other),
         };
         Self::new(code, error.to_string())
@@ -376,6 +388,7 @@ impl From<Exceeded> for Failure {
         let code = match error.figure {
             Figure::Vectors | Figure::StorageBytes => Code::CapacityExceeded,
             Figure::Queries => Code::RateExceeded,
+            Figure::Memory => Code::MemoryExhausted,
         };
         let failure = Self::new(code, error.to_string());
         failure.with("used", error.used).with("limit", error.limit)

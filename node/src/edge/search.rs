@@ -1,6 +1,7 @@
 //! Search: decode and check, ask every shard, merge by the true distance.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -30,6 +31,7 @@ use super::{
     writes::{TOLD_ITEMS, check_count, named_vector, reading, refuse_if_any},
 };
 use crate::{
+    cache::{Query, QueryCache},
     catalogue::{Namespace, VectorSpace, build_space},
     config::{Config, Limits},
 };
@@ -40,10 +42,10 @@ pub(super) async fn search(
     call: Call,
     payload: Payload<SearchRequest>,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     app.scale.admit_queries(1)?;
     let room = Arc::new(Room::new(app.config.limits.answer_bytes));
-    let job = Job::new(namespace, payload.value, &app.config, call.deadline, room)?;
+    let job = Job::new(namespace, payload.value, &app, call.deadline, room)?;
     let response = match job {
         Job::Vector(prepared) => run(&app, *prepared).await?,
         Job::Text(hybrid) => hybrid.run_heavy(&app).await?,
@@ -52,8 +54,8 @@ pub(super) async fn search(
 }
 
 /// Runs a search by vector wherever it belongs.
-pub(super) async fn run(app: &App, prepared: Prepared) -> Result<SearchResponse, Failure> {
-    if prepared.is_light {
+pub(super) async fn run(app: &App, mut prepared: Prepared) -> Result<SearchResponse, Failure> {
+    if prepared.recall() || prepared.is_light {
         return prepared.run();
     }
     if prepared.grouping.is_some() {
@@ -69,7 +71,7 @@ pub(super) async fn search_batch(
     call: Call,
     payload: Payload<BatchSearchRequest>,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     let searches = payload.value.searches;
     check_count(searches.len(), app.config.limits.searches)?;
     app.scale.admit_queries(searches.len())?;
@@ -78,7 +80,7 @@ pub(super) async fn search_batch(
     let mut errors = Vec::new();
     for (index, search) in searches.into_iter().enumerate() {
         let namespace = Arc::clone(&namespace);
-        match Job::new(namespace, search, &app.config, call.deadline, Arc::clone(&room)) {
+        match Job::new(namespace, search, &app, call.deadline, Arc::clone(&room)) {
             Ok(one) => prepared.push(one),
             Err(failure) => errors.push(failure.problem.at(index, None)),
         }
@@ -151,7 +153,7 @@ impl Job {
     fn new(
         namespace: Arc<Namespace>,
         wire: SearchRequest,
-        config: &Config,
+        app: &App,
         deadline: Instant,
         room: Arc<Room>,
     ) -> Result<Self, Failure> {
@@ -161,14 +163,16 @@ impl Job {
                     "hits of a search by text cannot be grouped; search by the vector alone";
                 return Err(Failure::new(Code::SearchUnsupported, detail));
             }
-            let hybrid = Hybrid::new(namespace, wire, config, deadline, room)?;
+            let hybrid = Hybrid::new(namespace, wire, app, deadline, room)?;
             return Ok(Self::Text(Arc::new(hybrid)));
         }
         if wire.fusion.is_some() {
             let detail = "fusion is given without text: there is nothing to fuse the vector with";
             return Err(Failure::new(Code::InvalidFusion, detail));
         }
-        Ok(Self::Vector(Box::new(Prepared::new(namespace, wire, config, deadline, room)?)))
+        let mut prepared = Prepared::new(namespace, wire, app, deadline, room)?;
+        prepared.recall();
+        Ok(Self::Vector(Box::new(prepared)))
     }
 
     /// On this thread.
@@ -185,6 +189,10 @@ pub(super) struct Prepared {
     pub(super) room: Arc<Room>,
     namespace: Arc<Namespace>,
     pub(super) request: Arc<hvs_shard::SearchRequest>,
+    /// What answers are kept under, and where, if they are.
+    kept: Option<(Query, Arc<QueryCache>)>,
+    /// Answers that were kept, by the numbers of their shards.
+    recalled: BTreeMap<usize, Answered>,
     /// The only shard to ask, if the request names a partition key.
     shard: Option<usize>,
     /// Most hits over all shards.
@@ -197,10 +205,13 @@ pub(super) struct Prepared {
 }
 
 /// What one shard answered, and how long it took.
+#[derive(Clone)]
 pub(super) struct Answered {
     pub(super) shard: usize,
     pub(super) answer: SearchAnswer,
     index_us: f64,
+    /// Whether it was found for an earlier request.
+    is_recalled: bool,
 }
 
 impl Answered {
@@ -211,6 +222,7 @@ impl Answered {
             scanned: self.answer.scanned as u64,
             exact: self.answer.exact,
             matching: self.answer.matching,
+            cached: self.is_recalled,
             index_us: self.index_us,
         }
     }
@@ -220,11 +232,12 @@ impl Prepared {
     pub(super) fn new(
         namespace: Arc<Namespace>,
         wire: SearchRequest,
-        config: &Config,
+        app: &App,
         deadline: Instant,
         room: Arc<Room>,
     ) -> Result<Self, Failure> {
         let started = Instant::now();
+        let config = &*app.config;
         let limits = &config.limits;
         let grouping = Grouping::read(&wire, limits)?;
         let k = match &grouping {
@@ -252,6 +265,9 @@ impl Prepared {
                 hvs_geometry::transform(&from, &vector.space, &point)?
             }
         };
+        // A group asks for more and more, with filters of its own.
+        let cache = app.cache.as_ref().filter(|_| grouping.is_none() && wire.cache != Some(false));
+        let as_sent = wire.filter.clone().filter(|_| cache.is_some());
         let mut filter = read_filter(wire.filter, limits)?;
         if let Some(key) = &wire.partition_key {
             // Its shard holds those of other keys as well.
@@ -277,8 +293,14 @@ impl Prepared {
             deadline: Some(deadline),
         };
         let is_light = grouping.is_none() && is_light(&request, &namespace, vector, config);
+        let kept = cache.and_then(|cache| {
+            let query = Query::new(&namespace, &request, as_sent.as_ref())?;
+            Some((query, Arc::clone(cache)))
+        });
         Ok(Self {
             room,
+            kept,
+            recalled: BTreeMap::new(),
             request: Arc::new(request),
             shard,
             most: k.unwrap_or(limits.k),
@@ -302,9 +324,28 @@ impl Prepared {
         if let Some(grouping) = &self.grouping {
             return grouping.run(self);
         }
-        let answers: Result<Vec<_>, Failure> =
-            self.shards().map(|(number, shard)| ask(number, shard, &self.request)).collect();
+        let answers: Result<Vec<_>, Failure> = self
+            .shards()
+            .map(|(number, shard)| match self.recalled.get(&number) {
+                Some(recalled) => Ok(recalled.clone()),
+                None => ask_and_keep(number, shard, &self.request, self.kept.as_ref()),
+            })
+            .collect();
         self.respond(answers?)
+    }
+
+    /// Looks up what shards answered before. Whether that is the answer of all of them.
+    pub(super) fn recall(&mut self) -> bool {
+        let Some((query, cache)) = &self.kept else { return false };
+        let recalled = self.shards().filter_map(|(number, shard)| {
+            let started = Instant::now();
+            let answer = cache.recall(query, number, shard)?;
+            let index_us = microseconds_since(started);
+            Some((number, Answered { shard: number, answer, index_us, is_recalled: true }))
+        });
+        let recalled: BTreeMap<_, _> = recalled.collect();
+        self.recalled = recalled;
+        self.shards().all(|(number, _)| self.recalled.contains_key(&number))
     }
 
     /// The hits of another request in place of this one's, nearest first, and whether none can
@@ -328,29 +369,35 @@ impl Prepared {
     pub(super) fn leave_out(&mut self, ids: Vec<String>) {
         let mut request = hvs_shard::SearchRequest::clone(&self.request);
         request.filter.get_or_insert_default().without = ids;
+        self.kept = self.kept.take().and_then(|(query, cache)| {
+            Some((query.leaving_out(&request.filter.as_ref()?.without), cache))
+        });
         self.request = Arc::new(request);
         self.is_light = false;
     }
 
     /// On workers, the shards side by side.
     async fn run_heavy(&self, app: &App) -> Result<SearchResponse, Failure> {
-        let asked = self.shards().map(|(number, shard)| {
+        let missing = self.shards().filter(|(number, _)| !self.recalled.contains_key(number));
+        let asked = missing.map(|(number, shard)| {
             let shard = shard.clone();
+            let kept = self.kept.clone();
             let request = Arc::clone(&self.request);
             // The namespace as a whole is held, so that its deletion waits for this search.
             let namespace = Arc::clone(&self.namespace);
             let deadline = self.request.deadline.unwrap_or_else(Instant::now);
             app.workers.run(deadline, move || {
-                let answer = ask(number, &shard, &request);
+                let answer = ask_and_keep(number, &shard, &request, kept.as_ref());
                 drop(shard);
                 drop(namespace);
                 answer
             })
         });
-        let mut answers = Vec::new();
+        let mut answers: Vec<_> = self.recalled.values().cloned().collect();
         for outcome in futures_util::future::join_all(asked).await {
             answers.push(outcome??);
         }
+        answers.sort_by_key(|answered| answered.shard);
         self.respond(answers)
     }
 
@@ -419,7 +466,22 @@ pub(super) fn ask(
 ) -> Result<Answered, Failure> {
     let started = Instant::now();
     let answer = shard.search(request)?;
-    Ok(Answered { shard: number, answer, index_us: microseconds_since(started) })
+    let index_us = microseconds_since(started);
+    Ok(Answered { shard: number, answer, index_us, is_recalled: false })
+}
+
+/// The same, and keeps the answer for those who ask again.
+fn ask_and_keep(
+    number: usize,
+    shard: &Shard,
+    request: &hvs_shard::SearchRequest,
+    kept: Option<&(Query, Arc<QueryCache>)>,
+) -> Result<Answered, Failure> {
+    let Some((query, cache)) = kept else { return ask(number, shard, request) };
+    let before = shard.search_state();
+    let answered = ask(number, shard, request)?;
+    cache.keep(query, number, shard, before, &answered.answer);
+    Ok(answered)
 }
 
 pub(super) fn microseconds_since(start: Instant) -> f64 {

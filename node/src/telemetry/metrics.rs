@@ -14,8 +14,11 @@ use prometheus::{
     proto::{MetricFamily, MetricType},
 };
 
-use super::{feed::FeedCollector, process::Process, scale::ScaleCollector};
-use crate::{followers::Followers, scale::Scale};
+use super::{
+    cache::CacheCollector, feed::FeedCollector, memory::MemoryCollector, process::Process,
+    scale::ScaleCollector,
+};
+use crate::{cache::QueryCache, catalogue::Catalogue, followers::Followers, scale::Scale};
 
 /// How many namespaces have a label of their own; the others are summed up as `_other`.
 const LABELLED_NAMESPACES: usize = 100;
@@ -122,6 +125,24 @@ impl Metrics {
     /// [`MetricsError`] if that was done before.
     pub fn watch_scale(&self, scale: Arc<Scale>) -> Result<(), MetricsError> {
         self.registry.register(Box::new(ScaleCollector::new(scale)?))?;
+        Ok(())
+    }
+
+    /// Has every scrape read what is held in memory, and which namespaces are loaded.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if that was done before.
+    pub fn watch_memory(&self, catalogue: Arc<Catalogue>) -> Result<(), MetricsError> {
+        self.registry.register(Box::new(MemoryCollector::new(catalogue)?))?;
+        Ok(())
+    }
+
+    /// Has every scrape read what is kept of answers.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if that was done before.
+    pub fn watch_cache(&self, cache: Arc<QueryCache>) -> Result<(), MetricsError> {
+        self.registry.register(Box::new(CacheCollector::new(cache)?))?;
         Ok(())
     }
 
@@ -295,7 +316,7 @@ impl ShardGauges {
 }
 
 /// A figure that is read as a whole, but only grows, is a counter to whoever scrapes it.
-fn typed(mut family: MetricFamily, kind: MetricType) -> MetricFamily {
+pub(super) fn typed(mut family: MetricFamily, kind: MetricType) -> MetricFamily {
     if kind != MetricType::COUNTER {
         return family;
     }

@@ -1,7 +1,9 @@
 //! Logs, spans and metrics. None of them ever holds vectors or metadata.
 
+mod cache;
 mod ecs;
 mod feed;
+mod memory;
 mod metrics;
 mod process;
 mod scale;

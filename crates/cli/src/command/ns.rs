@@ -431,6 +431,9 @@ pub(super) fn one(info: &NamespaceInfo) -> TextTable {
     row("name", info.name.clone());
     row("uid", info.uid.clone());
     row("records", grouped(info.records));
+    if !info.loaded {
+        row("  not loaded", "the next request loads it".to_owned());
+    }
     if info.memory_records > 0 {
         row("  in memory", grouped(info.memory_records));
     }
