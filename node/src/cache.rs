@@ -109,7 +109,9 @@ impl Query {
     /// The same without some records.
     pub(crate) fn leaving_out(&self, ids: &[String]) -> Self {
         let mut bytes = self.bytes.to_vec();
-        ids.iter().for_each(|id| put_text(&mut bytes, id));
+        for id in ids {
+            put_text(&mut bytes, id);
+        }
         Self { bytes: bytes.into(), ..self.clone() }
     }
 }

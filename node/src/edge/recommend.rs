@@ -96,6 +96,7 @@ pub(super) async fn recommend(
     if !ids.is_empty() {
         prepared.leave_out(ids);
     }
+    prepared.recall();
     let found = run(&app, prepared).await?;
     call.reply(&RecommendResponse {
         query: Vector(query),

@@ -53,9 +53,9 @@ pub(super) async fn search(
     call.reply(&response)
 }
 
-/// Runs a search by vector wherever it belongs.
-pub(super) async fn run(app: &App, mut prepared: Prepared) -> Result<SearchResponse, Failure> {
-    if prepared.recall() || prepared.is_light {
+/// Runs a search by vector wherever it belongs: on this thread if it is over soon.
+pub(super) async fn run(app: &App, prepared: Prepared) -> Result<SearchResponse, Failure> {
+    if prepared.is_light || prepared.is_recalled() {
         return prepared.run();
     }
     if prepared.grouping.is_some() {
@@ -334,9 +334,9 @@ impl Prepared {
         self.respond(answers?)
     }
 
-    /// Looks up what shards answered before. Whether that is the answer of all of them.
-    pub(super) fn recall(&mut self) -> bool {
-        let Some((query, cache)) = &self.kept else { return false };
+    /// Looks up what shards answered before.
+    pub(super) fn recall(&mut self) {
+        let Some((query, cache)) = &self.kept else { return };
         let recalled = self.shards().filter_map(|(number, shard)| {
             let started = Instant::now();
             let answer = cache.recall(query, number, shard)?;
@@ -345,6 +345,10 @@ impl Prepared {
         });
         let recalled: BTreeMap<_, _> = recalled.collect();
         self.recalled = recalled;
+    }
+
+    /// Whether that is the answer of all of them.
+    fn is_recalled(&self) -> bool {
         self.shards().all(|(number, _)| self.recalled.contains_key(&number))
     }
 
