@@ -13,12 +13,13 @@ use hvs_shard::{
 
 use super::{
     App,
+    asking::{Answered, ask, microseconds_since},
     failure::Failure,
     filter::read_filter,
     fusion::{Fused, Rule, fuse},
     records::{Parts, check_partition_key},
     room::Room,
-    search::{Answered, Prepared, ask, checked_k, microseconds_since},
+    search::{Prepared, checked_k},
     writes::named_vector,
 };
 use crate::catalogue::Namespace;

@@ -1,6 +1,7 @@
 //! The HTTP edge: routes, decoding, problems. Nothing below it knows of HTTP.
 
 mod alter;
+mod asking;
 mod body;
 mod by_filter;
 mod call;

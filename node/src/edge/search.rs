@@ -12,13 +12,14 @@ use std::{
 use axum::{extract::State, response::Response};
 use hvs_api::{
     BatchSearchRequest, BatchSearchResponse, Code, Explain, Hit, Problem, SearchRequest,
-    SearchResponse, ShardExplain, SpaceSpec, Vector,
+    SearchResponse, SpaceSpec, Vector,
 };
 use hvs_geometry::{Geometry, Precision, Space};
-use hvs_shard::{SearchAnswer, SearchHit, Shard};
+use hvs_shard::{SearchHit, Shard};
 
 use super::{
     App,
+    asking::{Answered, ask, ask_and_keep, microseconds_since, nearest_first},
     body::{Params, Payload},
     call::Call,
     failure::Failure,
@@ -202,30 +203,6 @@ pub(super) struct Prepared {
     pub(super) grouping: Option<Grouping>,
     explain: bool,
     started: Instant,
-}
-
-/// What one shard answered, and how long it took.
-#[derive(Clone)]
-pub(super) struct Answered {
-    pub(super) shard: usize,
-    pub(super) answer: SearchAnswer,
-    index_us: f64,
-    /// Whether it was found for an earlier request.
-    is_recalled: bool,
-}
-
-impl Answered {
-    pub(super) fn explain(&self) -> ShardExplain {
-        ShardExplain {
-            shard: self.shard as u64,
-            strategy: self.answer.strategy.as_str().to_owned(),
-            scanned: self.answer.scanned as u64,
-            exact: self.answer.exact,
-            matching: self.answer.matching,
-            cached: self.is_recalled,
-            index_us: self.index_us,
-        }
-    }
 }
 
 impl Prepared {
@@ -457,39 +434,6 @@ impl Prepared {
             total_us: microseconds_since(self.started),
         }
     }
-}
-
-fn nearest_first(left: &SearchHit, right: &SearchHit) -> std::cmp::Ordering {
-    left.distance.total_cmp(&right.distance).then_with(|| left.id.cmp(&right.id))
-}
-
-pub(super) fn ask(
-    number: usize,
-    shard: &Shard,
-    request: &hvs_shard::SearchRequest,
-) -> Result<Answered, Failure> {
-    let started = Instant::now();
-    let answer = shard.search(request)?;
-    let index_us = microseconds_since(started);
-    Ok(Answered { shard: number, answer, index_us, is_recalled: false })
-}
-
-/// The same, and keeps the answer for those who ask again.
-fn ask_and_keep(
-    number: usize,
-    shard: &Shard,
-    request: &hvs_shard::SearchRequest,
-    kept: Option<&(Query, Arc<QueryCache>)>,
-) -> Result<Answered, Failure> {
-    let Some((query, cache)) = kept else { return ask(number, shard, request) };
-    let before = shard.search_state();
-    let answered = ask(number, shard, request)?;
-    cache.keep(query, number, shard, before, &answered.answer);
-    Ok(answered)
-}
-
-pub(super) fn microseconds_since(start: Instant) -> f64 {
-    start.elapsed().as_secs_f64() * 1e6
 }
 
 pub(super) fn checked_k(wire: &SearchRequest, limits: &Limits) -> Result<Option<usize>, Failure> {
