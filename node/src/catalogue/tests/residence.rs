@@ -158,7 +158,7 @@ async fn one_that_does_not_open_says_why_until_it_does() {
     assert!(!overview.is_loaded && overview.stopped().is_some());
     std::fs::remove_file(&shard).unwrap();
     std::fs::rename(&aside, &shard).unwrap();
-    assert_eq!(nearest(&*catalogue.get("n", soon()).await.unwrap()), ["20", "21", "19"]);
+    assert_eq!(nearest(&catalogue.get("n", soon()).await.unwrap()), ["20", "21", "19"]);
     assert_eq!(catalogue.overview("n").unwrap().stopped(), None);
 }
 
@@ -192,7 +192,7 @@ async fn it_can_be_deleted_changed_and_closed_while_it_is_unloaded() {
     let catalogue = open(&surroundings).await;
     let changed = catalogue.describe("changed").unwrap();
     assert_eq!(changed.entry.settings.vectors[""].index.ef_search, Some(99));
-    assert_eq!(nearest(&*catalogue.get("left", soon()).await.unwrap()), ["20", "21", "19"]);
+    assert_eq!(nearest(&catalogue.get("left", soon()).await.unwrap()), ["20", "21", "19"]);
 }
 
 /// Requests, unloading and changes of the index side by side: every request finds everything.
@@ -277,7 +277,7 @@ async fn over_the_budget_the_longest_unused_goes_first_and_growth_is_refused() {
     let loaded = |name: &str| is_loaded(&catalogue, name);
     assert_eq!(catalogue.residents().0, 1, "no more are open after the start than fit");
     for name in ["a", "b", "c", "a"] {
-        let found = nearest(&*catalogue.get(name, soon()).await.unwrap());
+        let found = nearest(&catalogue.get(name, soon()).await.unwrap());
         assert_eq!(found, ["20", "21", "19"], "{name}");
         let names = ["a", "b", "c"].map(loaded);
         assert_eq!(names.iter().filter(|loaded| **loaded).count(), 1, "{names:?}");
