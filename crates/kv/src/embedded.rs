@@ -18,6 +18,7 @@ use crate::{
     CompareAndSwap, Durability, Kv, KvError, PrintableKey, PutIfAbsent, ScanLimit, ScanPage,
     check_key, check_pair, directory,
     journal::{self, JournalError},
+    memtables,
 };
 
 /// Name of the one keyspace.
@@ -98,6 +99,7 @@ impl Embedded {
             .map_err(failed)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(config.memtable_bytes);
         let keyspace = database.keyspace(KEYSPACE, options).map_err(failed)?;
+        memtables::settle(path, [&keyspace]).map_err(failed)?;
         directory::sync_database(path).map_err(|error| failed(fjall::Error::Io(error)))?;
         Ok(Self { database, keyspace, writing: Mutex::new(()) })
     }

@@ -17,6 +17,7 @@ pub mod copy;
 pub mod directory;
 pub mod embedded;
 pub mod journal;
+pub mod memtables;
 
 use std::fmt;
 

@@ -61,6 +61,7 @@ impl Inner {
         let indexes = Indexes::open(&directory.join("index"), &config, &store, machine.meta())?;
         let indexes = Arc::new(indexes);
         machine.attach(Arc::clone(&indexes));
+        store.settle().map_err(|source| store.storage(source))?;
         let progress = machine.progress();
 
         let queue = Arc::new(Queue::new(config.queue));

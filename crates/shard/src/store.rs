@@ -102,6 +102,21 @@ impl Store {
         Ok(store)
     }
 
+    /// Frees what opening the database has brought into memory.
+    pub(crate) fn settle(&self) -> fjall::Result<()> {
+        let keyspaces = [
+            &self.records,
+            &self.tombstones,
+            &self.keys,
+            &self.dead,
+            &self.idempotency,
+            &self.expiring,
+            &self.feed,
+            &self.meta,
+        ];
+        hvs_kv::memtables::settle(&self.path, keyspaces)
+    }
+
     pub(crate) fn batch(&self, capacity: usize) -> OwnedWriteBatch {
         OwnedWriteBatch::with_capacity(self.database.clone(), capacity)
     }

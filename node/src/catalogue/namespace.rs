@@ -7,12 +7,12 @@ use hvs_index::Builders;
 use hvs_kv::Kv;
 use hvs_shard::{
     Durability, Expiry, LogRetention, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig,
-    ShardStats, StoreSizes, WriteAnswer, WriteError, WriteOutcome, WriteRequest, Writer,
+    ShardStats, WriteAnswer, WriteError, WriteOutcome, WriteRequest, Writer,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{CatalogueError, settings::Settings};
+use super::{CatalogueError, profile, settings::Settings};
 use crate::config::Config;
 
 /// What the catalogue keeps of a namespace.
@@ -114,10 +114,7 @@ impl Surroundings {
                 bytes: writes.queue_bytes,
                 oldest: Duration::from_millis(writes.queue_ms),
             },
-            store: StoreSizes {
-                cache_bytes: storage.shard_cache_bytes,
-                memtable_bytes: storage.shard_memtable_bytes,
-            },
+            store: profile::store_sizes(entry.settings.profile, storage),
             retention: LogRetention {
                 entries: self.config.feed.entries,
                 bytes: self.config.feed.bytes,
