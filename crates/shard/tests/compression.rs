@@ -25,7 +25,7 @@ fn described(number: u32) -> NewRecord {
         "title": format!("The {number}th of many titles that are much alike"),
         "url": format!("https://example.com/pages/{number}"),
     });
-    new.metadata = metadata.as_object().unwrap().clone();
+    new.metadata.clone_from(metadata.as_object().unwrap());
     new
 }
 

@@ -94,12 +94,11 @@ impl Upkeep {
             _ => Vec::new(),
         };
         let next = rewrite(store, current.as_deref(), &from)?;
-        match next {
-            Some(next) => self.pass = Some((wanted, next)),
-            None => {
-                store.put_uniform(wanted)?;
-                self.is = wanted;
-            }
+        if let Some(next) = next {
+            self.pass = Some((wanted, next));
+        } else {
+            store.put_uniform(wanted)?;
+            self.is = wanted;
         }
         // Even after the last row a dictionary may be due.
         Ok(true)
@@ -108,15 +107,11 @@ impl Upkeep {
     /// Begins to train a dictionary if one is due, and hears of the end of it.
     fn train(&mut self, store: &Store, live_records: u64) {
         if let Some(training) = self.training.take_if(|training| training.is_finished()) {
-            match training.join() {
-                Ok(Ok(true)) => self.futile = None,
-                Ok(Ok(false)) => self.futile = self.asked,
-                Ok(Err(reason)) => {
-                    tracing::warn!(reason, "no dictionary can be trained for compression");
-                    self.futile = self.asked;
-                }
-                Err(_) => self.futile = self.asked,
+            let trained = training.join();
+            if let Ok(Err(reason)) = &trained {
+                tracing::warn!(reason, "no dictionary can be trained for compression");
             }
+            self.futile = if matches!(trained, Ok(Ok(true))) { None } else { self.asked };
         }
         let Some(current) = store.records.current() else { return };
         let train_at = self.train_at(&current);
