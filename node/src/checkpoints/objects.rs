@@ -83,14 +83,14 @@ pub(super) fn write<T, E>(
 where
     E: From<CheckpointError> + Send,
 {
-    let packer = Packer::new(sizes).map_err(|error| CheckpointError::from(error).into())?;
+    let packer = Packer::new(sizes).map_err(CheckpointError::from)?;
     let (full, chunks) = mpsc::sync_channel(CHUNKS_AHEAD);
     let (give_back, used) = mpsc::channel();
     thread::scope(|scope| {
         let packing = thread::Builder::new()
             .name("hvs-task-pack".to_owned())
             .spawn_scoped(scope, move || pack(packer, &chunks, &give_back, take))
-            .map_err(|error| CheckpointError::Thread(error).into())?;
+            .map_err(CheckpointError::Thread)?;
         let mut rows = Rows { chunks: ChunkWriter::new(sizes), full, used };
         let read = read(&mut rows).and_then(|read| rows.finish().map(|()| read));
         let packed = packing.join().unwrap_or_else(|_| Err(CheckpointError::Lost.into()));
@@ -108,7 +108,7 @@ fn pack<E: From<CheckpointError>>(
     give_back: &mpsc::Sender<Chunk>,
     mut take: impl FnMut(Finished) -> Result<(), E>,
 ) -> Result<(), E> {
-    let failed = |error| CheckpointError::from(error).into();
+    let failed = CheckpointError::from;
     loop {
         match chunks.recv() {
             Ok(Some(chunk)) => {

@@ -98,7 +98,8 @@ fn checkpoints(options: &Options, rows: &mut Vec<Measure>) -> Result<()> {
     match words {
         Ok(set) => checkpoints_of(&set, rows)?,
         Err(reason) => {
-            rows.push(Measure::plain("GloVe skipped", f64::NAN, "").against(format!("{reason:#}")))
+            let row = Measure::plain("GloVe skipped", f64::NAN, "");
+            rows.push(row.against(format!("{reason:#}")));
         }
     }
     checkpoints_of(&hyperboloid(options.scale), rows)
