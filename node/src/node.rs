@@ -120,6 +120,7 @@ impl Node {
         metrics.maintenance_paused.set(i64::from(config.maintenance.paused));
         let app = App::new(Arc::clone(&config), Arc::clone(&catalogue), Arc::clone(&metrics));
         metrics.watch_followers(Arc::clone(&app.followers))?;
+        metrics.watch_checkpoints(app.checkpoints.figures())?;
         metrics.watch_scale(Arc::clone(&app.scale))?;
         let data_dir = &config.storage.data_dir;
         // Before the first request, so that a node that is too large already knows it.

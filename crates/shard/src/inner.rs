@@ -49,6 +49,7 @@ impl Inner {
         })?;
         let store = Store::open(&directory.join("store"), config.store)?;
         store.check_identity(&config)?;
+        store.records.set_compression(config.compression);
         let mut machine = Machine::new(store.clone(), store.load_meta()?);
 
         machine.load_feed().map_err(|source| store.storage(source))?;
@@ -146,6 +147,7 @@ impl Inner {
     pub(crate) fn stats(&self) -> ShardStats {
         let queue = self.queue.stats();
         let (progress, writer) = (&self.progress, &self.writer_stats);
+        let (written_plain_bytes, written_stored_bytes) = self.store.records.written();
         ShardStats {
             records: self.records().unwrap_or_else(|_| self.stored()),
             memory_records: self.memory.len() as u64,
@@ -163,6 +165,9 @@ impl Inner {
             queued_bytes: queue.bytes,
             overloaded: queue.overloaded,
             store_bytes: self.store.disk_bytes(),
+            written_plain_bytes,
+            written_stored_bytes,
+            is_recompressing: self.store.records.is_changing(self.stored()),
             indexes: self.indexes.stats(),
             rebuild_rows: self.indexes.rebuild_rows(),
             payload: self.indexes.payload().stats(),

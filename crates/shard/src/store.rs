@@ -15,6 +15,7 @@ use fjall::{
 use uuid::Uuid;
 
 use crate::codec::{DecodeError, Decoder, put_bytes, put_varint};
+use crate::compression::{Records, Uniform};
 use crate::config::{ShardConfig, StoreSizes};
 use crate::error::OpenError;
 use crate::meta::{Meta, Purged};
@@ -24,6 +25,8 @@ const TRIMMED: &[u8] = b"trimmed";
 const PURGED: &[u8] = b"purged";
 const KEYS_TRIMMED: &[u8] = b"keys trimmed/";
 const FEED_BEGINS: &[u8] = b"feed begins";
+const UNIFORM: &[u8] = b"compressed";
+const DICTIONARY: &[u8] = b"dictionary/";
 const IDENTITY: &[u8] = b"identity";
 const IDENTITY_VERSION: u8 = 1;
 
@@ -39,8 +42,7 @@ pub(crate) const BY_ORDER: u8 = b'o';
 pub(crate) struct Store {
     path: PathBuf,
     database: Database,
-    /// id → record.
-    pub(crate) records: Keyspace,
+    pub(crate) records: Records,
     /// `BY_ID` id → tombstone; `BY_TIME` timestamp (big-endian) → id.
     pub(crate) tombstones: Keyspace,
     /// [`key_row`] → id, for keys that are not yet in segments of the vector's index.
@@ -84,16 +86,22 @@ impl Store {
             database.keyspace(name, options).map_err(failed)
         };
         let small = (sizes.memtable_bytes / 4).max(1 << 10);
+        let meta = keyspace("meta", small)?;
+        let corrupt = |reason: String| OpenError::Corrupt { path: path.to_owned(), reason };
+        let records = Records::new(
+            keyspace("records", sizes.memtable_bytes)?,
+            dictionaries(&meta).map_err(failed)?,
+        );
         let store = Self {
             path: path.to_owned(),
-            records: keyspace("records", sizes.memtable_bytes)?,
+            records: records.map_err(|error| corrupt(format!("a dictionary: {error}")))?,
             tombstones: keyspace("tombstones", small)?,
             keys: keyspace("keys", small)?,
             dead: keyspace("dead", small)?,
             idempotency: keyspace("idempotency", small)?,
             expiring: keyspace("expiring", small)?,
             feed: keyspace("feed", small)?,
-            meta: keyspace("meta", small)?,
+            meta,
             database,
         };
         // Before anything of the log is trimmed because it is in here.
@@ -126,8 +134,19 @@ impl Store {
         self.database.snapshot()
     }
 
-    pub(crate) fn record(&self, id: &str) -> fjall::Result<Option<Slice>> {
-        self.records.get(id)
+    /// How all rows of records are compressed, if a pass over them has ever ended.
+    pub(crate) fn load_uniform(&self) -> fjall::Result<Uniform> {
+        let stored = self.meta.get(UNIFORM)?;
+        Ok(stored.and_then(|bytes| Uniform::decode(&bytes).ok()).unwrap_or_default())
+    }
+
+    pub(crate) fn put_uniform(&self, uniform: Uniform) -> fjall::Result<()> {
+        self.meta.insert(UNIFORM, uniform.encode())
+    }
+
+    /// A dictionary never changes.
+    pub(crate) fn put_dictionary(&self, number: u32, dictionary: &[u8]) -> fjall::Result<()> {
+        self.meta.insert([DICTIONARY, &number.to_be_bytes()].concat(), dictionary)
     }
 
     /// When the first of the stored records expires, in milliseconds.
@@ -235,6 +254,17 @@ impl Store {
     pub(crate) fn corrupt(&self, reason: &str) -> OpenError {
         OpenError::Corrupt { path: self.path.clone(), reason: reason.to_owned() }
     }
+}
+
+/// The dictionaries of compression, by number.
+fn dictionaries(meta: &Keyspace) -> fjall::Result<Vec<(u32, Slice)>> {
+    let mut dictionaries = Vec::new();
+    for row in meta.prefix(DICTIONARY) {
+        let (key, bytes) = row.into_inner()?;
+        let number = key.get(DICTIONARY.len()..).unwrap_or_default();
+        dictionaries.push((number.try_into().map_or(0, u32::from_be_bytes), bytes));
+    }
+    Ok(dictionaries)
 }
 
 fn describe_identity(stored: &[u8]) -> String {

@@ -12,7 +12,10 @@ use hvs_shard::{
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{CatalogueError, profile, settings::Settings};
+use super::{
+    CatalogueError, profile,
+    settings::{Settings, shard_compression},
+};
 use crate::config::Config;
 
 /// What the catalogue keeps of a namespace.
@@ -49,6 +52,8 @@ pub struct Namespace {
     pub vectors: BTreeMap<String, VectorSpace>,
     /// When writes are acknowledged that do not say it.
     pub durability: hvs_api::Durability,
+    /// How records are compressed at rest.
+    pub compression: hvs_api::Compression,
     /// The language of its index of text, if there is one.
     pub text: Option<hvs_shard::Language>,
     shards: Vec<Shard>,
@@ -119,6 +124,7 @@ impl Surroundings {
                 entries: self.config.feed.entries,
                 bytes: self.config.feed.bytes,
             },
+            compression: shard_compression(entry.settings.compression(&self.config)),
             generations: entry.settings.generations(),
             memory_bytes: writes.memory_bytes,
             payload: PayloadLimits {
@@ -162,8 +168,10 @@ impl Surroundings {
         let (held, released) = mpsc::channel(1);
         let durability = entry.settings.durability.unwrap_or(self.config.writes.durability);
         let text = entry.settings.text_config(&self.config)?.map(|config| config.language);
+        let compression = entry.settings.compression(&self.config);
         let name = name.to_owned();
-        let namespace = Namespace { name, entry, vectors, durability, text, shards, held };
+        let namespace =
+            Namespace { name, entry, vectors, durability, compression, text, shards, held };
         Ok((namespace, Released(released)))
     }
 
@@ -193,6 +201,7 @@ impl Namespace {
         Ok(Self {
             name: self.name.clone(),
             vectors: vector_spaces(&entry.settings, config)?,
+            compression: entry.settings.compression(config),
             entry,
             durability: self.durability,
             text: self.text,

@@ -6,7 +6,7 @@ mod load;
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use hvs_api::Durability;
+use hvs_api::{Compression, Durability};
 use serde::{Deserialize, Serialize};
 
 pub use check::ConfigProblem;
@@ -78,6 +78,8 @@ pub struct Storage {
     pub shard_memtable_bytes: u64,
     /// Whether the rows that searches compare are kept in anonymous memory.
     pub resident_rows: bool,
+    /// How records are compressed at rest whose namespace does not say it.
+    pub compression: Compression,
 }
 
 /// What is done in the background.
@@ -377,6 +379,7 @@ impl Default for Storage {
             shard_cache_bytes: 32 << 20,
             shard_memtable_bytes: 16 << 20,
             resident_rows: true,
+            compression: Compression::None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Logs, spans and metrics. None of them ever holds vectors or metadata.
 
+mod checkpoints;
 mod ecs;
 mod feed;
 mod metrics;

@@ -172,7 +172,7 @@ fn write_row(
         }
         StateRow::Live { id, row, header, content } => {
             let vectors = checked_vectors(config, id, &content)?;
-            batch.insert(&store.records, id, row);
+            store.records.insert(batch, id, row);
             if let Some(at) = content.expires_at {
                 batch.insert(&store.expiring, expiring_row(at, id), header.key.to_be_bytes());
             }

@@ -86,7 +86,7 @@ impl LocalState {
         let store = self.store();
         let mut records = Vec::new();
         for row in store.records.iter() {
-            let (id, value) = row.into_inner().map_err(|source| store.storage(source))?;
+            let (id, value) = row.map_err(|source| store.storage(source))?;
             let id = String::from_utf8_lossy(&id).into_owned();
             let record = StoredRecord::decode(&value)
                 .and_then(|stored| stored.into_record(&id, &self.config.vectors));
