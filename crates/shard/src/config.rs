@@ -46,6 +46,8 @@ pub struct ShardConfig {
     pub tombstone_millis: u64,
     /// Memory of the local state.
     pub store: StoreSizes,
+    /// Whether all sorted files of the local state are read and checked when the shard is opened.
+    pub verify_tables: bool,
     /// Most bytes of records that are in memory alone.
     pub memory_bytes: usize,
     /// How much memory the index of metadata may take.
@@ -86,6 +88,7 @@ impl ShardConfig {
             retention: LogRetention::default(),
             tombstone_millis: DEFAULT_TOMBSTONE_MILLIS,
             store: StoreSizes::default(),
+            verify_tables: true,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             payload: PayloadLimits::default(),
             text: None,

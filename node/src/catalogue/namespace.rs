@@ -118,6 +118,7 @@ impl Surroundings {
                 cache_bytes: storage.shard_cache_bytes,
                 memtable_bytes: storage.shard_memtable_bytes,
             },
+            verify_tables: storage.verify_tables,
             retention: LogRetention {
                 entries: self.config.feed.entries,
                 bytes: self.config.feed.bytes,
