@@ -117,7 +117,9 @@ impl Repair {
         {
             return Ok(checkpoint);
         }
-        if let Some(damaged) = &unusable.state {
+        // Of a damaged journal it is not known what was in it: an older state as a whole is better.
+        let is_older_better = unusable.has_damaged_journal && checkpoint.is_some();
+        if let Some(damaged) = unusable.state.as_ref().filter(|_| !is_older_better) {
             let path = self.folder.work(&target.work("saved"))?;
             if let Ok(saved) = no_panic(|| damaged.save_what_is_whole(&path)) {
                 let mut state = saved.state;
