@@ -14,6 +14,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod copy;
+pub mod database;
 pub mod directory;
 pub mod embedded;
 pub mod journal;

@@ -48,6 +48,8 @@ pub struct ShardConfig {
     pub store: StoreSizes,
     /// How records are compressed at rest.
     pub compression: Compression,
+    /// Whether all sorted files of the local state are read and checked when the shard is opened.
+    pub verify_tables: bool,
     /// Most bytes of records that are in memory alone.
     pub memory_bytes: usize,
     /// How much memory the index of metadata may take.
@@ -89,6 +91,7 @@ impl ShardConfig {
             tombstone_millis: DEFAULT_TOMBSTONE_MILLIS,
             store: StoreSizes::default(),
             compression: Compression::default(),
+            verify_tables: true,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             payload: PayloadLimits::default(),
             text: None,

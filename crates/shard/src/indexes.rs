@@ -226,7 +226,7 @@ impl Source<'_> {
         }
         let state = RestartState { tail: self.tail(covered)?, dead: dead(self.store)? };
         match VectorIndex::open(&self.directory, self.config.clone(), state) {
-            Err(error @ Damaged { .. }) => self.rebuild(&error.to_string()),
+            Err(error @ (Damaged { .. } | Format { .. })) => self.rebuild(&error.to_string()),
             opened => opened.map_err(|error| self.failed(&error)),
         }
     }

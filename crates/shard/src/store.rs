@@ -12,6 +12,7 @@ use fjall::{
     Snapshot,
 };
 
+use hvs_kv::database::DatabaseError;
 use uuid::Uuid;
 
 use crate::codec::{DecodeError, Decoder, put_bytes, put_varint};
@@ -60,15 +61,20 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn open(path: &Path, sizes: StoreSizes) -> Result<Self, OpenError> {
+    /// `verify_tables`: whether all sorted files are read and checked.
+    pub(crate) fn open(
+        path: &Path,
+        sizes: StoreSizes,
+        verify_tables: bool,
+    ) -> Result<Self, OpenError> {
         let failed = |source| match source {
             fjall::Error::Locked => OpenError::Locked { path: path.to_owned() },
             source => OpenError::Storage { path: path.to_owned(), source },
         };
         // The database would cut a damaged journal off, and say nothing.
-        hvs_kv::journal::check(path).map_err(|error| OpenError::Corrupt {
-            path: path.to_owned(),
-            reason: format!("{error}; `hvs repair` says what can be done"),
+        hvs_kv::database::check_closed(path, verify_tables).map_err(|error| match error {
+            DatabaseError::InUse { path } => OpenError::Locked { path },
+            error => OpenError::Files { path: path.to_owned(), source: error },
         })?;
         let database = Database::builder(path)
             .cache_size(sizes.cache_bytes)
@@ -270,7 +276,7 @@ fn dictionaries(meta: &Keyspace) -> fjall::Result<Vec<(u32, Slice)>> {
 fn describe_identity(stored: &[u8]) -> String {
     let mut decoder = Decoder::new(stored);
     if decoder.version(IDENTITY_VERSION).is_err() {
-        return "its format is from a later version".to_owned();
+        return "it was made by a newer version of HVS; upgrade to that version".to_owned();
     }
     let mut uid = || {
         let uid = Uuid::from_slice(decoder.bytes("uid").unwrap_or_default());

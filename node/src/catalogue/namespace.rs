@@ -120,6 +120,7 @@ impl Surroundings {
                 oldest: Duration::from_millis(writes.queue_ms),
             },
             store: profile::store_sizes(entry.settings.profile, storage),
+            verify_tables: storage.verify_tables,
             retention: LogRetention {
                 entries: self.config.feed.entries,
                 bytes: self.config.feed.bytes,

@@ -82,7 +82,9 @@ impl Config {
         }
         let storage = &self.storage;
         found.range("storage.shard_cache_bytes", storage.shard_cache_bytes, 0, 1 << 40);
-        found.range("storage.shard_memtable_bytes", storage.shard_memtable_bytes, 1 << 20, 1 << 36);
+        found.range("storage.shard_memtable_bytes", storage.shard_memtable_bytes, 1 << 16, 1 << 36);
+        found.range("storage.log_cache_bytes", storage.log_cache_bytes, 0, 1 << 40);
+        found.range("storage.log_memtable_bytes", storage.log_memtable_bytes, 1 << 16, 1 << 36);
         found.range("limits.namespaces", limits.namespaces, 1, 100_000);
         found.range("limits.aliases", limits.aliases, 1, 100_000);
         found.range("limits.points", limits.points, 1, 1_000_000);

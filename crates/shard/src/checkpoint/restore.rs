@@ -104,7 +104,7 @@ where
     if entries.next().is_some() {
         return Err(RestoreError::NotEmpty { path: directory.to_owned() });
     }
-    let store = Store::open(&directory.join("store"), config.store)?;
+    let store = Store::open(&directory.join("store"), config.store, config.verify_tables)?;
     store.check_identity(config)?;
     write_rows(config, &store, rows, digest)?;
     let mut machine = Machine::new(store.clone(), store.load_meta()?);

@@ -28,7 +28,7 @@ pub struct Rebuilt {
 }
 
 fn empty(config: &ShardConfig, folder: &Path) -> Result<Store, OpenError> {
-    let store = Store::open(folder, config.store)?;
+    let store = Store::open(folder, config.store, false)?;
     store.check_identity(config)?;
     Ok(store)
 }
