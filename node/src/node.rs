@@ -4,13 +4,14 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use hvs_kv::embedded::{Embedded, EmbeddedConfig};
 use tokio::{
+    runtime::Handle,
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
 
 use crate::{
     cache::QueryCache,
-    catalogue::{Catalogue, CatalogueError},
+    catalogue::{Catalogue, CatalogueError, InspectError, inspect},
     config::Config,
     edge::{self, App},
     gate::Gate,
@@ -46,7 +47,10 @@ pub enum StartError {
     /// The store of the logs does not open.
     #[error(transparent)]
     Store(#[from] hvs_kv::embedded::OpenError),
-    /// The identity cannot be read.
+    /// It cannot be told whose logs these are.
+    #[error(transparent)]
+    Logs(#[from] InspectError),
+    /// The identity cannot be read, or is that of another node.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The catalogue or a namespace does not open.
@@ -144,6 +148,7 @@ impl Node {
             Arc::clone(&metrics),
         );
         metrics.watch_followers(Arc::clone(&app.followers))?;
+        metrics.watch_checkpoints(app.checkpoints.figures())?;
         metrics.watch_scale(Arc::clone(&app.scale))?;
         let data_dir = &config.storage.data_dir;
         // Before the first request, so that a node that is too large already knows it.
@@ -224,9 +229,16 @@ fn open_data(config: &Config) -> Result<Opened, StartError> {
     hvs_kv::directory::create(&directory.join("shards"))
         .map_err(|source| StartError::DataDirectory { path: directory.clone(), source })?;
     // The store comes first: it is what refuses a second node on the same directory.
-    let store = Embedded::open(&directory.join("kv"), EmbeddedConfig::default())?;
-    let writer = identity::start(directory)?;
-    Ok((Arc::new(store), writer))
+    let storage = &config.storage;
+    let store = EmbeddedConfig {
+        cache_bytes: storage.log_cache_bytes,
+        memtable_bytes: storage.log_memtable_bytes,
+        verify_tables: storage.verify_tables,
+    };
+    let store: Arc<dyn hvs_kv::Kv> = Arc::new(Embedded::open(&directory.join("kv"), store)?);
+    let known = Handle::current().block_on(inspect::last_writer(Arc::clone(&store)))?;
+    let writer = identity::start(directory, known.as_ref())?;
+    Ok((store, writer))
 }
 
 fn warn_if_reachable(address: SocketAddr, listener: &str) {

@@ -13,11 +13,14 @@
 //!
 //! Integers are little-endian. After the last batch come zeros, or a batch that was not finished.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_64;
 
 const START: u8 = 1;
@@ -114,6 +117,20 @@ pub fn take_out_damage(journal: &Path) -> Result<bool, JournalError> {
     Ok(true)
 }
 
+/// Cuts a journal off before what does not decode, as the database would at a crash: what is left is
+/// an earlier state. Says whether anything was.
+///
+/// # Errors
+/// [`JournalError::Io`].
+pub fn cut_off_damage(journal: &Path) -> Result<bool, JournalError> {
+    let bytes = read(journal)?;
+    let Some(damage) = damage(&bytes, false) else { return Ok(false) };
+    let kept = bytes.get(..damage.gap.start).unwrap_or_default();
+    fs::write(journal, kept)
+        .map_err(|source| JournalError::Io { path: journal.to_owned(), source })?;
+    Ok(true)
+}
+
 /// The journals of a database, the oldest first. All but the last are complete.
 ///
 /// # Errors
@@ -136,7 +153,24 @@ pub fn journals(database: &Path) -> Result<Vec<PathBuf>, JournalError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, JournalError> {
-    fs::read(path).map_err(|source| JournalError::Io { path: path.to_owned(), source })
+    read_data(path).map_err(|source| JournalError::Io { path: path.to_owned(), source })
+}
+
+/// A file without the hole at its end, which is most of a journal and would only take time.
+fn read_data(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    loop {
+        let data = match seek(&file, SeekFrom::Data(bytes.len() as u64)) {
+            Err(Errno::NXIO) => return Ok(bytes),
+            data => data?,
+        };
+        let hole = seek(&file, SeekFrom::Hole(data))?;
+        let too_large = || io::Error::from(io::ErrorKind::FileTooLarge);
+        let start = usize::try_from(data).map_err(|_| too_large())?;
+        bytes.resize(usize::try_from(hole).map_err(|_| too_large())?, 0);
+        file.read_exact_at(bytes.get_mut(start..).unwrap_or_default(), data)?;
+    }
 }
 
 struct Damage {
@@ -288,6 +322,23 @@ mod tests {
     }
 
     #[test]
+    fn holes_are_read_as_zeros_and_left_out_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.jnl");
+        let file = File::create(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), [0; 0]);
+        file.write_all_at(b"begin", 0).unwrap();
+        file.write_all_at(b"middle", 1 << 20).unwrap();
+        file.set_len(64 << 20).unwrap();
+        let found = read(&path).unwrap();
+        let all = fs::read(&path).unwrap();
+        assert!(all.starts_with(&found) && all[found.len()..].iter().all(|&byte| byte == 0));
+        assert!(found.len() > 1 << 20);
+        file.set_len(3).unwrap();
+        assert_eq!(read(&path).unwrap(), b"beg");
+    }
+
+    #[test]
     fn what_the_database_writes_is_whole() {
         let folder = tempfile::tempdir().unwrap();
         filled(folder.path(), 20);
@@ -322,7 +373,7 @@ mod tests {
         changed[last / 2] ^= 0x10;
         fs::write(&path, &changed).unwrap();
         let refused = Embedded::open(folder.path(), EmbeddedConfig::default());
-        assert!(matches!(refused, Err(OpenError::Journal { .. })));
+        assert!(matches!(refused, Err(OpenError::Files { .. })));
         assert_eq!(fs::read(&path).unwrap(), changed, "nothing was touched");
     }
 
@@ -359,10 +410,15 @@ mod tests {
         let before = whole_batches(&bytes, 0).1;
         bytes[end / 2] ^= 1;
         fs::write(&path, &bytes).unwrap();
+        assert!(cut_off_damage(&path).unwrap());
+        let cut = fs::read(&path).unwrap();
+        assert!(bytes.starts_with(&cut) && !cut.is_empty() && cut.len() <= end / 2);
+        check(folder.path()).unwrap();
+        fs::write(&path, &bytes).unwrap();
         assert!(take_out_damage(&path).unwrap());
         check(folder.path()).unwrap();
         assert_eq!(whole_batches(&fs::read(&path).unwrap(), 0).1, before - 1);
-        assert!(!take_out_damage(&path).unwrap());
+        assert!(!take_out_damage(&path).unwrap() && !cut_off_damage(&path).unwrap());
         Embedded::open(folder.path(), EmbeddedConfig::default()).unwrap();
     }
 }

@@ -14,9 +14,11 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod copy;
+pub mod database;
 pub mod directory;
 pub mod embedded;
 pub mod journal;
+pub mod memtables;
 
 use std::fmt;
 

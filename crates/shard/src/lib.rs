@@ -24,6 +24,7 @@ mod changes;
 pub mod checkpoint;
 mod codec;
 mod command;
+mod compression;
 mod config;
 mod content;
 mod error;
@@ -67,8 +68,8 @@ pub use hvs_text::{
 };
 
 pub use config::{
-    DEFAULT_MAX_OPERATIONS, DEFAULT_MEMORY_BYTES, DEFAULT_TOMBSTONE_MILLIS, IdempotencyLimits,
-    LogRetention, QueueLimits, ShardConfig, StoreSizes,
+    Compression, DEFAULT_MAX_OPERATIONS, DEFAULT_MEMORY_BYTES, DEFAULT_TOMBSTONE_MILLIS,
+    IdempotencyLimits, LogRetention, QueueLimits, ShardConfig, StoreSizes,
 };
 pub use error::{CloseError, OpenError, ReadError, ReindexError, WriteError};
 pub use feed::{Change, ChangeKind, ChangesError, ChangesPage, ChangesRequest, FeedPosition};

@@ -161,6 +161,14 @@ pub struct ShardStats {
     pub overloaded: u64,
     /// Bytes of the local state on disk, indexes not included.
     pub store_bytes: u64,
+    /// Bytes of the rows of records that were written since the shard was opened, before
+    /// compression.
+    pub written_plain_bytes: u64,
+    /// The same after compression.
+    pub written_stored_bytes: u64,
+    /// Whether records are being written anew because they are compressed otherwise than they
+    /// should be.
+    pub is_recompressing: bool,
     /// By name of the vector.
     pub indexes: BTreeMap<String, IndexStats>,
     /// Records that an index lacks in its segments which is being made to take the place of

@@ -10,7 +10,7 @@ use hvs_kv::Kv;
 use hvs_text::{Statistics, TextQuery};
 use tokio::sync::watch;
 
-use crate::config::ShardConfig;
+use crate::config::{Compression, ShardConfig};
 use crate::error::{CloseError, OpenError, ReadError, ReindexError, WriteError};
 use crate::feed::{ChangesError, ChangesPage, ChangesRequest};
 use crate::filter::Filter;
@@ -188,6 +188,12 @@ impl Shard {
     /// has changed.
     pub fn tune_index(&self, name: &str, kind: IndexKind) -> bool {
         self.inner.tune_index(name, kind)
+    }
+
+    /// Has records compressed so at rest: what is written from now on at once, what is there in
+    /// the background.
+    pub fn set_compression(&self, compression: Compression) {
+        self.inner.store.records.set_compression(compression);
     }
 
     /// Counters and sizes.

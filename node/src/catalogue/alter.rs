@@ -1,6 +1,6 @@
-//! Changing the indexes of a namespace that is in use.
+//! Changing a namespace that is in use: its indexes, and how its records are compressed.
 //!
-//! What only searches look at changes at once. Everything else is built beside what is there; the
+//! What only searches look at changes at once; so does the compression of what is written. Everything else is built beside what is there; the
 //! catalogue is written when it is complete, and names the generation of each index, so that after
 //! a crash either the old index or the new one is opened, and what is not named is removed.
 
@@ -13,19 +13,23 @@ use std::{
     time::Instant,
 };
 
-use hvs_api::{AlterIndex, AlterNamespace, IndexSpec, IndexType};
+use hvs_api::{AlterIndex, AlterNamespace, Compression, IndexSpec, IndexType};
 use hvs_shard::{IndexChange, ReindexError};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{
     Catalogue, CatalogueError, Entry, Namespace, Overview, Settings, SettingsError, Slot,
-    VectorSettings, check_name, settings::resolve_index, store::State,
+    VectorSettings, check_name,
+    settings::{resolve_index, shard_compression},
+    store::State,
 };
 use crate::config::Config;
 
 /// What a request changes.
 struct Altered {
+    /// How records are compressed at rest, if that changes.
+    compression: Option<Compression>,
     /// The settings of vectors whose searches change.
     tuned: BTreeMap<String, VectorSettings>,
     /// Those of vectors whose indexes have to be built anew.
@@ -38,7 +42,9 @@ fn refuse(reason: impl Into<String>) -> SettingsError {
 
 impl Settings {
     fn alter(&self, request: &AlterNamespace, config: &Config) -> Result<Altered, SettingsError> {
-        let mut altered = Altered { tuned: BTreeMap::new(), rebuilt: BTreeMap::new() };
+        let compression =
+            request.compression.filter(|wanted| self.compression.as_ref() != Some(wanted));
+        let mut altered = Altered { compression, tuned: BTreeMap::new(), rebuilt: BTreeMap::new() };
         let named = request.vectors.iter().map(|(name, vector)| (name.as_str(), &vector.index));
         let default = request.index.iter().map(|index| ("", index));
         for (name, change) in default.chain(named.filter(|(name, _)| !name.is_empty())) {
@@ -170,6 +176,13 @@ impl Catalogue {
         // As it is now that nobody else changes it.
         let namespace = self.lease(&slot, until).await?;
         let altered = namespace.entry.settings.alter(request, &self.surroundings.config)?;
+        if let Some(compression) = altered.compression {
+            let change = |settings: &mut Settings| settings.compression = Some(compression);
+            self.put_settings(&namespace, change, || {}).await?;
+            for shard in namespace.shards() {
+                shard.set_compression(shard_compression(compression));
+            }
+        }
         if !altered.tuned.is_empty() {
             let config = &self.surroundings.config;
             let kinds = altered.tuned.iter().map(|(vector, settings)| {
@@ -230,6 +243,17 @@ impl Catalogue {
         vectors: &BTreeMap<String, VectorSettings>,
         then: impl FnOnce() + Send,
     ) -> Result<(), CatalogueError> {
+        let change = |settings: &mut Settings| settings.vectors.extend(vectors.clone());
+        self.put_settings(namespace, change, then).await
+    }
+
+    /// Writes down new settings, and publishes them after `then`.
+    async fn put_settings(
+        &self,
+        namespace: &Namespace,
+        change: impl FnOnce(&mut Settings) + Send,
+        then: impl FnOnce() + Send,
+    ) -> Result<(), CatalogueError> {
         let name = &namespace.name;
         let _changing = self.changing.lock().await;
         let slot = self.by_own_name(name)?;
@@ -237,7 +261,7 @@ impl Catalogue {
             return Err(CatalogueError::NamespaceNotFound { name: name.clone() });
         }
         let mut entry: Entry = slot.description().entry.clone();
-        entry.settings.vectors.extend(vectors.clone());
+        change(&mut entry.settings);
         let next = self.surroundings.describe(name, entry)?;
         self.store.put(name, State::Ready, &next.entry).await?;
         then();

@@ -33,6 +33,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 pub use alter::{Rebuild, RebuildError};
+pub use inspect::InspectError;
 pub use namespace::{
     Description, Entry, Namespace, Released, Routed, RoutedWriteError, Surroundings, VectorSpace,
     WriteOptions, Written,
@@ -132,6 +133,19 @@ pub enum CatalogueError {
         id: String,
         /// What is wrong.
         reason: String,
+    },
+    /// A newer version wrote a record of the catalogue.
+    #[error(
+        "the record {id:?} of the catalogue was made by a newer version of HVS: it has format {found}, \
+         this version reads {known}; upgrade to that version"
+    )]
+    Newer {
+        /// The record.
+        id: String,
+        /// Its format.
+        found: u64,
+        /// The format that this version reads.
+        known: u64,
     },
     /// The system shard does not open.
     #[error("cannot open the catalogue: {0}")]

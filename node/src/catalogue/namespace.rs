@@ -7,13 +7,17 @@ use hvs_index::Builders;
 use hvs_kv::Kv;
 use hvs_shard::{
     CloseError, Durability, Expiry, LogRetention, Operation, PayloadLimits, QueueLimits, Shard,
-    ShardConfig, ShardMemory, ShardStats, StoreSizes, WriteAnswer, WriteError, WriteOutcome,
-    WriteRequest, Writer,
+    ShardConfig, ShardMemory, ShardStats, WriteAnswer, WriteError, WriteOutcome, WriteRequest,
+    Writer,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{CatalogueError, settings::Settings, slot::Pin};
+use super::{
+    CatalogueError, profile,
+    settings::{Settings, shard_compression},
+    slot::Pin,
+};
 use crate::config::Config;
 
 /// What the catalogue keeps of a namespace.
@@ -52,6 +56,8 @@ pub struct Description {
     pub vectors: BTreeMap<String, VectorSpace>,
     /// When writes are acknowledged that do not say it.
     pub durability: hvs_api::Durability,
+    /// How records are compressed at rest.
+    pub compression: hvs_api::Compression,
     /// The language of its index of text, if there is one.
     pub text: Option<hvs_shard::Language>,
 }
@@ -66,6 +72,7 @@ impl Description {
             name: name.to_owned(),
             vectors: vector_spaces(&entry.settings, config)?,
             durability: entry.settings.durability.unwrap_or(config.writes.durability),
+            compression: entry.settings.compression(config),
             text: entry.settings.text_config(config)?.map(|config| config.language),
             entry,
             revision: 0,
@@ -179,14 +186,13 @@ impl Surroundings {
                 bytes: writes.queue_bytes,
                 oldest: Duration::from_millis(writes.queue_ms),
             },
-            store: StoreSizes {
-                cache_bytes: storage.shard_cache_bytes,
-                memtable_bytes: storage.shard_memtable_bytes,
-            },
+            store: profile::store_sizes(entry.settings.profile, storage),
+            verify_tables: storage.verify_tables,
             retention: LogRetention {
                 entries: self.config.feed.entries,
                 bytes: self.config.feed.bytes,
             },
+            compression: shard_compression(entry.settings.compression(&self.config)),
             generations: entry.settings.generations(),
             memory_bytes: writes.memory_bytes,
             payload: PayloadLimits {
@@ -221,10 +227,27 @@ impl Surroundings {
     /// # Errors
     /// [`CatalogueError`]; shards that were opened before are closed again.
     pub fn open(&self, description: &Description) -> Result<(Loaded, Released), CatalogueError> {
+        self.open_shards(description, self.config.storage.verify_tables)
+    }
+
+    /// The same for shards that this process has had open before: their files were checked then,
+    /// if they are to be.
+    ///
+    /// # Errors
+    /// [`CatalogueError`]; shards that were opened before are closed again.
+    pub fn reopen(&self, description: &Description) -> Result<(Loaded, Released), CatalogueError> {
+        self.open_shards(description, false)
+    }
+
+    fn open_shards(
+        &self,
+        description: &Description,
+        verify_tables: bool,
+    ) -> Result<(Loaded, Released), CatalogueError> {
         let entry = &description.entry;
         let mut shards = Vec::with_capacity(entry.shards.len());
         for &shard in &entry.shards {
-            let config = self.shard_config(entry, shard)?;
+            let config = ShardConfig { verify_tables, ..self.shard_config(entry, shard)? };
             let directory = self.shard_directory(shard);
             let open = Shard::open(config, Arc::clone(&self.kv), &directory).map_err(|source| {
                 CatalogueError::Shard {

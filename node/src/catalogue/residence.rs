@@ -108,7 +108,7 @@ impl Catalogue {
         self.make_room();
         self.memory().admit_load(needs)?;
         let description = change.description();
-        let opened = self.surroundings.open(&description);
+        let opened = self.surroundings.reopen(&description);
         let opened = opened.map_err(|error| LoadError::Open(Arc::new(error)))?;
         self.memory().count_load();
         Ok(opened)

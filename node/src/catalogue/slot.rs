@@ -342,6 +342,7 @@ fn is_at_work(stats: &ShardStats) -> bool {
     stats.memory_records > 0
         || stats.queued_requests > 0
         || stats.rebuild_rows > 0
+        || stats.is_recompressing
         // Why is only known while it is there.
         || stats.stopped.is_some()
         || stats.indexes.values().any(|index| index.building)

@@ -214,8 +214,12 @@ pub(super) fn add(contents: &mut Contents, record: Record) -> Result<(), Catalog
     let id = record.id;
     let damaged = |reason: String| CatalogueError::Damaged { id: id.clone(), reason };
     let format = record.metadata.get("format").and_then(Value::as_u64);
-    if format != Some(FORMAT) {
-        return Err(damaged(format!("format {format:?}, this version reads {FORMAT}")));
+    match format {
+        Some(FORMAT) => {}
+        Some(found) if found > FORMAT => {
+            return Err(CatalogueError::Newer { id, found, known: FORMAT });
+        }
+        _ => return Err(damaged("it has no format".to_owned())),
     }
     let value = Value::Object(record.metadata);
     match id.split_once('/') {

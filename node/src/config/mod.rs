@@ -6,7 +6,7 @@ mod load;
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use hvs_api::Durability;
+use hvs_api::{Compression, Durability};
 use serde::{Deserialize, Serialize};
 
 pub use check::ConfigProblem;
@@ -80,8 +80,16 @@ pub struct Storage {
     pub shard_cache_bytes: u64,
     /// Bytes of writes that each shard gathers in memory before they become a sorted file.
     pub shard_memtable_bytes: u64,
+    /// Bytes of blocks that the store of logs keeps in memory.
+    pub log_cache_bytes: u64,
+    /// Bytes of log that are gathered in memory before they become a sorted file.
+    pub log_memtable_bytes: u64,
     /// Whether the rows that searches compare are kept in anonymous memory.
     pub resident_rows: bool,
+    /// How records are compressed at rest whose namespace does not say it.
+    pub compression: Compression,
+    /// Whether all sorted files are read and checked at the start.
+    pub verify_tables: bool,
 }
 
 /// What is done in the background.
@@ -402,7 +410,11 @@ impl Default for Storage {
             data_dir: PathBuf::from("hvs-data"),
             shard_cache_bytes: 32 << 20,
             shard_memtable_bytes: 16 << 20,
+            log_cache_bytes: 8 << 20,
+            log_memtable_bytes: 8 << 20,
             resident_rows: true,
+            compression: Compression::None,
+            verify_tables: true,
         }
     }
 }

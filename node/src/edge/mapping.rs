@@ -132,6 +132,13 @@ impl From<CheckpointError> for Failure {
     }
 }
 
+/// Whether something failed, in the end, because a disk is full.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == std::io::ErrorKind::StorageFull)
+}
+
 fn store_failure(error: &StoreError) -> Failure {
     let code = match error {
         StoreError::Url { .. } => Code::InvalidCheckpointUrl,
@@ -139,6 +146,9 @@ fn store_failure(error: &StoreError) -> Failure {
             // What an object store says may hold more than a client should know.
             let mut failure = Failure::internal(Code::CheckpointStoreFailed, error);
             failure.problem.detail = match error {
+                StoreError::Io { what, name, source } if is_full(source.as_ref()) => {
+                    format!("cannot {what} {name}: no space is left there")
+                }
                 StoreError::Io { what, name, .. } => format!("cannot {what} {name}"),
                 other => other.to_string(),
             };

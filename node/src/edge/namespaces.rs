@@ -9,7 +9,7 @@ use axum::{
 };
 use hvs_api::{
     AliasInfo, AliasList, Code, CreateNamespace, DeletedName, IndexState, NEAR_LIMIT,
-    NamespaceInfo, NamespaceList, SetAlias, SwitchAliases, TextState, VectorInfo,
+    NamespaceInfo, NamespaceList, SetAlias, StorageState, SwitchAliases, TextState, VectorInfo,
 };
 use hvs_index::IndexStats;
 use hvs_shard::ShardStats;
@@ -173,6 +173,13 @@ pub(super) fn info(overview: &Overview, aliases: &BTreeMap<String, String>) -> N
         durability: namespace.durability,
         memory_records: stats.iter().map(|shard| shard.memory_records).sum(),
         text: namespace.text.map(|_| text_state(stats)),
+        storage: StorageState {
+            compression: namespace.compression,
+            bytes: stats.iter().map(|shard| shard.store_bytes).sum(),
+            written_plain_bytes: stats.iter().map(|shard| shard.written_plain_bytes).sum(),
+            written_stored_bytes: stats.iter().map(|shard| shard.written_stored_bytes).sum(),
+            rewriting: stats.iter().any(|shard| shard.is_recompressing),
+        },
     }
 }
 

@@ -1,6 +1,7 @@
 //! Logs, spans and metrics. None of them ever holds vectors or metadata.
 
 mod cache;
+mod checkpoints;
 mod ecs;
 mod feed;
 mod memory;
