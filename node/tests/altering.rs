@@ -139,8 +139,11 @@ async fn text_stays_when_the_index_beside_it_changes() {
     let search = json!({"text": "word3", "k": 5});
     let hits = node.post(&format!("{DOCS}/search"), search).await.ok();
     assert_eq!(hits["hits"].as_array().unwrap().len(), 5);
-    alter(&node, json!({"index": {"type": "IVF"}})).await.problem("invalid_index");
     alter(&node, json!({"index": {"dense": "HYBRID"}})).await.problem("invalid_index");
+    // Not both at once.
+    let both = json!({"index": {"dense": "FLAT", "language": "english"}});
+    alter(&node, both).await.problem("invalid_index");
+    alter(&node, json!({"index": {"type": "FLAT"}})).await.problem("invalid_index");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,7 +49,7 @@ impl Inner {
         })?;
         let store = Store::open(&directory.join("store"), config.store)?;
         store.check_identity(&config)?;
-        let mut machine = Machine::new(store.clone(), store.load_meta()?);
+        let mut machine = Machine::new(store.clone(), store.load_meta()?, config.wall.clone());
 
         machine.load_feed().map_err(|source| store.storage(source))?;
         let may_lose_buffered = kv.may_lose_buffered();
@@ -64,7 +64,8 @@ impl Inner {
         let progress = machine.progress();
 
         let queue = Arc::new(Queue::new(config.queue));
-        let memory = Arc::new(Memory::new(leader.epoch(), config.memory_bytes));
+        let memory = Memory::new(leader.epoch(), &config);
+        let memory = Arc::new(memory);
         let writer_stats = Arc::new(WriterStats::default());
         let mut writer = Writer::new(
             config.clone(),
@@ -165,7 +166,8 @@ impl Inner {
             indexes: self.indexes.stats(),
             rebuild_rows: self.indexes.rebuild_rows(),
             payload: self.indexes.payload().stats(),
-            text: self.indexes.text().map(crate::text::Text::stats),
+            payload_building: self.indexes.payload().is_building(),
+            text: self.text_stats(),
             stopped: self.stopped().map(|error| error.to_string()),
         }
     }

@@ -71,6 +71,14 @@ fn vector_spaces(
     Ok(vectors)
 }
 
+/// The language of the index of text, if there is one.
+fn text_language(
+    settings: &Settings,
+    config: &Config,
+) -> Result<Option<hvs_shard::Language>, CatalogueError> {
+    Ok(settings.text_config(config)?.map(|config| config.language))
+}
+
 /// Tells when nobody holds a namespace any more.
 pub struct Released(mpsc::Receiver<()>);
 
@@ -129,7 +137,9 @@ impl Surroundings {
                 bytes: self.config.payload.bytes,
                 text_bytes: self.config.payload.text_bytes,
             },
+            payload_schema: entry.settings.payload.schema(),
             text: entry.settings.text_config(&self.config)?,
+            text_generation: entry.settings.text_generation,
             max_operations: limits.batch_operations,
             max_k: limits.k,
             max_page: limits.page,
@@ -164,7 +174,7 @@ impl Surroundings {
         }
         let (held, released) = mpsc::channel(1);
         let durability = entry.settings.durability.unwrap_or(self.config.writes.durability);
-        let text = entry.settings.text_config(&self.config)?.map(|config| config.language);
+        let text = text_language(&entry.settings, &self.config)?;
         let name = name.to_owned();
         let namespace = Namespace { name, entry, vectors, durability, text, shards, held };
         Ok((namespace, Released(released)))
@@ -196,9 +206,9 @@ impl Namespace {
         Ok(Self {
             name: self.name.clone(),
             vectors: vector_spaces(&entry.settings, config)?,
+            text: text_language(&entry.settings, config)?,
             entry,
             durability: self.durability,
-            text: self.text,
             shards: self.shards.clone(),
             held: self.held.clone(),
         })

@@ -10,7 +10,7 @@ use hvs_geometry::{Component, Geometry, Space, SpaceError, UnknownGeometry};
 use hvs_index::{IndexConfig, IndexKind};
 use serde::{Deserialize, Serialize};
 
-use super::{profile, text};
+use super::{payload::PayloadSettings, profile, text};
 use crate::{
     config::{self, Config, Limits},
     durability,
@@ -56,6 +56,12 @@ pub enum SettingsError {
     /// An index parameter that the type does not have, or out of its range.
     #[error("index: {reason}")]
     Index {
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// Fields of metadata that cannot be indexed.
+    #[error("payload_indexes: {reason}")]
+    Payload {
         /// What is wrong and what would be right.
         reason: String,
     },
@@ -147,6 +153,12 @@ pub struct Settings {
     /// The time to live of records that are put without one, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
+    /// Which metadata is indexed.
+    #[serde(default, skip_serializing_if = "PayloadSettings::is_default")]
+    pub payload: PayloadSettings,
+    /// How often an index of text was added or changed: which of those on disk is in use.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub text_generation: u64,
 }
 
 impl Settings {
@@ -193,7 +205,14 @@ impl Settings {
         {
             return Err(SettingsError::Ttl { ttl, limit: limits.ttl_ms });
         }
-        Ok(Self { vectors, shards, profile, durability, ttl_ms })
+        let payload = PayloadSettings::resolve(
+            request.payload_indexing,
+            request.payload_indexes.as_deref(),
+            existing.map(|settings| &settings.payload),
+            limits,
+        )?;
+        let text_generation = existing.map_or(0, |settings| settings.text_generation);
+        Ok(Self { vectors, shards, profile, durability, ttl_ms, payload, text_generation })
     }
 
     /// What each index of a shard is opened with.

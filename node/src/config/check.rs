@@ -56,6 +56,8 @@ impl Config {
         found.range("limits.text_bytes", limits.text_bytes, 1, 1 << 20);
         found.range("limits.text_words", limits.text_words, 1, 4_096);
         found.range("limits.text_fields", limits.text_fields, 1, 256);
+        found.range("limits.payload_indexes", limits.payload_indexes, 0, 4_096);
+        found.range("limits.path_bytes", limits.path_bytes, 1, 4_096);
         found.range("limits.metadata_bytes", limits.metadata_bytes, 2, METADATA_BYTES);
         found.range("limits.id_bytes", limits.id_bytes, 1, ID_BYTES);
         found.range("limits.filter_writes", limits.filter_writes, 1, 1 << 40);

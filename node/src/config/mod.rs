@@ -125,6 +125,10 @@ pub struct Limits {
     pub text_words: usize,
     /// Text fields of a namespace.
     pub text_fields: usize,
+    /// Fields of metadata whose indexes a namespace declares.
+    pub payload_indexes: usize,
+    /// Bytes of the path of a field that a namespace names.
+    pub path_bytes: usize,
     /// Bytes of one record's metadata, as JSON.
     pub metadata_bytes: usize,
     /// Bytes of an id or partition key; at most 512.
@@ -246,7 +250,7 @@ pub struct Index {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Payload {
-    /// Fields, each path by itself.
+    /// Fields that are not declared, each path by itself.
     pub fields: usize,
     /// Bytes, estimated.
     pub bytes: usize,
@@ -399,6 +403,8 @@ impl Default for Limits {
             text_bytes: 8 << 10,
             text_words: 256,
             text_fields: 16,
+            payload_indexes: 64,
+            path_bytes: 512,
             metadata_bytes: 64 << 10,
             id_bytes: 512,
             filter_writes: 10_000,

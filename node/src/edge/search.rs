@@ -14,7 +14,7 @@ use hvs_api::{
     SearchResponse, ShardExplain, SpaceSpec, Vector,
 };
 use hvs_geometry::{Geometry, Precision, Space};
-use hvs_shard::{SearchAnswer, SearchHit, Shard};
+use hvs_shard::{Filter, SearchAnswer, SearchHit, Shard};
 
 use super::{
     App,
@@ -156,11 +156,6 @@ impl Job {
         room: Arc<Room>,
     ) -> Result<Self, Failure> {
         if wire.text.is_some() {
-            if wire.group_by.is_some() {
-                let detail =
-                    "hits of a search by text cannot be grouped; search by the vector alone";
-                return Err(Failure::new(Code::SearchUnsupported, detail));
-            }
             let hybrid = Hybrid::new(namespace, wire, config, deadline, room)?;
             return Ok(Self::Text(Arc::new(hybrid)));
         }
@@ -204,16 +199,29 @@ pub(super) struct Answered {
 }
 
 impl Answered {
-    pub(super) fn explain(&self) -> ShardExplain {
+    pub(super) fn explain(&self, shard: &Shard, filter: Option<&Filter>) -> ShardExplain {
+        let (indexed, unindexed) = properties(shard, filter);
         ShardExplain {
             shard: self.shard as u64,
             strategy: self.answer.strategy.as_str().to_owned(),
             scanned: self.answer.scanned as u64,
             exact: self.answer.exact,
             matching: self.answer.matching,
+            indexed,
+            unindexed,
             index_us: self.index_us,
         }
     }
+}
+
+/// The fields of a filter that the index of metadata of a shard knows, and the others.
+pub(super) fn properties(shard: &Shard, filter: Option<&Filter>) -> (Vec<String>, Vec<String>) {
+    let properties = filter.map(|filter| shard.filter_properties(filter)).unwrap_or_default();
+    let of = |wanted: bool| {
+        let these = properties.iter().filter(|(_, is_indexed)| **is_indexed == wanted);
+        these.map(|(name, _)| name.clone()).collect()
+    };
+    (of(true), of(false))
 }
 
 impl Prepared {
@@ -400,8 +408,13 @@ impl Prepared {
     }
 
     fn explain(&self, answers: &[Answered]) -> Explain {
+        let filter = self.request.filter.as_ref();
+        let shards = answers.iter().filter_map(|answered| {
+            let shard = self.namespace.shards().get(answered.shard)?;
+            Some(answered.explain(shard, filter))
+        });
         Explain {
-            shards: answers.iter().map(Answered::explain).collect(),
+            shards: shards.collect(),
             index_us: answers.iter().map(|answered| answered.index_us).sum(),
             total_us: microseconds_since(self.started),
         }

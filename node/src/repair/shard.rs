@@ -15,7 +15,7 @@ use hvs_shard::{
     Position, ShardConfig,
     repair::{
         Examined, IndexState, LocalState, Log, StateReport, log_of, operations_in,
-        rebuild_from_log, rebuild_from_rows, text_folder,
+        rebuild_from_log, rebuild_from_rows,
     },
 };
 
@@ -412,7 +412,7 @@ impl Repair {
                 target,
                 "text index",
                 &target.name,
-                &text_folder(),
+                &state.text_folder(),
                 &Checked {
                     verify: &|copy| state.verify_text(copy),
                     build: &|folder| state.build_text(folder),

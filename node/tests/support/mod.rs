@@ -169,6 +169,7 @@ impl TestNode {
             let scroll = format!("/v1/namespaces/{name}/scroll");
             let records = self.post(&scroll, json!({"limit": 1000})).await.ok();
             namespace["contents"] = records["records"].clone();
+            namespace.as_object_mut().unwrap().remove("payload");
             for vector in namespace["vectors"].as_object_mut().unwrap().values_mut() {
                 vector.as_object_mut().unwrap().remove("state");
             }

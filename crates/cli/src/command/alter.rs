@@ -1,13 +1,12 @@
 //! `hvs ns alter`.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
-use hvs_api::{AlterIndex, AlterNamespace, AlterVector};
+use hvs_api::{AlterIndex, AlterNamespace, AlterVector, IndexType, PayloadIndex};
 
 use super::{
     checkpoint::ended,
     ns::{IndexArg, QuantisationArg, one},
+    values::{PayloadIndexingArg, payload_index},
 };
 use crate::{args::Context, error::CliError};
 
@@ -46,14 +45,33 @@ pub(crate) struct AlterArgs {
     /// HYBRID: the index of the vector.
     #[arg(long)]
     dense: Option<IndexArg>,
+    /// HYBRID: where in the metadata the text is; may be repeated, and takes the place of all paths
+    /// before. It chooses the type HYBRID.
+    #[arg(long, value_name = "PATH")]
+    text_field: Vec<String>,
+    /// HYBRID: the language whose stems are searched by, such as english.
+    #[arg(long)]
+    language: Option<String>,
+    /// Which metadata is indexed.
+    #[arg(long)]
+    payload_indexing: Option<PayloadIndexingArg>,
+    /// A field of metadata that is indexed in any case; may be repeated, and takes the place of all
+    /// before.
+    #[arg(long, value_name = "PATH:TYPE", value_parser = payload_index)]
+    payload_index: Vec<PayloadIndex>,
+    /// No field of metadata is indexed in any case.
+    #[arg(long, conflicts_with = "payload_index")]
+    no_payload_indexes: bool,
     /// Do not wait until the new index answers.
     #[arg(long)]
     no_wait: bool,
 }
 
 pub(crate) async fn run(context: &Context, args: &AlterArgs) -> Result<(), CliError> {
+    let has_text = !args.text_field.is_empty() || args.language.is_some();
+    let kind = args.index.map(IndexArg::kind);
     let index = AlterIndex {
-        kind: args.index.map(IndexArg::kind),
+        kind: kind.or(has_text.then_some(IndexType::Hybrid)),
         m: args.m,
         ef_construction: args.ef_construction,
         ef_search: args.ef_search,
@@ -62,17 +80,26 @@ pub(crate) async fn run(context: &Context, args: &AlterArgs) -> Result<(), CliEr
         quantisation: args.quantisation.map(QuantisationArg::quantisation),
         resident: args.resident,
         dense: args.dense.map(IndexArg::kind),
+        text_fields: (!args.text_field.is_empty()).then(|| args.text_field.clone()),
+        language: args.language.clone(),
     };
-    if index == AlterIndex::default() {
+    let declares = !args.payload_index.is_empty() || args.no_payload_indexes;
+    let mut request = AlterNamespace {
+        payload_indexing: args.payload_indexing.map(PayloadIndexingArg::indexing),
+        payload_indexes: declares.then(|| args.payload_index.clone()),
+        ..AlterNamespace::default()
+    };
+    if index != AlterIndex::default() {
+        match &args.vector {
+            None => request.index = Some(index),
+            Some(name) => {
+                request.vectors.insert(name.clone(), AlterVector { index });
+            }
+        }
+    }
+    if request == AlterNamespace::default() {
         return Err(CliError::Usage("nothing to change is given; try --index or --m".to_owned()));
     }
-    let request = match &args.vector {
-        None => AlterNamespace { index: Some(index), ..AlterNamespace::default() },
-        Some(name) => {
-            let vectors = BTreeMap::from([(name.clone(), AlterVector { index })]);
-            AlterNamespace { vectors, ..AlterNamespace::default() }
-        }
-    };
     let client = context.client()?;
     let altered = client.alter_namespace(&args.name, &request).await?;
     match &altered.task {
