@@ -114,8 +114,14 @@ fn kinds() -> BTreeMap<&'static str, Vec<PathBuf>> {
         let Some(kind) = kind(name) else {
             panic!("{name} is of no kind that is known: say what it is, and test its damage")
         };
+        // A list of tables that was replaced and is not removed yet.
+        let is_replaced = kind == "list of tables" && {
+            let current = fs::read(path.with_file_name("current")).unwrap();
+            let number = u64::from_le_bytes(*current.first_chunk().unwrap());
+            path.file_name().unwrap().to_str().unwrap() != format!("v{number}")
+        };
         // Whose content nobody reads.
-        if kind != "lock" {
+        if kind != "lock" && !is_replaced {
             kinds.entry(kind).or_default().push(below);
         }
     }

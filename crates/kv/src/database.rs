@@ -97,13 +97,14 @@ impl DatabaseError {
 }
 
 /// Looks at a database that is about to be opened: at everything, or at everything but the content
-/// of tables. There need not be a database.
+/// of tables. If nothing is damaged, what a crash has torn is cut off. There need not be a database.
 ///
 /// # Errors
 /// [`DatabaseError`] for the first file that is damaged.
-pub fn check_closed(database: &Path, with_tables: bool) -> Result<(), DatabaseError> {
+pub fn prepare(database: &Path, with_tables: bool) -> Result<(), DatabaseError> {
     let _lock = lock(database)?;
-    if with_tables { check_all(database) } else { check(database) }
+    if with_tables { check_all(database) } else { check(database) }?;
+    Ok(journal::cut_off_torn_end(database)?)
 }
 
 /// What is written while it is looked at would look damaged.

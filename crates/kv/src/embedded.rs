@@ -91,7 +91,7 @@ impl Embedded {
             source => OpenError::Store { path: path.to_owned(), source },
         };
         // The database would cut a damaged journal off, and say nothing.
-        database::check_closed(path, config.verify_tables).map_err(|source| match source {
+        database::prepare(path, config.verify_tables).map_err(|source| match source {
             DatabaseError::InUse { path } => OpenError::Locked { path },
             source => OpenError::Files { path: path.to_owned(), source },
         })?;

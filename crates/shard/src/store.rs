@@ -72,7 +72,7 @@ impl Store {
             source => OpenError::Storage { path: path.to_owned(), source },
         };
         // The database would cut a damaged journal off, and say nothing.
-        hvs_kv::database::check_closed(path, verify_tables).map_err(|error| match error {
+        hvs_kv::database::prepare(path, verify_tables).map_err(|error| match error {
             DatabaseError::InUse { path } => OpenError::Locked { path },
             error => OpenError::Files { path: path.to_owned(), source: error },
         })?;

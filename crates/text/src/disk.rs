@@ -1,5 +1,7 @@
 //! The index on disk: opening and checking it, and writing to it.
 
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use roaring::RoaringTreemap;
@@ -113,6 +115,7 @@ impl Disk {
             if !has(MANAGED) {
                 return Err("the list of its files is missing".to_owned());
             }
+            check_ends(path)?;
             let index = Index::open(directory).map_err(reason("open"))?;
             if index.schema() != schema {
                 return Err("it has other fields".to_owned());
@@ -204,6 +207,31 @@ impl Disk {
     pub(crate) fn close(self) -> Result<(), String> {
         self.writer.wait_merging_threads().map_err(reason("merge"))
     }
+}
+
+/// Whether files are long enough for what is at their ends, of which the library is sure: a footer,
+/// u32 its length, u32 that marks it.
+fn check_ends(path: &Path) -> Result<(), String> {
+    let failed = |error: io::Error| format!("{}: {error}", path.display());
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_none_or(|of| of == "json" || of == "lock") {
+            continue;
+        }
+        let mut file = File::open(&path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let mut end = [0; 8];
+        let is_cut = length < 8 || {
+            file.seek(SeekFrom::End(-8)).map_err(failed)?;
+            file.read_exact(&mut end).map_err(failed)?;
+            let [a, b, c, d, ..] = end;
+            u64::from(u32::from_le_bytes([a, b, c, d])) + 8 > length
+        };
+        if is_cut {
+            return Err(format!("{} is cut off", path.display()));
+        }
+    }
+    Ok(())
 }
 
 /// Whether every file is what was written, with these settings; and up to where it is complete.

@@ -108,8 +108,9 @@ pub fn run(config: Config, options: Options) -> Result<Report, RepairError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| RepairError::Io { path: PathBuf::new(), source })?;
     let folder = Folder::take(&config.storage.data_dir)?;
+    let data_dir = config.storage.data_dir.clone();
     let repair = Repair { config: Arc::new(config), options, folder, runtime, items: Vec::new() };
-    repair.run()
+    repair.run().inspect_err(|_| folder::discard_work(&data_dir))
 }
 
 struct Repair {
