@@ -119,7 +119,7 @@ impl Store {
     /// Frees what opening the database has brought into memory.
     pub(crate) fn settle(&self) -> fjall::Result<()> {
         let keyspaces = [
-            &self.records,
+            self.records.keyspace(),
             &self.tombstones,
             &self.keys,
             &self.dead,

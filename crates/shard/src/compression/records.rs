@@ -72,6 +72,11 @@ impl Known {
 }
 
 impl Records {
+    /// Where the rows are.
+    pub(crate) fn keyspace(&self) -> &Keyspace {
+        &self.keyspace
+    }
+
     pub(crate) fn new(
         keyspace: Keyspace,
         dictionaries: impl IntoIterator<Item = (u32, Slice)>,
