@@ -64,7 +64,7 @@ pub fn path(namespace: &str, rest: &str) -> String {
 }
 
 fn batch(connection: &mut Connection, namespace: &str, operations: Vec<Value>) -> Result<()> {
-    let request = json!({"operations": operations});
+    let request: Value = [("operations", Value::from(operations))].into_iter().collect();
     let answer = ask(connection, "POST", &path(namespace, "/batch"), &request)?;
     ensure!(answer.get("failed") == Some(&json!(0)), "{answer}");
     Ok(())

@@ -435,7 +435,10 @@ mod tests {
         filled(folder.path(), 3);
         let store = Embedded::open(folder.path(), EmbeddedConfig::default()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let put = store.put_if_absent(b"large", &[7; 9_000], Durability::Sync);
+        // It does not compress, as journals are compressed.
+        let hashes = (0..1_125_u64).flat_map(|at| xxh3_64(&at.to_le_bytes()).to_le_bytes());
+        let large: Vec<u8> = hashes.collect();
+        let put = store.put_if_absent(b"large", &large, Durability::Sync);
         runtime.block_on(put).unwrap();
         drop(store);
         let (path, bytes, end) = journal(folder.path());

@@ -1,5 +1,6 @@
 //! The index on disk: opening and checking it, and writing to it.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
@@ -115,11 +116,11 @@ impl Disk {
             if !has(MANAGED) {
                 return Err("the list of its files is missing".to_owned());
             }
-            check_ends(path)?;
             let index = Index::open(directory).map_err(reason("open"))?;
             if index.schema() != schema {
                 return Err("it has other fields".to_owned());
             }
+            check_ends(path, &index)?;
             let mark = check(&index, config)?;
             (index, mark)
         } else {
@@ -209,13 +210,18 @@ impl Disk {
     }
 }
 
-/// Whether files are long enough for what is at their ends, of which the library is sure: a footer,
-/// u32 its length, u32 that marks it.
-fn check_ends(path: &Path) -> Result<(), String> {
+/// Whether the files of segments are long enough for what is at their ends, of which the library is
+/// sure: a footer, u32 its length, u32 that marks it. Others may be what a crash left of a segment.
+fn check_ends(path: &Path, index: &Index) -> Result<(), String> {
     let failed = |error: io::Error| format!("{}: {error}", path.display());
+    let meta = index.load_metas().map_err(reason("open"))?;
+    let segments: HashSet<String> =
+        meta.segments.iter().map(|segment| segment.id().uuid_string()).collect();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if path.extension().is_none_or(|of| of == "json" || of == "lock") {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let (segment, _) = name.split_once('.').unwrap_or_default();
+        if !segments.contains(segment) {
             continue;
         }
         let mut file = File::open(&path).map_err(failed)?;

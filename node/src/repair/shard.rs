@@ -212,11 +212,10 @@ impl Repair {
             examined.end.seq < at.seq && state.epoch() > log.leader_epoch
         });
         if at.seq > 0 && (log.is_missing || is_other) {
-            let found = match is_other {
-                true => {
-                    "it ends before the state, and was never led in its epoch: it is another one"
-                }
-                false => "there has never been one in this store",
+            let found = if is_other {
+                "it ends before the state, and was never led in its epoch: it is another one"
+            } else {
+                "there has never been one in this store"
             };
             let accept = target.accept();
             let outcome = self.lossy(&accept);
