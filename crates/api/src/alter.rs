@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{IndexType, NamespaceInfo, Quantisation, TaskInfo, object};
+use crate::{Compression, IndexType, NamespaceInfo, Quantisation, TaskInfo, object};
 
 /// What is to change of a namespace. Spaces, dimensions and precisions never do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -21,6 +21,10 @@ pub struct AlterNamespace {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub vectors: BTreeMap<String, AlterVector>,
+    /// How records are compressed at rest. Those that are there are written anew in the
+    /// background.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
 }
 
 /// What is to change of a named vector.

@@ -46,6 +46,10 @@ pub struct ShardConfig {
     pub tombstone_millis: u64,
     /// Memory of the local state.
     pub store: StoreSizes,
+    /// How records are compressed at rest.
+    pub compression: Compression,
+    /// Whether all sorted files of the local state are read and checked when the shard is opened.
+    pub verify_tables: bool,
     /// Most bytes of records that are in memory alone.
     pub memory_bytes: usize,
     /// How much memory the index of metadata may take.
@@ -86,6 +90,8 @@ impl ShardConfig {
             retention: LogRetention::default(),
             tombstone_millis: DEFAULT_TOMBSTONE_MILLIS,
             store: StoreSizes::default(),
+            compression: Compression::default(),
+            verify_tables: true,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             payload: PayloadLimits::default(),
             text: None,
@@ -174,6 +180,18 @@ impl Default for LogRetention {
     fn default() -> Self {
         Self { entries: 100_000, bytes: 64 << 20 }
     }
+}
+
+/// How the labels and metadata of records are compressed at rest. It may be changed at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// LZ4: quick.
+    Lz4,
+    /// Zstandard: small.
+    Zstd,
 }
 
 /// Memory of the local state.

@@ -24,6 +24,7 @@ mod changes;
 pub mod checkpoint;
 mod codec;
 mod command;
+mod compression;
 mod config;
 mod content;
 mod error;
@@ -53,6 +54,7 @@ mod remembered;
 pub mod repair;
 mod selection;
 mod shard;
+mod state;
 mod store;
 mod stored;
 mod text;
@@ -66,8 +68,8 @@ pub use hvs_text::{
 };
 
 pub use config::{
-    DEFAULT_MAX_OPERATIONS, DEFAULT_MEMORY_BYTES, DEFAULT_TOMBSTONE_MILLIS, IdempotencyLimits,
-    LogRetention, QueueLimits, ShardConfig, StoreSizes,
+    Compression, DEFAULT_MAX_OPERATIONS, DEFAULT_MEMORY_BYTES, DEFAULT_TOMBSTONE_MILLIS,
+    IdempotencyLimits, LogRetention, QueueLimits, ShardConfig, StoreSizes,
 };
 pub use error::{CloseError, OpenError, ReadError, ReindexError, WriteError};
 pub use feed::{Change, ChangeKind, ChangesError, ChangesPage, ChangesRequest, FeedPosition};
@@ -78,11 +80,14 @@ pub use hvs_filter::{
 pub use listing::{FacetRequest, Matched, MatchingPage, MatchingRequest, OrderedRequest};
 pub use operation::{Condition, Durability, Operation, WriteAnswer, WriteOutcome, WriteRequest};
 pub use prepare::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_OPERATIONS_BYTES};
-pub use read::{ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest, ShardStats};
+pub use read::{
+    ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest, ShardMemory, ShardStats,
+};
 pub use record::{
     DEFAULT_KIND, Etag, EtagError, Expiry, InvalidRecord, MAX_ID_BYTES, MAX_NAME_BYTES,
     MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, Patch, Record, Timestamp, Vectors, check_id,
 };
 pub use reindex::{IndexChange, ReplacedIndex};
 pub use shard::Shard;
+pub use state::SearchState;
 pub use text::{Detail, DetailsRequest, TextAnswer, TextMatch, TextSearch};

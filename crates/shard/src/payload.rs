@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use fjall::Readable;
 use hvs_filter::{Fields, Matching, PayloadIndex, PayloadLimits, PayloadStats};
 use parking_lot::{Condvar, Mutex, RwLock};
 use roaring::RoaringTreemap;
@@ -194,11 +193,11 @@ impl Drop for Payload {
 
 impl Shared {
     fn build(&self, snapshot: &fjall::Snapshot, store: &Store) -> Result<(), String> {
-        for (looked_at, row) in snapshot.iter(&store.records).enumerate() {
+        for (looked_at, row) in store.records.iter_at(snapshot).enumerate() {
             if looked_at.is_multiple_of(STOP_EVERY) && self.stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let value = row.value().map_err(|error| error.to_string())?;
+            let (_, value) = row.map_err(|error| error.to_string())?;
             let record = StoredRecord::decode(&value).map_err(|error| error.to_string())?;
             let key = record.header.key;
             let mut state = self.state.write();

@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use fjall::Readable;
 use hvs_geometry::{Precision, Space};
 use hvs_text::{
     Change, Document, FieldPath, Mark, SearchError, Source, Statistics, TextConfig, TextIndex,
@@ -100,8 +99,8 @@ struct Records {
 impl Source for Records {
     fn visit(&self, visit: &mut Visit<'_>) -> Result<(), String> {
         let snapshot = self.store.snapshot();
-        for row in snapshot.iter(&self.store.records) {
-            let (id, value) = row.into_inner().map_err(|error| error.to_string())?;
+        for row in self.store.records.iter_at(&snapshot) {
+            let (id, value) = row.map_err(|error| error.to_string())?;
             let header = Header::decode(&value).map_err(|error| error.to_string())?;
             let load = || {
                 let id = String::from_utf8_lossy(&id);
@@ -251,7 +250,7 @@ impl Inner {
         for (id, held) in request.ids.iter().zip(&held) {
             let logged = match held {
                 Some(_) => None,
-                None => snapshot.get(&self.store.records, id).map_err(storage("a record"))?,
+                None => self.store.records.get_at(&snapshot, id).map_err(storage("a record"))?,
             };
             let row = held.as_ref().map(|held| held.row.as_slice()).or(logged.as_deref());
             let Some(row) = row else {

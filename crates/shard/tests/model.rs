@@ -16,9 +16,9 @@ use std::sync::Arc;
 use hvs_geometry::Precision;
 use hvs_shard::checkpoint::restore;
 use hvs_shard::{
-    Condition, Durability, Etag, Expiry, FacetRequest, Filter, FilterLimits, IndexKind,
-    MatchingRequest, NewRecord, Operation, Patch, Record, ScrollRequest, SearchRequest, Shard,
-    ShardConfig, Subject, Timestamp, WriteAnswer, WriteError, WriteOutcome, WriteRequest,
+    Compression, Condition, Durability, Etag, Expiry, FacetRequest, Filter, FilterLimits,
+    IndexKind, MatchingRequest, NewRecord, Operation, Patch, Record, ScrollRequest, SearchRequest,
+    Shard, ShardConfig, Subject, Timestamp, WriteAnswer, WriteError, WriteOutcome, WriteRequest,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -170,6 +170,7 @@ impl Run {
                 2 => self.move_elsewhere(),
                 3..6 => self.repeat(),
                 6..8 => self.misuse_a_key(),
+                8 => self.change_compression(),
                 _ => self.write_something(),
             }
             if step % 40 == 39 {
@@ -225,6 +226,14 @@ impl Run {
             // Built anew from the records.
             *self.home.config.generations.entry(name.to_owned()).or_default() += 1;
         }
+    }
+
+    /// At once, and for what is opened from now on.
+    fn change_compression(&mut self) {
+        let all = [Compression::None, Compression::Lz4, Compression::Zstd];
+        let compression = all[self.rng.random_range(0..all.len())];
+        self.home.config.compression = compression;
+        self.shard().set_compression(compression);
     }
 
     /// Restores the state into another shard, and goes on with that one.
@@ -372,6 +381,10 @@ impl Run {
         }
         if self.rng.random_bool(0.7) {
             record.metadata.insert("bucket".into(), self.rng.random_range(0..5).into());
+        }
+        if self.rng.random_bool(0.3) {
+            // Long enough to be compressed.
+            record.metadata.insert("note".into(), "the same words again ".repeat(10).into());
         }
         if self.rng.random_bool(0.3) {
             record.region = Some(format!("region-{}", self.rng.random_range(0..3)));

@@ -1,6 +1,6 @@
-//! Changing the indexes of a namespace that is in use.
+//! Changing a namespace that is in use: its indexes, and how its records are compressed.
 //!
-//! What only searches look at changes at once. Everything else is built beside what is there; the
+//! What only searches look at changes at once; so does the compression of what is written. Everything else is built beside what is there; the
 //! catalogue is written when it is complete, and names the generation of each index, so that after
 //! a crash either the old index or the new one is opened, and what is not named is removed.
 
@@ -10,21 +10,26 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
-use hvs_api::{AlterIndex, AlterNamespace, IndexSpec, IndexType};
+use hvs_api::{AlterIndex, AlterNamespace, Compression, IndexSpec, IndexType};
 use hvs_shard::{IndexChange, ReindexError};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{
-    Catalogue, CatalogueError, Entry, Namespace, Settings, SettingsError, VectorSettings,
-    check_name, settings::resolve_index, store::State,
+    Catalogue, CatalogueError, Entry, Namespace, Overview, Settings, SettingsError, Slot,
+    VectorSettings, check_name,
+    settings::{resolve_index, shard_compression},
+    store::State,
 };
 use crate::config::Config;
 
 /// What a request changes.
 struct Altered {
+    /// How records are compressed at rest, if that changes.
+    compression: Option<Compression>,
     /// The settings of vectors whose searches change.
     tuned: BTreeMap<String, VectorSettings>,
     /// Those of vectors whose indexes have to be built anew.
@@ -37,7 +42,9 @@ fn refuse(reason: impl Into<String>) -> SettingsError {
 
 impl Settings {
     fn alter(&self, request: &AlterNamespace, config: &Config) -> Result<Altered, SettingsError> {
-        let mut altered = Altered { tuned: BTreeMap::new(), rebuilt: BTreeMap::new() };
+        let compression =
+            request.compression.filter(|wanted| self.compression.as_ref() != Some(wanted));
+        let mut altered = Altered { compression, tuned: BTreeMap::new(), rebuilt: BTreeMap::new() };
         let named = request.vectors.iter().map(|(name, vector)| (name.as_str(), &vector.index));
         let default = request.index.iter().map(|index| ("", index));
         for (name, change) in default.chain(named.filter(|(name, _)| !name.is_empty())) {
@@ -161,39 +168,49 @@ impl Catalogue {
         self: &Arc<Self>,
         name: &str,
         request: &AlterNamespace,
-    ) -> Result<(Arc<Namespace>, Option<Rebuild>), CatalogueError> {
+        until: Instant,
+    ) -> Result<(Overview, Option<Rebuild>), CatalogueError> {
         check_name(name, self.name_limit())?;
-        let namespace = self.by_own_name(name)?;
-        let claim = self.claim(&namespace)?;
+        let slot = self.by_own_name(name)?;
+        let claim = self.claim(&slot)?;
         // As it is now that nobody else changes it.
-        let namespace = self.by_own_name(name)?;
+        let namespace = self.lease(&slot, until).await?;
         let altered = namespace.entry.settings.alter(request, &self.surroundings.config)?;
-        let mut namespace = namespace;
-        if !altered.tuned.is_empty() {
-            namespace = self.put_vectors(&namespace, &altered.tuned, || {}).await?;
-            for (vector, settings) in &altered.tuned {
-                let kind = settings.index_config(&self.surroundings.config)?.kind;
-                for shard in namespace.shards() {
-                    shard.tune_index(vector, kind);
-                }
+        if let Some(compression) = altered.compression {
+            let change = |settings: &mut Settings| settings.compression = Some(compression);
+            self.put_settings(&namespace, change, || {}).await?;
+            for shard in namespace.shards() {
+                shard.set_compression(shard_compression(compression));
             }
         }
-        if altered.rebuilt.is_empty() {
-            return Ok((namespace, None));
+        if !altered.tuned.is_empty() {
+            let config = &self.surroundings.config;
+            let kinds = altered.tuned.iter().map(|(vector, settings)| {
+                Ok((vector.as_str(), settings.index_config(config)?.kind))
+            });
+            let kinds: Vec<_> = kinds.collect::<Result<_, CatalogueError>>()?;
+            // Before the settings are published: what is kept of answers belongs to them.
+            let tune = || {
+                for shard in namespace.shards() {
+                    for (vector, kind) in &kinds {
+                        shard.tune_index(vector, *kind);
+                    }
+                }
+            };
+            self.put_vectors(&namespace, &altered.tuned, tune).await?;
         }
-        let rebuild = Rebuild {
-            catalogue: Arc::clone(self),
-            namespace: Arc::clone(&namespace),
-            vectors: altered.rebuilt,
-            claim,
-        };
-        Ok((namespace, Some(rebuild)))
+        if altered.rebuilt.is_empty() {
+            return Ok((slot.overview(), None));
+        }
+        let rebuild =
+            Rebuild { catalogue: Arc::clone(self), namespace, vectors: altered.rebuilt, claim };
+        Ok((slot.overview(), Some(rebuild)))
     }
 
-    fn by_own_name(&self, name: &str) -> Result<Arc<Namespace>, CatalogueError> {
+    fn by_own_name(&self, name: &str) -> Result<Arc<Slot>, CatalogueError> {
         let view = self.view.load();
         match view.namespaces.get(name) {
-            Some(namespace) => Ok(Arc::clone(namespace)),
+            Some(slot) => Ok(Arc::clone(slot)),
             None if view.aliases.contains_key(name) => {
                 Err(CatalogueError::NameTaken { name: name.to_owned(), kind: "an alias" })
             }
@@ -201,12 +218,12 @@ impl Catalogue {
         }
     }
 
-    fn claim(self: &Arc<Self>, namespace: &Namespace) -> Result<Claim, CatalogueError> {
-        let uid = namespace.entry.uid;
+    fn claim(self: &Arc<Self>, slot: &Slot) -> Result<Claim, CatalogueError> {
+        let uid = slot.uid();
         let ends = Arc::<AtomicBool>::default();
         let mut claimed = self.alterations.lock();
         if claimed.contains_key(&uid) {
-            return Err(CatalogueError::Altering { name: namespace.name.clone() });
+            return Err(CatalogueError::Altering { name: slot.description().name.clone() });
         }
         claimed.insert(uid, Arc::clone(&ends));
         Ok(Claim { catalogue: Arc::clone(self), uid, ends })
@@ -225,23 +242,31 @@ impl Catalogue {
         namespace: &Namespace,
         vectors: &BTreeMap<String, VectorSettings>,
         then: impl FnOnce() + Send,
-    ) -> Result<Arc<Namespace>, CatalogueError> {
+    ) -> Result<(), CatalogueError> {
+        let change = |settings: &mut Settings| settings.vectors.extend(vectors.clone());
+        self.put_settings(namespace, change, then).await
+    }
+
+    /// Writes down new settings, and publishes them after `then`.
+    async fn put_settings(
+        &self,
+        namespace: &Namespace,
+        change: impl FnOnce(&mut Settings) + Send,
+        then: impl FnOnce() + Send,
+    ) -> Result<(), CatalogueError> {
         let name = &namespace.name;
         let _changing = self.changing.lock().await;
-        let current = self.by_own_name(name)?;
-        if current.entry.uid != namespace.entry.uid {
+        let slot = self.by_own_name(name)?;
+        if slot.uid() != namespace.entry.uid {
             return Err(CatalogueError::NamespaceNotFound { name: name.clone() });
         }
-        let mut entry: Entry = current.entry.clone();
-        entry.settings.vectors.extend(vectors.clone());
-        let next = current.with_entry(entry, &self.surroundings.config)?;
+        let mut entry: Entry = slot.description().entry.clone();
+        change(&mut entry.settings);
+        let next = self.surroundings.describe(name, entry)?;
         self.store.put(name, State::Ready, &next.entry).await?;
         then();
-        let next = Arc::new(next);
-        self.publish(|view| {
-            view.namespaces.insert(name.clone(), Arc::clone(&next));
-        });
-        Ok(next)
+        slot.describe_as(next);
+        Ok(())
     }
 }
 
@@ -304,7 +329,7 @@ impl Rebuild {
             }
         };
         let put = self.catalogue.put_vectors(&self.namespace, &self.vectors, switch);
-        wait(Box::pin(async move { put.await.map(drop) }))?;
+        wait(Box::pin(put))?;
         for index in replaced {
             if let Err(error) = index.remove() {
                 // It is removed at the next start.

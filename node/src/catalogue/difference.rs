@@ -19,6 +19,10 @@ pub(super) fn difference(before: &Settings, wanted: &Settings) -> Option<String>
         let of = |ttl: Option<u64>| ttl.map_or_else(|| "none".to_owned(), |ttl| ttl.to_string());
         return Some(format!("ttl_ms is {}, not {}", of(before.ttl_ms), of(wanted.ttl_ms)));
     }
+    if before.compression != wanted.compression {
+        let (before, wanted) = (json(&before.compression), json(&wanted.compression));
+        return Some(format!("compression is {before}, not {wanted}"));
+    }
     let names = before.vectors.keys().chain(wanted.vectors.keys());
     for name in names {
         match (before.vectors.get(name), wanted.vectors.get(name)) {

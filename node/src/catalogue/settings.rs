@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hvs_api::{
-    ComponentSpec, CreateNamespace, Durability, IndexSpec, IndexType, Precision, Profile,
-    Quantisation, SpaceInfo, SpaceSpec, VectorSpec,
+    ComponentSpec, Compression, CreateNamespace, Durability, IndexSpec, IndexType, Precision,
+    Profile, Quantisation, SpaceInfo, SpaceSpec, VectorSpec,
 };
 use hvs_geometry::{Component, Geometry, Space, SpaceError, UnknownGeometry};
 use hvs_index::{IndexConfig, IndexKind};
@@ -147,6 +147,9 @@ pub struct Settings {
     /// The time to live of records that are put without one, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
+    /// How records are compressed at rest; as the node has it, if none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
 }
 
 impl Settings {
@@ -193,7 +196,8 @@ impl Settings {
         {
             return Err(SettingsError::Ttl { ttl, limit: limits.ttl_ms });
         }
-        Ok(Self { vectors, shards, profile, durability, ttl_ms })
+        let compression = request.compression.or(existing.and_then(|known| known.compression));
+        Ok(Self { vectors, shards, profile, durability, ttl_ms, compression })
     }
 
     /// What each index of a shard is opened with.
@@ -211,7 +215,21 @@ impl Settings {
     }
 }
 
+/// The compression as a shard knows it.
+pub(super) fn shard_compression(compression: Compression) -> hvs_shard::Compression {
+    match compression {
+        Compression::None => hvs_shard::Compression::None,
+        Compression::Lz4 => hvs_shard::Compression::Lz4,
+        Compression::Zstd => hvs_shard::Compression::Zstd,
+    }
+}
+
 impl Settings {
+    /// How records are compressed at rest.
+    pub fn compression(&self, config: &Config) -> Compression {
+        self.compression.unwrap_or(config.storage.compression)
+    }
+
     /// Which generation of each index is in use.
     pub(super) fn generations(&self) -> BTreeMap<String, u64> {
         self.vectors.iter().map(|(name, vector)| (name.clone(), vector.generation)).collect()

@@ -13,15 +13,16 @@ use hvs_shard::{
 
 use super::{
     App,
+    asking::{Answered, ask, microseconds_since},
     failure::Failure,
     filter::read_filter,
     fusion::{Fused, Rule, fuse},
     records::{Parts, check_partition_key},
     room::Room,
-    search::{Answered, Prepared, ask, checked_k, microseconds_since},
+    search::{Prepared, checked_k},
     writes::named_vector,
 };
-use crate::{catalogue::Namespace, config::Config};
+use crate::catalogue::Namespace;
 
 /// Searches that are repeated because a record was deleted in between.
 const ATTEMPTS: usize = 3;
@@ -67,12 +68,12 @@ impl Hybrid {
     pub(super) fn new(
         namespace: Arc<Namespace>,
         wire: SearchRequest,
-        config: &Config,
+        app: &App,
         deadline: Instant,
         room: Arc<Room>,
     ) -> Result<Self, Failure> {
         let started = Instant::now();
-        let limits = &config.limits;
+        let limits = &app.config.limits;
         let Some(language) = namespace.text else {
             let detail = "text is given, but the index of this namespace is not of type HYBRID";
             return Err(Failure::new(Code::NoTextIndex, detail));
@@ -105,10 +106,12 @@ impl Hybrid {
                 include_vectors: None,
                 include_metadata: None,
                 explain: None,
+                // What is fused is found anew.
+                cache: Some(false),
                 ..wire
             };
             let (namespace, room) = (Arc::clone(&namespace), Arc::clone(&room));
-            Some(Prepared::new(namespace, by_vector, config, deadline, room)?)
+            Some(Prepared::new(namespace, by_vector, app, deadline, room)?)
         } else {
             None
         };
@@ -315,6 +318,7 @@ impl Hybrid {
             scanned: found.text.scanned as u64,
             exact: true,
             matching: found.text.matching,
+            cached: false,
             index_us: found.text_us,
         }));
         Explain {

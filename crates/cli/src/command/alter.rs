@@ -8,6 +8,7 @@ use hvs_api::{AlterIndex, AlterNamespace, AlterVector};
 use super::{
     checkpoint::ended,
     ns::{IndexArg, QuantisationArg, one},
+    values::{CompressionArg, compression_kind},
 };
 use crate::{args::Context, error::CliError};
 
@@ -46,6 +47,10 @@ pub(crate) struct AlterArgs {
     /// HYBRID: the index of the vector.
     #[arg(long)]
     dense: Option<IndexArg>,
+    /// How labels and metadata of records are compressed at rest. At once for what is written;
+    /// what is there is written anew in the background.
+    #[arg(long)]
+    compression: Option<CompressionArg>,
     /// Do not wait until the new index answers.
     #[arg(long)]
     no_wait: bool,
@@ -63,16 +68,22 @@ pub(crate) async fn run(context: &Context, args: &AlterArgs) -> Result<(), CliEr
         resident: args.resident,
         dense: args.dense.map(IndexArg::kind),
     };
-    if index == AlterIndex::default() {
-        return Err(CliError::Usage("nothing to change is given; try --index or --m".to_owned()));
+    let compression = compression_kind(args.compression);
+    let index = Some(index).filter(|index| *index != AlterIndex::default());
+    if index.is_none() && compression.is_none() {
+        let hint = "nothing to change is given; try --index, --m or --compression";
+        return Err(CliError::Usage(hint.to_owned()));
     }
-    let request = match &args.vector {
-        None => AlterNamespace { index: Some(index), ..AlterNamespace::default() },
-        Some(name) => {
-            let vectors = BTreeMap::from([(name.clone(), AlterVector { index })]);
-            AlterNamespace { vectors, ..AlterNamespace::default() }
+    let mut request = AlterNamespace { compression, ..AlterNamespace::default() };
+    match (&args.vector, index) {
+        (None, index) => request.index = index,
+        (Some(name), Some(index)) => {
+            request.vectors = BTreeMap::from([(name.clone(), AlterVector { index })]);
         }
-    };
+        (Some(_), None) => {
+            return Err(CliError::Usage("--vector is given without what changes of it".to_owned()));
+        }
+    }
     let client = context.client()?;
     let altered = client.alter_namespace(&args.name, &request).await?;
     match &altered.task {

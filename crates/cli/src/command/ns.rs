@@ -14,7 +14,7 @@ use hvs_api::{
 };
 
 use super::alter::{self, AlterArgs};
-use super::values::{DurabilityArg, durability_kind};
+use super::values::{CompressionArg, DurabilityArg, compression_kind, durability_kind};
 use crate::{
     args::Context,
     error::CliError,
@@ -141,10 +141,14 @@ pub(crate) struct CreateArgs {
     /// After so many milliseconds records cease to exist that are put without a time of their own.
     #[arg(long, value_name = "MILLISECONDS")]
     ttl_ms: Option<u64>,
+    /// How labels and metadata are compressed at rest; left out, as the node has it.
+    #[arg(long)]
+    compression: Option<CompressionArg>,
     /// The settings as JSON, in the API's form, in place of all the above.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["geometry", "dimension", "curvature",
         "component", "precision", "profile", "index", "resident", "m", "ef_construction", "ef_search",
-        "nlist", "nprobe", "quantisation", "vector", "shards", "durability", "ttl_ms"])]
+        "nlist", "nprobe", "quantisation", "vector", "shards", "durability", "ttl_ms",
+        "compression"])]
     file: Option<PathBuf>,
 }
 
@@ -336,6 +340,7 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
         profile: args.profile.map(ProfileArg::profile),
         durability: durability_kind(args.durability),
         ttl_ms: args.ttl_ms,
+        compression: compression_kind(args.compression),
     })
 }
 
@@ -431,6 +436,9 @@ pub(super) fn one(info: &NamespaceInfo) -> TextTable {
     row("name", info.name.clone());
     row("uid", info.uid.clone());
     row("records", grouped(info.records));
+    if !info.loaded {
+        row("  not loaded", "the next request loads it".to_owned());
+    }
     if info.memory_records > 0 {
         row("  in memory", grouped(info.memory_records));
     }
@@ -439,6 +447,8 @@ pub(super) fn one(info: &NamespaceInfo) -> TextTable {
         row("profile", format!("{profile:?}").to_lowercase());
     }
     row("durability", format!("{:?}", info.durability).to_lowercase());
+    row("compression", format!("{:?}", info.storage.compression).to_lowercase());
+    row("bytes of records", grouped(info.storage.bytes));
     if let Some(ttl) = info.ttl_ms {
         row("time to live (ms)", ttl.to_string());
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 
 use clap::ValueEnum;
-use hvs_api::{Coordinates, Durability, Filter, StrictObject, StrictValue, Vector};
+use hvs_api::{Compression, Coordinates, Durability, Filter, StrictObject, StrictValue, Vector};
 use serde_json::{Map, Value};
 
 use crate::{error::CliError, read::parse_coordinates};
@@ -91,6 +91,24 @@ pub(crate) fn durability_kind(argument: Option<DurabilityArg>) -> Option<Durabil
         DurabilityArg::Memory => Durability::Memory,
         DurabilityArg::Buffered => Durability::Buffered,
         DurabilityArg::Sync => Durability::Sync,
+    })
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CompressionArg {
+    /// Not at all.
+    None,
+    /// Quick.
+    Lz4,
+    /// Small.
+    Zstd,
+}
+
+pub(crate) fn compression_kind(argument: Option<CompressionArg>) -> Option<Compression> {
+    argument.map(|argument| match argument {
+        CompressionArg::None => Compression::None,
+        CompressionArg::Lz4 => Compression::Lz4,
+        CompressionArg::Zstd => Compression::Zstd,
     })
 }
 

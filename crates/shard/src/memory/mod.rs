@@ -69,6 +69,8 @@ pub(crate) struct Memory {
     clock: AtomicU64,
     /// Odd while records move to the local state.
     moves: AtomicU64,
+    /// Odd while records are put or dropped.
+    changes: AtomicU64,
 }
 
 impl Memory {
@@ -83,6 +85,7 @@ impl Memory {
             bytes: AtomicUsize::new(0),
             clock: AtomicU64::new(0),
             moves: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -190,6 +193,7 @@ impl Memory {
     /// Puts and drops records, all in one step for readers.
     fn change(&self, changes: impl Iterator<Item = (String, Option<Arc<Held>>)>) {
         let mut records = self.records.write();
+        self.changes.fetch_add(1, Ordering::AcqRel);
         let mut bytes = self.bytes.load(Ordering::Relaxed);
         for (id, held) in changes {
             let before = match held {
@@ -203,6 +207,12 @@ impl Memory {
         }
         self.bytes.store(bytes, Ordering::Relaxed);
         self.count.store(records.len(), Ordering::Release);
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often it has changed, twice; odd while it does.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The etag of the first operation of a request.
