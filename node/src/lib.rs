@@ -9,6 +9,7 @@
 //! - What a request may cost is bounded before it is begun: its body, its items, its time.
 //! - Neither logs nor spans nor metrics hold vectors or metadata.
 
+pub mod cache;
 pub mod catalogue;
 mod checkpoints;
 pub mod config;
@@ -17,6 +18,7 @@ mod edge;
 pub mod followers;
 mod gate;
 mod identity;
+pub mod memory;
 mod node;
 pub mod repair;
 pub mod scale;

@@ -4,16 +4,20 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use hvs_kv::embedded::{Embedded, EmbeddedConfig};
 use tokio::{
+    runtime::Handle,
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
 
 use crate::{
-    catalogue::{Catalogue, CatalogueError},
+    cache::QueryCache,
+    catalogue::{Catalogue, CatalogueError, InspectError, inspect},
     config::Config,
     edge::{self, App},
     gate::Gate,
     identity::{self, IdentityError},
+    memory::{self, Memory},
+    scale::Scale,
     server::Server,
     serving::Serving,
     telemetry::{Metrics, MetricsError},
@@ -43,7 +47,10 @@ pub enum StartError {
     /// The store of the logs does not open.
     #[error(transparent)]
     Store(#[from] hvs_kv::embedded::OpenError),
-    /// The identity cannot be read.
+    /// It cannot be told whose logs these are.
+    #[error(transparent)]
+    Logs(#[from] InspectError),
+    /// The identity cannot be read, or is that of another node.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The catalogue or a namespace does not open.
@@ -82,6 +89,8 @@ pub struct Node {
     servers: JoinSet<()>,
     /// Looks at how large the node has become.
     measuring: JoinHandle<()>,
+    /// Unloads namespaces.
+    tending: JoinHandle<()>,
     /// Kept until everything is closed.
     _serving: Arc<Serving>,
 }
@@ -114,27 +123,49 @@ impl Node {
             move || open_data(&config)
         });
         let (kv, writer) = opening.await.map_err(|_| StartError::Worker)??;
-        let catalogue = Catalogue::open(Arc::clone(&config), kv, writer).await?;
+        let budget = memory::budget(&config.memory);
+        let warn = memory::warn_at(budget, config.memory.warn_percent);
+        let scale = Arc::new(Scale::new(config.scale.clone()).with_memory(warn, budget));
+        let cache = QueryCache::new(config.cache.query_bytes).map(Arc::new);
+        let shrinkable: Arc<dyn memory::Cache> = match &cache {
+            Some(cache) => Arc::clone(cache) as _,
+            None => Arc::new(()),
+        };
+        let memory = Arc::new(Memory::new(budget, Arc::clone(&scale), shrinkable));
+        let catalogue = Catalogue::open(Arc::clone(&config), kv, writer, memory).await?;
         let catalogue = Arc::new(catalogue);
         metrics.watch(Arc::clone(&catalogue) as _)?;
         metrics.maintenance_paused.set(i64::from(config.maintenance.paused));
-        let app = App::new(Arc::clone(&config), Arc::clone(&catalogue), Arc::clone(&metrics));
+        metrics.watch_memory(Arc::clone(&catalogue))?;
+        if let Some(cache) = &cache {
+            metrics.watch_cache(Arc::clone(cache))?;
+        }
+        let app = App::new(
+            Arc::clone(&config),
+            Arc::clone(&catalogue),
+            scale,
+            cache,
+            Arc::clone(&metrics),
+        );
         metrics.watch_followers(Arc::clone(&app.followers))?;
+        metrics.watch_checkpoints(app.checkpoints.figures())?;
         metrics.watch_scale(Arc::clone(&app.scale))?;
         let data_dir = &config.storage.data_dir;
         // Before the first request, so that a node that is too large already knows it.
         app.scale.measure(&catalogue, data_dir).await;
         let scale = Arc::clone(&app.scale);
-        let measuring = tokio::spawn(scale.watch(catalogue, data_dir.clone()));
+        let measuring = tokio::spawn(scale.watch(Arc::clone(&catalogue), data_dir.clone()));
+        let tending = tokio::spawn(catalogue.watch(stop.subscribe()));
         gate.open(edge::router(&app));
         tracing::info!(
             listen.external = %external,
             listen.internal = %internal,
             data_dir = %config.storage.data_dir.display(),
+            memory.budget = budget,
             version = env!("CARGO_PKG_VERSION"),
             "ready"
         );
-        Ok(Self { app, external, internal, stop, servers, measuring, _serving: serving })
+        Ok(Self { app, external, internal, stop, servers, measuring, tending, _serving: serving })
     }
 
     /// The address of the API.
@@ -160,6 +191,8 @@ impl Node {
         let _ = self.stop.send(true);
         while self.servers.join_next().await.is_some() {}
         self.measuring.abort();
+        // It may be closing something.
+        let _ = self.tending.await;
         self.app.checkpoints.stop().await;
         self.app.catalogue.close().await?;
         tracing::info!("stopped");
@@ -196,9 +229,16 @@ fn open_data(config: &Config) -> Result<Opened, StartError> {
     hvs_kv::directory::create(&directory.join("shards"))
         .map_err(|source| StartError::DataDirectory { path: directory.clone(), source })?;
     // The store comes first: it is what refuses a second node on the same directory.
-    let store = Embedded::open(&directory.join("kv"), EmbeddedConfig::default())?;
-    let writer = identity::start(directory)?;
-    Ok((Arc::new(store), writer))
+    let storage = &config.storage;
+    let store = EmbeddedConfig {
+        cache_bytes: storage.log_cache_bytes,
+        memtable_bytes: storage.log_memtable_bytes,
+        verify_tables: storage.verify_tables,
+    };
+    let store: Arc<dyn hvs_kv::Kv> = Arc::new(Embedded::open(&directory.join("kv"), store)?);
+    let known = Handle::current().block_on(inspect::last_writer(Arc::clone(&store)))?;
+    let writer = identity::start(directory, known.as_ref())?;
+    Ok((store, writer))
 }
 
 fn warn_if_reachable(address: SocketAddr, listener: &str) {

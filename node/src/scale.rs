@@ -30,10 +30,12 @@ pub enum Figure {
     StorageBytes,
     /// Searches begun in one second.
     Queries,
+    /// Bytes of memory, as [`crate::memory`] counts them and refuses what is too much.
+    Memory,
 }
 
 impl Figure {
-    const ALL: [Self; 3] = [Self::Vectors, Self::StorageBytes, Self::Queries];
+    const ALL: [Self; 4] = [Self::Vectors, Self::StorageBytes, Self::Queries, Self::Memory];
 
     /// Its name in metrics, headers and log lines.
     pub fn as_str(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Figure {
             Self::Vectors => "vectors",
             Self::StorageBytes => "storage_bytes",
             Self::Queries => "queries_per_second",
+            Self::Memory => "memory_bytes",
         }
     }
 
@@ -50,6 +53,7 @@ impl Figure {
             Self::Vectors => "scale.vectors_refuse",
             Self::StorageBytes => "scale.storage_bytes_refuse",
             Self::Queries => "scale.queries_refuse",
+            Self::Memory => "memory.budget_bytes",
         }
     }
 }
@@ -93,6 +97,8 @@ pub struct Scale {
     vectors: Gauge,
     bytes: Gauge,
     queries: Gauge,
+    memory: Gauge,
+    memory_bounds: Bounds,
     /// Counts seconds for `window`.
     started: Instant,
     /// The second that searches are counted in, from 1.
@@ -117,11 +123,24 @@ impl Scale {
             vectors: Gauge::default(),
             bytes: Gauge::default(),
             queries: Gauge::default(),
+            memory: Gauge::default(),
+            memory_bounds: Bounds { warn: 0, refuse: 0 },
             started: Instant::now(),
             second: AtomicU64::new(0),
             window: AtomicU64::new(0),
             near: AtomicBool::new(false),
         }
+    }
+
+    /// Warns of memory as well, and knows where it is refused.
+    #[must_use]
+    pub fn with_memory(self, warn: u64, refuse: u64) -> Self {
+        Self { memory_bounds: Bounds { warn, refuse }, ..self }
+    }
+
+    /// Whether a figure is beyond its first bound.
+    pub(crate) fn is_near(&self, figure: Figure) -> bool {
+        self.of(figure).0.is_near.load(Ordering::Relaxed)
     }
 
     /// Whether records may be stored.
@@ -175,7 +194,7 @@ impl Scale {
     }
 
     /// Takes note of a figure, and tells the log when it passes its first bound.
-    fn see(&self, figure: Figure, used: u64) {
+    pub(crate) fn see(&self, figure: Figure, used: u64) {
         let (gauge, bounds) = self.of(figure);
         gauge.used.store(used, Ordering::Relaxed);
         let is_near = bounds.warn > 0 && used >= bounds.warn;
@@ -201,6 +220,7 @@ impl Scale {
                 (&self.bytes, limits.storage_bytes_warn, limits.storage_bytes_refuse)
             }
             Figure::Queries => (&self.queries, limits.queries_warn, limits.queries_refuse),
+            Figure::Memory => return (&self.memory, self.memory_bounds),
         };
         (gauge, Bounds { warn, refuse })
     }
@@ -211,7 +231,7 @@ impl Scale {
     }
 
     /// Every figure.
-    pub fn readings(&self) -> [Reading; 3] {
+    pub fn readings(&self) -> [Reading; 4] {
         Figure::ALL.map(|figure| self.reading(figure))
     }
 
@@ -259,8 +279,7 @@ impl Scale {
 }
 
 fn vectors(catalogue: &Catalogue) -> u64 {
-    let namespaces = catalogue.namespaces();
-    let shards = namespaces.iter().flat_map(|namespace| namespace.stats());
+    let shards = catalogue.overviews().into_iter().flat_map(|overview| overview.stats);
     shards.flat_map(|stats| stats.indexes.into_values().map(|index| index.live as u64)).sum()
 }
 

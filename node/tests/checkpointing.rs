@@ -68,6 +68,36 @@ async fn nearest(node: &TestNode, name: &str) -> Value {
     node.post(&format!("/v1/namespaces/{name}/search"), search).await.ok()["hits"].clone()
 }
 
+#[tokio::test]
+async fn how_checkpoints_went_is_shown_as_metrics() {
+    let node = TestNode::with(|config| config.checkpoints.kept = 1).await;
+    node.namespace("docs", json!({"geometry": "euclidean", "dimension": 2})).await;
+    let metric = async |name: &str| {
+        let text = node.get("/metrics").await.ok();
+        let line = format!("{name}{{namespace=\"docs\"}} ");
+        let text = text.as_str().unwrap();
+        let value = text.lines().find_map(|found| found.strip_prefix(&line));
+        value.map(|value| value.parse::<f64>().unwrap())
+    };
+    assert_eq!(metric("hvs_checkpoint_last_success_timestamp_seconds").await, None);
+    put(&node, 0, 10).await;
+    let made = checkpoint(&node, "full").await;
+    assert_eq!(metric("hvs_checkpoints_total").await, Some(1.0));
+    assert_eq!(metric("hvs_checkpoint_bytes_total").await, made["new_bytes"].as_f64());
+    assert!(metric("hvs_checkpoint_last_duration_seconds").await.unwrap() > 0.0);
+    let first = metric("hvs_checkpoint_last_success_timestamp_seconds").await.unwrap();
+    assert!(first * 1e3 >= made["created_at_ms"].as_f64().unwrap());
+    // Nothing has changed, and the state is in a checkpoint all the same.
+    checkpoint(&node, "incremental").await;
+    assert_eq!(metric("hvs_checkpoints_total").await, Some(1.0));
+    assert!(metric("hvs_checkpoint_last_success_timestamp_seconds").await.unwrap() >= first);
+    assert_eq!(metric("hvs_checkpoints_failed_total").await, Some(0.0));
+    put(&node, 10, 20).await;
+    failed(&node, node.post(CHECKPOINTS, json!({})).await, "limit_reached").await;
+    assert_eq!(metric("hvs_checkpoints_failed_total").await, Some(1.0));
+    node.delete("/v1/namespaces/docs").await.ok();
+}
+
 fn objects_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

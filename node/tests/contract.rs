@@ -75,6 +75,34 @@ async fn metrics_count_requests_and_show_indexes() {
     }
 }
 
+#[tokio::test]
+async fn every_metric_is_documented() {
+    let text = document("metrics.md");
+    let node = TestNode::start().await;
+    let index = json!({"type": "HYBRID", "text_fields": ["title"]});
+    let settings = json!({"geometry": "euclidean", "dimension": 1, "index": index});
+    node.namespace("n", settings).await;
+    node.put("/v1/namespaces/n/vectors/a", json!({"vector": [1]})).await.ok();
+    let task = node.post("/v1/namespaces/n/checkpoints", json!({})).await.ok();
+    let task = format!("/v1/tasks/{}", task["id"].as_str().unwrap());
+    while node.get(&task).await.ok()["state"] == "running" {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let metrics = node.get("/metrics").await.ok();
+    let types = metrics.as_str().unwrap().lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let rows: BTreeSet<String> = types
+        .map(|line| {
+            let (name, kind) = line.split_once(' ').unwrap();
+            format!("| `{name}` | {kind} | ")
+        })
+        .collect();
+    for row in &rows {
+        assert!(text.contains(row), "docs/metrics.md lacks {row}");
+    }
+    let documented = text.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(documented, rows.len(), "docs/metrics.md has a metric that is not there");
+}
+
 /// Valid bodies of every kind, with the route that takes them.
 fn valid_bodies() -> Vec<(Method, &'static str, Value)> {
     let on = json!([1.25, 0.0, 0.75]);

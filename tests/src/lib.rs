@@ -5,4 +5,5 @@ pub mod archive;
 pub mod disk;
 pub mod http;
 pub mod node;
+pub mod sample;
 pub mod shim;

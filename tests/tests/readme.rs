@@ -79,6 +79,11 @@ fn the_tour_of_hybrid_search_works_as_written() {
     works_as_written("docs/hybrid.md", "## A tour");
 }
 
+#[test]
+fn the_tour_of_memory_works_as_written() {
+    works_as_written("docs/memory.md", "## A tour");
+}
+
 fn works_as_written(page: &str, heading: &str) {
     let text = fs::read_to_string(workspace().join(page)).unwrap();
     let steps = tour(&text, heading);

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    IndexType, NamespaceInfo, PayloadIndex, PayloadIndexing, Quantisation, TaskInfo, object,
+    Compression, IndexType, NamespaceInfo, PayloadIndex, PayloadIndexing, Quantisation, TaskInfo,
+    object,
 };
 
 /// What is to change of a namespace. Spaces, dimensions and precisions never do.
@@ -29,6 +30,10 @@ pub struct AlterNamespace {
     /// All fields of metadata that are to be indexed in any case, in place of those before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_indexes: Option<Vec<PayloadIndex>>,
+    /// How records are compressed at rest. Those that are there are written anew in the
+    /// background.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
 }
 
 /// What is to change of a named vector.

@@ -188,6 +188,10 @@ pub enum Code {
     RateExceeded,
     /// The node has as much in flight as it may.
     Overloaded,
+    /// The node holds as much memory as it may.
+    MemoryExhausted,
+    /// The namespace is not loaded yet.
+    NamespaceLoading,
     /// The node is shutting down.
     ShuttingDown,
     /// The node is not ready.
@@ -306,6 +310,8 @@ impl Code {
         Self::CapacityExceeded,
         Self::RateExceeded,
         Self::Overloaded,
+        Self::MemoryExhausted,
+        Self::NamespaceLoading,
         Self::ShuttingDown,
         Self::NotReady,
         Self::DeadlineExceeded,
@@ -839,6 +845,20 @@ impl Code {
                 503,
                 "The node has as much in flight as it may",
                 "Repeat after the time in Retry-After.",
+            ),
+            Self::MemoryExhausted => entry(
+                "memory_exhausted",
+                503,
+                "The node holds as much memory as it may",
+                "Repeat after the time in Retry-After: namespaces that are idle make room. If it \
+                 stays so, delete records or namespaces, raise memory.budget_bytes, or spread the \
+                 namespaces over more nodes.",
+            ),
+            Self::NamespaceLoading => entry(
+                "namespace_loading",
+                503,
+                "The namespace is being loaded",
+                "Repeat after the time in Retry-After, or give the request a later deadline.",
             ),
             Self::ShuttingDown => entry(
                 "shutting_down",

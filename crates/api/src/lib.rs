@@ -46,9 +46,9 @@ pub use geometry::{
 pub use health::Health;
 pub use maintenance::{MaintenanceDebt, MaintenanceInfo};
 pub use namespace::{
-    AliasInfo, AliasList, CreateNamespace, DeletedName, IndexSpec, IndexState, IndexType,
-    NamespaceInfo, NamespaceList, Precision, Profile, Quantisation, SetAlias, SwitchAliases,
-    TextState, VectorInfo, VectorSpec,
+    AliasInfo, AliasList, Compression, CreateNamespace, DeletedName, IndexSpec, IndexState,
+    IndexType, NamespaceInfo, NamespaceList, Precision, Profile, Quantisation, SetAlias,
+    StorageState, SwitchAliases, TextState, VectorInfo, VectorSpec,
 };
 pub use object::{StrictObject, StrictValue, UniqueMap};
 pub use openapi::{Endpoint, endpoints, openapi, openapi_json};

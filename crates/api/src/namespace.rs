@@ -163,6 +163,23 @@ pub struct CreateNamespace {
     /// Fields of metadata that are indexed in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_indexes: Option<Vec<PayloadIndex>>,
+    /// How labels and metadata of records are compressed at rest. Left out, as the node has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+}
+
+/// How labels and metadata of records are compressed at rest. Vectors are not: coordinates hardly
+/// shrink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// LZ4: quick.
+    Lz4,
+    /// Zstandard: small.
+    Zstd,
 }
 
 /// A named vector. The space is either wholly its own or, when none of its four fields is given,
@@ -213,6 +230,10 @@ pub struct NamespaceInfo {
     pub ttl_ms: Option<u64>,
     /// Live records.
     pub records: u64,
+    /// Whether its shards are open. If not, the next request opens them; until then the numbers
+    /// here are those of when they were closed.
+    #[serde(default = "open")]
+    pub loaded: bool,
     /// When writes are acknowledged that do not say it themselves.
     #[serde(default)]
     pub durability: Durability,
@@ -231,6 +252,29 @@ pub struct NamespaceInfo {
     /// The state of the indexes of metadata.
     #[serde(default)]
     pub payload: PayloadState,
+    /// What the records take on the disk, over all shards.
+    #[serde(default)]
+    pub storage: StorageState,
+}
+
+/// What records take on the disk, indexes and logs aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StorageState {
+    /// How their labels and metadata are compressed.
+    pub compression: Compression,
+    /// Bytes of their database.
+    pub bytes: u64,
+    /// Bytes of the records that were written since the node started, before compression.
+    pub written_plain_bytes: u64,
+    /// The same after compression.
+    pub written_stored_bytes: u64,
+    /// Whether records are being written anew, because they are compressed otherwise.
+    pub rewriting: bool,
+}
+
+/// Nodes that do not say it have all shards open.
+fn open() -> bool {
+    true
 }
 
 /// What an index of text holds.

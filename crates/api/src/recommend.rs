@@ -78,6 +78,9 @@ pub struct RecommendRequest {
     /// Whether the answer says how it was found; false when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explain: Option<bool>,
+    /// As in a search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<bool>,
 }
 
 /// The hits, and the point that they are near to.

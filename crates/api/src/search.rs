@@ -73,6 +73,10 @@ pub struct SearchRequest {
     /// Whether the answer says how it was found; false when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explain: Option<bool>,
+    /// Whether the answer of an equal search may be given again for as long as nothing has changed;
+    /// true when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<bool>,
     /// Gather hits by the values of a field, in place of `k`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_by: Option<String>,
@@ -179,6 +183,9 @@ pub struct ShardExplain {
     /// Those that it does not: records that may match are looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unindexed: Vec<String>,
+    /// Whether this is the answer to an equal search before, since which nothing has changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cached: bool,
     /// The time within the index, in microseconds.
     pub index_us: f64,
 }

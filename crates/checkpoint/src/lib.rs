@@ -39,5 +39,7 @@ pub use hash::Hash;
 pub use manifest::{
     AddError, Checkpoint, DamagedManifest, Kind, Link, MAX_LINKS, Manifest, ObjectRef, ShardPart,
 };
-pub use object::{DamagedObject, Finished, ObjectWriter, Row, Sizes, WriteError};
+pub use object::{
+    Chunk, ChunkWriter, DamagedObject, Finished, ObjectWriter, Packer, Row, Sizes, WriteError,
+};
 pub use store::{CheckpointStore, Loaded, ORPHAN_AGE, StoreError, SwapError, Version};

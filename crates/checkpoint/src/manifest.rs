@@ -115,7 +115,10 @@ pub enum DamagedManifest {
     #[error("it does not begin as a manifest does")]
     Magic,
     /// A later version wrote it.
-    #[error("its format version is {found}, this build reads {FORMAT_VERSION}")]
+    #[error(
+        "it was made by a newer version of HVS: it has format {found}, this version reads {FORMAT_VERSION}; \
+         upgrade to that version"
+    )]
     Version {
         /// As stored.
         found: u8,

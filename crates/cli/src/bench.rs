@@ -226,6 +226,8 @@ async fn reads(client: &Client, name: &str, args: &BenchArgs) -> Result<Vec<Row>
             vector: Some(vector.clone()),
             k: Some(args.k),
             ef: args.ef,
+            // What is measured is a search, not the memory of one.
+            cache: Some(false),
             ..SearchRequest::default()
         };
         let started = Instant::now();

@@ -34,7 +34,10 @@ pub enum OpenError {
         reason: String,
     },
     /// The files were written by a newer version.
-    #[error("{}: format {found}, this version reads up to {supported}", .path.display())]
+    #[error(
+        "{} was made by a newer version of HVS: it has format {found}, this version reads up to {supported}",
+        .path.display()
+    )]
     Format {
         /// The file.
         path: PathBuf,

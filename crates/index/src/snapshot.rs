@@ -22,7 +22,7 @@ impl<T: Lane> Source<T> {
     pub(crate) fn with_stored<R>(&self, row: u32, look: impl FnOnce(&[T]) -> R) -> Option<R> {
         let row = row as usize;
         match self {
-            Self::Segment(segment) => segment.stored(row).map(look),
+            Self::Segment(segment) => segment.with_stored(row, look),
             Self::Block(block) => block.read().stored(row).map(look),
         }
     }

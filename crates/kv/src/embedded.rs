@@ -16,8 +16,9 @@ use parking_lot::Mutex;
 
 use crate::{
     CompareAndSwap, Durability, Kv, KvError, PrintableKey, PutIfAbsent, ScanLimit, ScanPage,
-    check_key, check_pair, directory,
-    journal::{self, JournalError},
+    check_key, check_pair,
+    database::{self, DatabaseError},
+    directory, memtables,
 };
 
 /// Name of the one keyspace.
@@ -25,19 +26,21 @@ const KEYSPACE: &str = "kv";
 /// Keys removed in one journal write by [`Kv::delete_range`].
 const DELETE_CHUNK: usize = 1024;
 
-/// Sizes that trade memory for speed.
+/// Sizes that trade memory for speed, and time at start for certainty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EmbeddedConfig {
     /// Bytes of blocks that are kept in memory.
     pub cache_bytes: u64,
     /// Bytes of writes that are gathered in memory before they become a sorted file.
     pub memtable_bytes: u64,
+    /// Whether all sorted files are read and checked when the store is opened.
+    pub verify_tables: bool,
 }
 
 impl Default for EmbeddedConfig {
-    /// 8 MiB each: logs are written once and read at start only.
+    /// 8 MiB each: logs are written once and read at start only. Everything is checked.
     fn default() -> Self {
-        Self { cache_bytes: 8 << 20, memtable_bytes: 8 << 20 }
+        Self { cache_bytes: 8 << 20, memtable_bytes: 8 << 20, verify_tables: true }
     }
 }
 
@@ -54,13 +57,13 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
-    /// A journal is damaged, or cannot be read. Nothing was changed.
-    #[error("cannot open the store in {}: {source}; `hvs repair` says what can be done", path.display())]
-    Journal {
+    /// A file is damaged, or cannot be read. Nothing was changed.
+    #[error("cannot open the store in {}: {source}{}", path.display(), source.advice())]
+    Files {
         /// The directory.
         path: PathBuf,
         /// Which, and how.
-        source: JournalError,
+        source: DatabaseError,
     },
     /// The store does not open or is damaged.
     #[error("cannot open the store in {}: {source}", path.display())]
@@ -88,8 +91,10 @@ impl Embedded {
             source => OpenError::Store { path: path.to_owned(), source },
         };
         // The database would cut a damaged journal off, and say nothing.
-        journal::check(path)
-            .map_err(|source| OpenError::Journal { path: path.to_owned(), source })?;
+        database::prepare(path, config.verify_tables).map_err(|source| match source {
+            DatabaseError::InUse { path } => OpenError::Locked { path },
+            source => OpenError::Files { path: path.to_owned(), source },
+        })?;
         // One worker for files and one for merging them; the machine's cores are for searches.
         let database = Database::builder(path)
             .cache_size(config.cache_bytes)
@@ -98,6 +103,7 @@ impl Embedded {
             .map_err(failed)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(config.memtable_bytes);
         let keyspace = database.keyspace(KEYSPACE, options).map_err(failed)?;
+        memtables::settle(path, [&keyspace]).map_err(failed)?;
         directory::sync_database(path).map_err(|error| failed(fjall::Error::Io(error)))?;
         Ok(Self { database, keyspace, writing: Mutex::new(()) })
     }
@@ -234,6 +240,10 @@ impl Kv for Embedded {
 
     fn may_lose_buffered(&self) -> bool {
         true
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.database.cache_size() + self.database.write_buffer_size()
     }
 }
 

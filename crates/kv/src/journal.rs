@@ -13,11 +13,14 @@
 //!
 //! Integers are little-endian. After the last batch come zeros, or a batch that was not finished.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_64;
 
 const START: u8 = 1;
@@ -83,6 +86,26 @@ pub fn check(database: &Path) -> Result<(), JournalError> {
     Ok(())
 }
 
+/// Cuts the last journal of a database off where a crash has torn it, if nothing in it is damaged.
+/// The database does so as well, but refuses a batch whose end has arrived on the disk when a
+/// part of it has not.
+///
+/// # Errors
+/// [`JournalError::Io`].
+pub fn cut_off_torn_end(database: &Path) -> Result<(), JournalError> {
+    let Some(last) = journals(database)?.pop() else { return Ok(()) };
+    let bytes = read(&last)?;
+    let (end, _) = whole_batches(&bytes, 0);
+    if bytes.get(end..).unwrap_or_default().iter().all(|&byte| byte == 0) {
+        return Ok(());
+    }
+    let cut = File::options().write(true).open(&last).and_then(|file| {
+        file.set_len(end as u64)?;
+        file.sync_all()
+    });
+    cut.map_err(|source| JournalError::Io { path: last, source })
+}
+
 /// Takes out of a journal what does not decode, and leaves every whole batch. For a copy of a
 /// database whose owner knows by other means what is missing. Says whether anything was.
 ///
@@ -114,6 +137,20 @@ pub fn take_out_damage(journal: &Path) -> Result<bool, JournalError> {
     Ok(true)
 }
 
+/// Cuts a journal off before what does not decode, as the database would at a crash: what is left is
+/// an earlier state. Says whether anything was.
+///
+/// # Errors
+/// [`JournalError::Io`].
+pub fn cut_off_damage(journal: &Path) -> Result<bool, JournalError> {
+    let bytes = read(journal)?;
+    let Some(damage) = damage(&bytes, false) else { return Ok(false) };
+    let kept = bytes.get(..damage.gap.start).unwrap_or_default();
+    fs::write(journal, kept)
+        .map_err(|source| JournalError::Io { path: journal.to_owned(), source })?;
+    Ok(true)
+}
+
 /// The journals of a database, the oldest first. All but the last are complete.
 ///
 /// # Errors
@@ -136,7 +173,24 @@ pub fn journals(database: &Path) -> Result<Vec<PathBuf>, JournalError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, JournalError> {
-    fs::read(path).map_err(|source| JournalError::Io { path: path.to_owned(), source })
+    read_data(path).map_err(|source| JournalError::Io { path: path.to_owned(), source })
+}
+
+/// A file without the hole at its end, which is most of a journal and would only take time.
+fn read_data(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    loop {
+        let data = match seek(&file, SeekFrom::Data(bytes.len() as u64)) {
+            Err(Errno::NXIO) => return Ok(bytes),
+            data => data?,
+        };
+        let hole = seek(&file, SeekFrom::Hole(data))?;
+        let too_large = || io::Error::from(io::ErrorKind::FileTooLarge);
+        let start = usize::try_from(data).map_err(|_| too_large())?;
+        bytes.resize(usize::try_from(hole).map_err(|_| too_large())?, 0);
+        file.read_exact_at(bytes.get_mut(start..).unwrap_or_default(), data)?;
+    }
 }
 
 struct Damage {
@@ -152,21 +206,32 @@ fn damage(bytes: &[u8], is_complete: bool) -> Option<Damage> {
         return None;
     }
     let Some(next) = batch(bytes, end).or_else(|| next_batch(bytes, end)) else {
-        return is_complete.then_some(Damage { gap: end..bytes.len(), batches: 0 });
+        let last = parse(bytes, end).map(|last| last.range);
+        return match last.filter(|last| !has_unwritten_sector(bytes, last)) {
+            _ if is_complete => Some(Damage { gap: end..bytes.len(), batches: 0 }),
+            // All of it arrived on the disk, and has changed since.
+            Some(gap) => Some(Damage { gap, batches: 0 }),
+            None => None,
+        };
     };
     let next = next.range.start;
-    let first_sector = end.next_multiple_of(SECTOR);
-    let sectors = bytes.get(first_sector..next).unwrap_or_default().chunks_exact(SECTOR);
-    let is_unwritten = |sector: &[u8]| sector.iter().all(|&byte| byte == 0);
-    if !is_complete && sectors.into_iter().any(is_unwritten) {
+    if !is_complete && has_unwritten_sector(bytes, &(end..next)) {
         return None;
     }
     Some(Damage { gap: end..next, batches: whole_batches(bytes, next).1 })
 }
 
+fn has_unwritten_sector(bytes: &[u8], range: &Range<usize>) -> bool {
+    let sectors = range.start.next_multiple_of(SECTOR)..range.end;
+    let mut sectors = bytes.get(sectors).unwrap_or_default().chunks_exact(SECTOR);
+    sectors.any(|sector| sector.iter().all(|&byte| byte == 0))
+}
+
 struct Batch {
     range: Range<usize>,
     seqno: u64,
+    /// Its checksum is that of its items.
+    is_whole: bool,
 }
 
 impl Batch {
@@ -201,6 +266,11 @@ fn next_batch(bytes: &[u8], from: usize) -> Option<Batch> {
 
 /// The batch at a place, if there is a whole one.
 fn batch(bytes: &[u8], at: usize) -> Option<Batch> {
+    parse(bytes, at).filter(|batch| batch.is_whole)
+}
+
+/// What has the form of a batch, up to its end.
+fn parse(bytes: &[u8], at: usize) -> Option<Batch> {
     let mut reader = Reader { bytes, at };
     if reader.u8()? != START {
         return None;
@@ -229,10 +299,10 @@ fn batch(bytes: &[u8], at: usize) -> Option<Batch> {
         return None;
     }
     let checksum = u64::from_le_bytes(*reader.take(8)?.first_chunk()?);
-    if reader.take(4)? != TRAILER || xxh3_64(items) != checksum {
+    if reader.take(4)? != TRAILER {
         return None;
     }
-    Some(Batch { range: at..reader.at, seqno })
+    Some(Batch { range: at..reader.at, seqno, is_whole: xxh3_64(items) == checksum })
 }
 
 struct Reader<'a> {
@@ -288,6 +358,23 @@ mod tests {
     }
 
     #[test]
+    fn holes_are_read_as_zeros_and_left_out_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.jnl");
+        let file = File::create(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), [0; 0]);
+        file.write_all_at(b"begin", 0).unwrap();
+        file.write_all_at(b"middle", 1 << 20).unwrap();
+        file.set_len(64 << 20).unwrap();
+        let found = read(&path).unwrap();
+        let all = fs::read(&path).unwrap();
+        assert!(all.starts_with(&found) && all[found.len()..].iter().all(|&byte| byte == 0));
+        assert!(found.len() > 1 << 20);
+        file.set_len(3).unwrap();
+        assert_eq!(read(&path).unwrap(), b"beg");
+    }
+
+    #[test]
     fn what_the_database_writes_is_whole() {
         let folder = tempfile::tempdir().unwrap();
         filled(folder.path(), 20);
@@ -322,7 +409,7 @@ mod tests {
         changed[last / 2] ^= 0x10;
         fs::write(&path, &changed).unwrap();
         let refused = Embedded::open(folder.path(), EmbeddedConfig::default());
-        assert!(matches!(refused, Err(OpenError::Journal { .. })));
+        assert!(matches!(refused, Err(OpenError::Files { .. })));
         assert_eq!(fs::read(&path).unwrap(), changed, "nothing was touched");
     }
 
@@ -343,6 +430,35 @@ mod tests {
     }
 
     #[test]
+    fn a_last_batch_is_damaged_or_torn() {
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path(), 3);
+        let store = Embedded::open(folder.path(), EmbeddedConfig::default()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        // It does not compress, as journals are compressed.
+        let hashes = (0..1_125_u64).flat_map(|at| xxh3_64(&at.to_le_bytes()).to_le_bytes());
+        let large: Vec<u8> = hashes.collect();
+        let put = store.put_if_absent(b"large", &large, Durability::Sync);
+        runtime.block_on(put).unwrap();
+        drop(store);
+        let (path, bytes, end) = journal(folder.path());
+        let mut changed = bytes.clone();
+        changed[end - 3_000] ^= 1;
+        fs::write(&path, &changed).unwrap();
+        let refused = Embedded::open(folder.path(), EmbeddedConfig::default());
+        assert!(matches!(refused, Err(OpenError::Files { .. })));
+        assert_eq!(fs::read(&path).unwrap(), changed, "nothing was touched");
+        // A page of it has never been written.
+        let mut torn = bytes.clone();
+        let page = (end - 5_000).next_multiple_of(SECTOR);
+        torn[page..page + SECTOR].fill(0);
+        fs::write(&path, &torn).unwrap();
+        let store = Embedded::open(folder.path(), EmbeddedConfig::default()).unwrap();
+        assert_eq!(runtime.block_on(store.get(b"large")).unwrap(), None);
+        assert_eq!(runtime.block_on(store.get(&[2])).unwrap(), Some(vec![2; 900]));
+    }
+
+    #[test]
     fn a_journal_that_another_one_follows_ends_whole() {
         let folder = tempfile::tempdir().unwrap();
         filled(folder.path(), 3);
@@ -359,10 +475,15 @@ mod tests {
         let before = whole_batches(&bytes, 0).1;
         bytes[end / 2] ^= 1;
         fs::write(&path, &bytes).unwrap();
+        assert!(cut_off_damage(&path).unwrap());
+        let cut = fs::read(&path).unwrap();
+        assert!(bytes.starts_with(&cut) && !cut.is_empty() && cut.len() <= end / 2);
+        check(folder.path()).unwrap();
+        fs::write(&path, &bytes).unwrap();
         assert!(take_out_damage(&path).unwrap());
         check(folder.path()).unwrap();
         assert_eq!(whole_batches(&fs::read(&path).unwrap(), 0).1, before - 1);
-        assert!(!take_out_damage(&path).unwrap());
+        assert!(!take_out_damage(&path).unwrap() && !cut_off_damage(&path).unwrap());
         Embedded::open(folder.path(), EmbeddedConfig::default()).unwrap();
     }
 }

@@ -14,9 +14,11 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod copy;
+pub mod database;
 pub mod directory;
 pub mod embedded;
 pub mod journal;
+pub mod memtables;
 
 use std::fmt;
 
@@ -79,6 +81,11 @@ pub trait Kv: Send + Sync + 'static {
     /// Writes with [`Durability::Buffered`] may be lost while later state of the same machine
     /// outside of this store survives. False for a store that commits every write.
     fn may_lose_buffered(&self) -> bool;
+
+    /// Bytes that it holds in this process: what it gathers, and what it keeps of what was read.
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// What came of [`Kv::put_if_absent`].

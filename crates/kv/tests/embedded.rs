@@ -35,7 +35,11 @@ async fn a_tiny_memtable_conforms_too() {
     #[async_trait]
     impl Fixture for Tiny {
         async fn open(&self) -> Arc<dyn Kv> {
-            let config = EmbeddedConfig { cache_bytes: 1 << 16, memtable_bytes: 1 << 12 };
+            let config = EmbeddedConfig {
+                cache_bytes: 1 << 16,
+                memtable_bytes: 1 << 12,
+                ..EmbeddedConfig::default()
+            };
             Arc::new(Embedded::open(self.0.path(), config).unwrap())
         }
     }

@@ -130,7 +130,10 @@ pub enum DamagedEntry {
     #[error("it does not start as a log entry does")]
     Magic,
     /// A later version wrote it.
-    #[error("its format version is {version}; this build reads {FORMAT_VERSION}")]
+    #[error(
+        "it was made by a newer version of HVS: it has format {version}, this version reads \
+         {FORMAT_VERSION}; upgrade to that version"
+    )]
     Version {
         /// The version found.
         version: u8,
@@ -163,6 +166,13 @@ pub enum DamagedEntry {
         /// Hash of the entry before it.
         found: EntryHash,
     },
+}
+
+impl DamagedEntry {
+    /// What is said of the entry before the reason.
+    pub(crate) fn verdict(&self) -> &'static str {
+        if matches!(self, Self::Version { .. }) { "cannot be read" } else { "is damaged" }
+    }
 }
 
 impl Entry {
@@ -200,8 +210,10 @@ impl Entry {
             return Err(DamagedEntry::Magic);
         }
         let [version, kind] = reader.array("version")?;
-        if version != FORMAT_VERSION {
-            return Err(DamagedEntry::Version { version });
+        match version {
+            FORMAT_VERSION => {}
+            0 => return Err(DamagedEntry::Field { field: "format" }),
+            version => return Err(DamagedEntry::Version { version }),
         }
         // Before any field is believed.
         check_sum(bytes)?;

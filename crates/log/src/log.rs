@@ -32,7 +32,7 @@ pub enum LogError {
     #[error(transparent)]
     Kv(#[from] KvError),
     /// An entry is damaged, or not the one that its successor was built on.
-    #[error("entry {seq} of the log is damaged: {damage}")]
+    #[error("entry {seq} of the log {}: {damage}", damage.verdict())]
     Damaged {
         /// Which entry.
         seq: u64,

@@ -5,6 +5,8 @@
 use crate::entry::{AttemptId, EntryHash, MAX_NODE_BYTES, Writer};
 
 const FORMAT_VERSION: u8 = 1;
+const LEADER: &str = "leader";
+const FLOOR: &str = "floor";
 
 /// Who leads a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,10 +31,25 @@ pub struct Floor {
 
 /// Why bytes are not such a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the {what} record of the shard is damaged, or from a later version")]
-pub struct DamagedRecord {
-    /// Which record.
-    pub what: &'static str,
+#[non_exhaustive]
+pub enum DamagedRecord {
+    /// They do not decode, or have another checksum.
+    #[error("the {what} record of the log is damaged")]
+    Damaged {
+        /// Which record.
+        what: &'static str,
+    },
+    /// A later version wrote them.
+    #[error(
+        "the {what} record of the log was made by a newer version of HVS: it has format {version}, \
+         this version reads {FORMAT_VERSION}; upgrade to that version"
+    )]
+    Version {
+        /// Which record.
+        what: &'static str,
+        /// The version found.
+        version: u8,
+    },
 }
 
 impl LeaderRecord {
@@ -46,8 +63,8 @@ impl LeaderRecord {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DamagedRecord> {
-        let damaged = || DamagedRecord { what: "leader" };
-        let fields = unseal(bytes).ok_or_else(damaged)?;
+        let damaged = || DamagedRecord::Damaged { what: LEADER };
+        let fields = unseal(LEADER, bytes)?;
         let (epoch, rest) = fields.split_first_chunk::<8>().ok_or_else(damaged)?;
         let (incarnation, rest) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
         let (attempt, node) = rest.split_first_chunk::<16>().ok_or_else(damaged)?;
@@ -72,8 +89,8 @@ impl Floor {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DamagedRecord> {
-        let damaged = || DamagedRecord { what: "floor" };
-        let fields = unseal(bytes).ok_or_else(damaged)?;
+        let damaged = || DamagedRecord::Damaged { what: FLOOR };
+        let fields = unseal(FLOOR, bytes)?;
         let (seq, hash) = fields.split_first_chunk::<8>().ok_or_else(damaged)?;
         let hash = EntryHash(hash.try_into().map_err(|_| damaged())?);
         Ok(Self { seq: u64::from_le_bytes(*seq), hash })
@@ -86,13 +103,17 @@ fn seal(mut content: Vec<u8>) -> Vec<u8> {
     content
 }
 
-fn unseal(bytes: &[u8]) -> Option<&[u8]> {
-    let (content, checksum) = bytes.split_last_chunk::<4>()?;
-    if crc32c::crc32c(content) != u32::from_le_bytes(*checksum) {
-        return None;
+fn unseal<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], DamagedRecord> {
+    let sealed = bytes
+        .split_last_chunk::<4>()
+        .filter(|(content, checksum)| crc32c::crc32c(content) == u32::from_le_bytes(**checksum));
+    match sealed.and_then(|(content, _)| content.split_first()) {
+        Some((&FORMAT_VERSION, fields)) => Ok(fields),
+        Some((&version, _)) if version > FORMAT_VERSION => {
+            Err(DamagedRecord::Version { what, version })
+        }
+        _ => Err(DamagedRecord::Damaged { what }),
     }
-    let (version, fields) = content.split_first()?;
-    (*version == FORMAT_VERSION).then_some(fields)
 }
 
 #[cfg(test)]
@@ -127,6 +148,19 @@ mod tests {
                 assert!(Floor::decode(&damaged).is_err());
             }
         }
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_said_to_be_so() {
+        let newer = seal([&[FORMAT_VERSION + 1][..], &[7; 50]].concat());
+        let found = FORMAT_VERSION + 1;
+        assert_eq!(
+            LeaderRecord::decode(&newer),
+            Err(DamagedRecord::Version { what: LEADER, version: found })
+        );
+        let error = Floor::decode(&newer).unwrap_err();
+        assert_eq!(error, DamagedRecord::Version { what: FLOOR, version: found });
+        assert!(error.to_string().contains("made by a newer version"), "{error}");
     }
 
     proptest! {

@@ -91,7 +91,7 @@ fn measure(
             Ok::<(), hvs_checkpoint::WriteError>(())
         })
         .unwrap();
-    if let Some(object) = writer.finish().unwrap() {
+    for object in writer.finish().unwrap() {
         put(object);
     }
     runtime.block_on(uploading.unwrap()).unwrap();

@@ -272,7 +272,7 @@ impl<'a> Changes<'a> {
         if let State::Live(Live { content: Some(content), .. }) = before {
             return patch.apply(content.bytes).map_err(damaged);
         }
-        let row = self.store.record(id).map_err(ApplyError::Read)?;
+        let row = self.store.records.get(id).map_err(ApplyError::Read)?;
         let stored = StoredRecord::decode(row.as_deref().unwrap_or_default()).map_err(damaged)?;
         patch.apply(stored.content_bytes).map_err(damaged)
     }
@@ -498,7 +498,7 @@ fn purged(store: &Store, by_id: &[u8]) -> Result<Option<Purged>, ApplyError> {
 
 fn load<'a>(store: &Store, id: &str, has_tombstones: bool) -> Result<State<'a>, ApplyError> {
     let damaged = |what| move |damage| ApplyError::Stored { what, id: id.to_owned(), damage };
-    if let Some(row) = store.record(id).map_err(ApplyError::Read)? {
+    if let Some(row) = store.records.get(id).map_err(ApplyError::Read)? {
         let StoredRecord { header, content, .. } =
             StoredRecord::decode(&row).map_err(damaged("record"))?;
         let expires_at = content.expires_at;
@@ -564,7 +564,7 @@ fn write_slot<'a>(
                 batch.insert(&store.expiring, expiring_row(at, id), header.key.to_be_bytes());
             }
             let row = encode_record(&header, &content.hash, content.bytes);
-            batch.insert(&store.records, id, row);
+            store.records.insert(batch, id, &row);
             let (content, vectors) = parts(id, content.bytes)?;
             for (name, _) in &vectors {
                 batch.insert(&store.keys, key_row(name, header.key), id);
@@ -574,7 +574,7 @@ fn write_slot<'a>(
         State::Tombstone(header) => {
             meta.tombstones = meta.tombstones.saturating_add(1);
             if slot.stored.is_row() {
-                batch.remove(&store.records, id);
+                store.records.remove(batch, id);
             }
             let mut row = Vec::with_capacity(48);
             header.encode(&mut row);

@@ -19,7 +19,10 @@ pub(crate) enum DecodeError {
         field: &'static str,
     },
     /// A later version wrote it.
-    #[error("its format version is {found}, this build reads {known}")]
+    #[error(
+        "it was made by a newer version of HVS: it has format {found}, this version reads {known}; \
+         upgrade to that version"
+    )]
     Version {
         /// As stored.
         found: u8,
@@ -32,6 +35,15 @@ pub(crate) enum DecodeError {
         /// How many.
         bytes: usize,
     },
+}
+
+/// No version was ever below 1.
+fn not_known(found: u8, known: u8) -> DecodeError {
+    if found > known {
+        DecodeError::Version { found, known }
+    } else {
+        DecodeError::Field { field: "format version" }
+    }
 }
 
 /// Appends a variable-length integer, 1 to 10 bytes.
@@ -79,7 +91,7 @@ impl<'a> Decoder<'a> {
     pub(crate) fn version(&mut self, known: u8) -> Result<(), DecodeError> {
         match self.u8("format version")? {
             found if found == known => Ok(()),
-            found => Err(DecodeError::Version { found, known }),
+            found => Err(not_known(found, known)),
         }
     }
 
@@ -87,7 +99,7 @@ impl<'a> Decoder<'a> {
     pub(crate) fn version_up_to(&mut self, known: u8) -> Result<u8, DecodeError> {
         match self.u8("format version")? {
             found if (1..=known).contains(&found) => Ok(found),
-            found => Err(DecodeError::Version { found, known }),
+            found => Err(not_known(found, known)),
         }
     }
 

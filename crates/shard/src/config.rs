@@ -49,6 +49,10 @@ pub struct ShardConfig {
     pub wall: WallClock,
     /// Memory of the local state.
     pub store: StoreSizes,
+    /// How records are compressed at rest.
+    pub compression: Compression,
+    /// Whether all sorted files of the local state are read and checked when the shard is opened.
+    pub verify_tables: bool,
     /// Most bytes of records that are in memory alone.
     pub memory_bytes: usize,
     /// How much memory the index of metadata may take.
@@ -94,6 +98,8 @@ impl ShardConfig {
             tombstone_millis: DEFAULT_TOMBSTONE_MILLIS,
             wall: WallClock::default(),
             store: StoreSizes::default(),
+            compression: Compression::default(),
+            verify_tables: true,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             payload: PayloadLimits::default(),
             payload_schema: PayloadSchema::default(),
@@ -184,6 +190,18 @@ impl Default for LogRetention {
     fn default() -> Self {
         Self { entries: 100_000, bytes: 64 << 20 }
     }
+}
+
+/// How the labels and metadata of records are compressed at rest. It may be changed at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// LZ4: quick.
+    Lz4,
+    /// Zstandard: small.
+    Zstd,
 }
 
 /// Memory of the local state.

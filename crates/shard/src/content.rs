@@ -171,6 +171,11 @@ impl<'a> Content<'a> {
         Ok(Self { expires_at, kind, region, partition_key, metadata, vectors: decoder })
     }
 
+    /// Bytes from the number of vectors to the end.
+    pub(crate) fn vector_bytes(&self) -> usize {
+        self.vectors.rest().len()
+    }
+
     /// Parses the metadata.
     pub(crate) fn metadata(&self) -> Result<Metadata, DecodeError> {
         if self.metadata.is_empty() {

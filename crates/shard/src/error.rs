@@ -252,6 +252,40 @@ pub enum OpenError {
         /// Why.
         source: fjall::Error,
     },
+    /// A file of the local store is damaged, or a newer version wrote it. Nothing was changed.
+    #[error("cannot open the local state of the shard in {}: {source}{}", path.display(), source.advice())]
+    Files {
+        /// Its directory.
+        path: PathBuf,
+        /// Which, and how.
+        source: hvs_kv::database::DatabaseError,
+    },
+    /// There is a state, but never was a log of it in this store of logs.
+    #[error(
+        "the local state of shard {shard} shows entry {seq} of its log, but the store of logs has never had          one: it is that of another node, or was lost; put the right one back, or see what          `hvs repair` says can be done"
+    )]
+    LogMissing {
+        /// The shard.
+        shard: uuid::Uuid,
+        /// What the state shows.
+        seq: u64,
+    },
+    /// The log ends before what the state shows, and was never led in its epoch.
+    #[error(
+        "the local state of shard {shard} shows entry {seq} in epoch {epoch}, but its log ends before \
+         and has not come further than epoch {led}: its end was lost, or one of them belongs to \
+         another data directory; put the right one back, or see what `hvs repair` says can be done"
+    )]
+    OtherLog {
+        /// The shard.
+        shard: uuid::Uuid,
+        /// What the state shows.
+        seq: u64,
+        /// In which epoch that was.
+        epoch: u64,
+        /// The highest epoch of the log.
+        led: u64,
+    },
     /// Another process, or another shard of this one, has the directory open.
     #[error("the local state in {} is in use by another process", path.display())]
     Locked {
@@ -267,7 +301,7 @@ pub enum OpenError {
         reason: String,
     },
     /// What is stored does not decode.
-    #[error("the local state in {} is damaged: {reason}", path.display())]
+    #[error("the local state in {} cannot be used: {reason}", path.display())]
     Corrupt {
         /// The directory.
         path: PathBuf,

@@ -65,6 +65,11 @@ impl Clock {
         leaving.clear();
     }
 
+    /// No record ceases to exist before this, in milliseconds; 0 while that is not known.
+    pub(crate) fn next_expiry(&self) -> u64 {
+        self.next_expiry.load(Ordering::Acquire)
+    }
+
     /// Whether a stored record may have ceased to exist by then.
     pub(crate) fn may_have_expired(&self, now_millis: u64) -> bool {
         self.next_expiry.load(Ordering::Acquire) <= now_millis

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use hvs_log::Leader;
 
 use crate::block_on::block_on;
+use crate::compression::Upkeep;
 use crate::config::{LogRetention, ShardConfig};
 use crate::indexes::Indexes;
 use crate::machine::Machine;
@@ -16,6 +17,8 @@ use crate::store::{BY_TIME, Store, key_row, row_key};
 
 /// How often rows and tombstones are looked after.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// How often rows are written anew while there are some to be, so that writes get the most of it.
+const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 /// Rows looked at in one step.
 const ROWS_AT_ONCE: usize = 2_000;
 /// Rounds before the shard closes, so that little is left for the next start to read.
@@ -39,6 +42,8 @@ pub(crate) struct Housekeeping {
     /// Where the pass over `dead` goes on; none when there is nothing new to find.
     dead_cursor: Option<u64>,
     builds_seen: u64,
+    compression: Upkeep,
+    next_compression: Instant,
 }
 
 impl Housekeeping {
@@ -56,6 +61,8 @@ impl Housekeeping {
             keys_trimmed: BTreeMap::new(),
             dead_cursor: Some(0),
             builds_seen: 0,
+            compression: Upkeep::new(machine.store()),
+            next_compression: Instant::now(),
         }
     }
 
@@ -100,6 +107,11 @@ impl Housekeeping {
         Ok(clock.may_have_expired(now.millis()).then_some(now))
     }
 
+    /// After how long another round has something to do.
+    pub(crate) fn patience(&self) -> Duration {
+        self.next.min(self.next_compression).saturating_duration_since(Instant::now())
+    }
+
     /// One round.
     pub(crate) fn run(&mut self, leader: &mut Leader, machine: &Machine) -> Result<(), String> {
         self.trim_log(leader, machine)?;
@@ -107,6 +119,13 @@ impl Housekeeping {
         let trimmed = machine.progress().feed.trim(machine.store(), applied, self.retention.bytes);
         trimmed.map_err(|error| format!("the feed of changes cannot be trimmed: {error}"))?;
         let now = Instant::now();
+        if now >= self.next_compression {
+            let is_busy = self
+                .compression
+                .step(machine.store(), machine.meta().records)
+                .map_err(|error| format!("records cannot be compressed: {error}"))?;
+            self.next_compression = now + if is_busy { BUSY_INTERVAL } else { INTERVAL };
+        }
         if now < self.next {
             return Ok(());
         }

@@ -192,6 +192,11 @@ impl Indexes {
         self.by_name.values().map(Named::rebuild_rows).sum()
     }
 
+    /// Bytes in anonymous memory, of tails and resident rows.
+    pub(crate) fn anonymous_bytes(&self) -> u64 {
+        self.by_name.values().map(|index| index.current().stats().bytes_anonymous).sum()
+    }
+
     pub(crate) fn stats(&self) -> BTreeMap<String, IndexStats> {
         self.by_name.iter().map(|(name, index)| (name.clone(), index.current().stats())).collect()
     }
@@ -228,7 +233,7 @@ impl Source<'_> {
         }
         let state = RestartState { tail: self.tail(covered)?, dead: dead(self.store)? };
         match VectorIndex::open(&self.directory, self.config.clone(), state) {
-            Err(error @ Damaged { .. }) => self.rebuild(&error.to_string()),
+            Err(error @ (Damaged { .. } | Format { .. })) => self.rebuild(&error.to_string()),
             opened => opened.map_err(|error| self.failed(&error)),
         }
     }
@@ -246,7 +251,7 @@ impl Source<'_> {
     pub(crate) fn rows(&self) -> Result<Vec<Row>, OpenError> {
         let mut rows = Vec::new();
         for row in self.store.records.iter() {
-            let (id, value) = row.into_inner().map_err(|source| self.store.storage(source))?;
+            let (id, value) = row.map_err(|source| self.store.storage(source))?;
             rows.extend(index_row(self.store, self.name, &id, &value)?);
         }
         rows.sort_unstable_by_key(|row| row.key);

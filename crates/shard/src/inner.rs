@@ -9,6 +9,7 @@ use hvs_kv::Kv;
 use hvs_log::{BarrierOutcome, Leader, Log, LogError, Position};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use crate::block_on::block_on;
 use crate::config::ShardConfig;
@@ -19,7 +20,7 @@ use crate::memory::Memory;
 use crate::operation::{Durability, WriteAnswer, WriteRequest};
 use crate::prepare::{Prepared, prepare};
 use crate::queue::Queue;
-use crate::read::ShardStats;
+use crate::read::{ShardMemory, ShardStats};
 use crate::store::Store;
 use crate::writer::{Writer, WriterStats};
 
@@ -47,8 +48,9 @@ impl Inner {
             what: format!("create the directory {}", directory.display()),
             source,
         })?;
-        let store = Store::open(&directory.join("store"), config.store)?;
+        let store = Store::open(&directory.join("store"), config.store, config.verify_tables)?;
         store.check_identity(&config)?;
+        store.records.set_compression(config.compression);
         let mut machine = Machine::new(store.clone(), store.load_meta()?, config.wall.clone());
 
         machine.load_feed().map_err(|source| store.storage(source))?;
@@ -61,6 +63,7 @@ impl Inner {
         let indexes = Indexes::open(&directory.join("index"), &config, &store, machine.meta())?;
         let indexes = Arc::new(indexes);
         machine.attach(Arc::clone(&indexes));
+        store.settle().map_err(|source| store.storage(source))?;
         let progress = machine.progress();
 
         let queue = Arc::new(Queue::new(config.queue));
@@ -146,6 +149,7 @@ impl Inner {
     pub(crate) fn stats(&self) -> ShardStats {
         let queue = self.queue.stats();
         let (progress, writer) = (&self.progress, &self.writer_stats);
+        let (written_plain_bytes, written_stored_bytes) = self.store.records.written();
         ShardStats {
             records: self.records().unwrap_or_else(|_| self.stored()),
             memory_records: self.memory.len() as u64,
@@ -163,12 +167,28 @@ impl Inner {
             queued_bytes: queue.bytes,
             overloaded: queue.overloaded,
             store_bytes: self.store.disk_bytes(),
+            written_plain_bytes,
+            written_stored_bytes,
+            is_recompressing: self.store.records.is_changing(self.stored()),
             indexes: self.indexes.stats(),
             rebuild_rows: self.indexes.rebuild_rows(),
             payload: self.indexes.payload().stats(),
             payload_building: self.indexes.payload().is_building(),
             text: self.text_stats(),
             stopped: self.stopped().map(|error| error.to_string()),
+        }
+    }
+
+    pub(crate) fn memory_held(&self) -> ShardMemory {
+        let text = self.indexes.text().current().map(|text| text.stats().pending_bytes);
+        ShardMemory {
+            indexes: self.indexes.anonymous_bytes(),
+            metadata: self.indexes.payload().stats().bytes as u64,
+            text: text.unwrap_or(0),
+            unlogged: self.memory.bytes() as u64,
+            queued: self.queue.stats().bytes as u64,
+            buffers: self.store.buffer_bytes(),
+            blocks: self.store.block_bytes(),
         }
     }
 
@@ -226,8 +246,14 @@ fn lead(
     machine: &mut Machine,
     may_lose_buffered: bool,
 ) -> Result<Leader, OpenError> {
+    let (shard, seq) = (config.shard, machine.meta().applied.seq);
+    let led = match block_on(log.leader())? {
+        Some(leader) => leader.epoch,
+        None if seq > 0 => return Err(OpenError::LogMissing { shard, seq }),
+        None => 0,
+    };
+    let mut tail = catch_up(log, shard, led, machine, may_lose_buffered)?;
     let claim = block_on(log.claim(config.writer.clone()))?;
-    let mut tail = catch_up(log, machine, may_lose_buffered)?;
     loop {
         let (leader, entry, position) = match block_on(claim.barrier(tail))? {
             BarrierOutcome::Leading(leader, entry, position) => (Some(leader), entry, position),
@@ -241,9 +267,11 @@ fn lead(
     }
 }
 
-/// Applies everything that is in the log.
+/// Applies everything that is in the log, which was led up to an epoch.
 fn catch_up(
     log: &Log,
+    shard: Uuid,
+    led: u64,
     machine: &mut Machine,
     may_lose_buffered: bool,
 ) -> Result<Position, OpenError> {
@@ -254,6 +282,11 @@ fn catch_up(
             Ok(Some((entry, position))) => apply(machine, &entry, position)?,
             Ok(None) => return Ok(replay.position()),
             Err(LogError::EndsBefore { seq }) if may_lose_buffered => {
+                // An epoch is durable before anything is written in it, whatever is lost later.
+                let epoch = machine.meta().epoch;
+                if epoch > led {
+                    return Err(OpenError::OtherLog { shard, seq, epoch, led });
+                }
                 tracing::warn!(
                     shard_seq = seq,
                     "the log lost buffered entries that the local state kept; going on from it"

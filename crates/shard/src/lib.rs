@@ -24,6 +24,7 @@ mod changes;
 pub mod checkpoint;
 mod codec;
 mod command;
+mod compression;
 mod config;
 mod content;
 mod error;
@@ -54,6 +55,7 @@ mod remembered;
 pub mod repair;
 mod selection;
 mod shard;
+mod state;
 mod store;
 mod stored;
 mod text;
@@ -68,8 +70,8 @@ pub use hvs_text::{
 };
 
 pub use config::{
-    DEFAULT_MAX_OPERATIONS, DEFAULT_MEMORY_BYTES, DEFAULT_TOMBSTONE_MILLIS, IdempotencyLimits,
-    LogRetention, QueueLimits, ShardConfig, StoreSizes,
+    Compression, DEFAULT_MAX_OPERATIONS, DEFAULT_MEMORY_BYTES, DEFAULT_TOMBSTONE_MILLIS,
+    IdempotencyLimits, LogRetention, QueueLimits, ShardConfig, StoreSizes,
 };
 pub use error::{CloseError, OpenError, ReadError, ReindexError, WriteError};
 pub use feed::{Change, ChangeKind, ChangesError, ChangesPage, ChangesRequest, FeedPosition};
@@ -82,13 +84,16 @@ pub use listing::{FacetRequest, Matched, MatchingPage, MatchingRequest};
 pub use operation::{Condition, Durability, Operation, WriteAnswer, WriteOutcome, WriteRequest};
 pub use ordered::{OrderedPage, OrderedRecord, OrderedRequest};
 pub use prepare::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_OPERATIONS_BYTES};
-pub use read::{ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest, ShardStats};
+pub use read::{
+    ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest, ShardMemory, ShardStats,
+};
 pub use record::{
     DEFAULT_KIND, Etag, EtagError, Expiry, InvalidRecord, MAX_ID_BYTES, MAX_NAME_BYTES,
     MAX_PARTITION_KEY_BYTES, Metadata, NewRecord, Patch, Record, Timestamp, Vectors, check_id,
 };
 pub use reindex::{IndexChange, ReplacedIndex};
 pub use shard::Shard;
+pub use state::SearchState;
 pub use text::{
     Detail, DetailsRequest, ReplacedText, TextAnswer, TextChange, TextMatch, TextSearch,
 };

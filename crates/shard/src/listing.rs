@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Bound;
 use std::time::Instant;
 
-use fjall::{Readable, Slice};
+use fjall::Slice;
 use hvs_filter::{Facet, Fields, Subject};
 
 use crate::codec::DecodeError;
@@ -75,8 +75,8 @@ impl Inner {
         let after = request.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = MatchingPage { records: Vec::new(), next: None };
         let mut last: Option<Slice> = None;
-        let rows = snapshot.range::<&str, _>(&self.store.records, (after, Bound::Unbounded));
-        let mut rows = rows.map(fjall::Guard::into_inner).peekable();
+        let rows = self.store.records.range_at::<&str, _>(&snapshot, (after, Bound::Unbounded));
+        let mut rows = rows.peekable();
         for looked_at in 0.. {
             let Some(row) = next_row(&mut rows, &mut held) else { break };
             let full = page.records.len() >= request.limit
@@ -147,11 +147,11 @@ impl Inner {
                 seen.map_err(|damage| corrupt(&held.id, &damage))?;
             }
         }
-        for (looked_at, row) in snapshot.iter(&self.store.records).enumerate() {
+        for (looked_at, row) in self.store.records.iter_at(&snapshot).enumerate() {
             if is_over(deadline, looked_at) {
                 return Err(ReadError::DeadlineExceeded { scanned: looked_at });
             }
-            let (id, value) = row.into_inner().map_err(storage("records"))?;
+            let (id, value) = row.map_err(storage("records"))?;
             let damaged = |damage| corrupt(&text(&id), &damage);
             let stored = StoredRecord::decode(&value).map_err(damaged)?;
             let is_new = moved.is_empty() || !moved.contains(&*id);

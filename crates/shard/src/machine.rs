@@ -53,6 +53,9 @@ pub(crate) struct Progress {
     pub(crate) tombstones: AtomicU64,
     pub(crate) remembered: AtomicU64,
     pub(crate) operations: AtomicU64,
+    /// Odd while an entry is applied, so that readers can tell whether two looks at the state saw
+    /// the same one.
+    pub(crate) changes: AtomicU64,
     pub(crate) clock: Clock,
     pub(crate) feed: Feed,
 }
@@ -135,6 +138,8 @@ impl Machine {
         if self.meta.applied.seq != expected {
             return Err(ApplyError::Order { expected, applied: self.meta.applied.seq });
         }
+        // It stays odd if this fails: nothing is known of the state then.
+        self.progress.changes.fetch_add(1, Ordering::AcqRel);
         let mut meta = self.meta;
         meta.applied = position;
         meta.epoch = entry.epoch;
@@ -169,6 +174,7 @@ impl Machine {
             indexes.apply(&index_changes, &meta)?;
         }
         self.progress.clock.have_left(|| self.progress.publish(&meta));
+        self.progress.changes.fetch_add(1, Ordering::AcqRel);
         Ok(outcomes)
     }
 

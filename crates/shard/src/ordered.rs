@@ -11,7 +11,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fjall::{Readable, Snapshot};
+use fjall::Snapshot;
 use hvs_filter::{Fields, OrderRequest, Scalar, Subject};
 use roaring::RoaringTreemap;
 
@@ -366,14 +366,14 @@ impl Sources<'_> {
             _ => Bound::Unbounded,
         };
         let mut found = 0;
-        let rows =
-            self.snapshot.range::<&str, _>(&self.inner.store.records, (from, Bound::Unbounded));
+        let records = &self.inner.store.records;
+        let rows = records.range_at::<&str, _>(&self.snapshot, (from, Bound::Unbounded));
         for row in rows {
             if found >= wanted || page.looked_at > self.most {
                 break;
             }
             page.look()?;
-            let (id, stored) = row.into_inner().map_err(storage("records"))?;
+            let (id, stored) = row.map_err(storage("records"))?;
             let header = Header::decode(&stored);
             let header = header.map_err(|damage| corrupt(&text(&id), &damage))?;
             // It was there before under another key, and perhaps in another place.
@@ -407,7 +407,7 @@ impl Sources<'_> {
         for key in keys {
             page.look()?;
             let Some(id) = self.inner.indexes.id(key) else { return Ok(None) };
-            let stored = self.snapshot.get(&self.inner.store.records, &id);
+            let stored = self.inner.store.records.get_at(&self.snapshot, &id);
             let Some(stored) = stored.map_err(storage("a record"))? else { return Ok(None) };
             match self.see(&id, key, &stored, page.request)? {
                 Seen::Stale => return Ok(None),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use fjall::Readable;
 use hvs_filter::{Fields, Matching, PayloadIndex, PayloadLimits, PayloadSchema, PayloadStats};
 use parking_lot::{Condvar, Mutex, RwLock};
 use roaring::RoaringTreemap;
@@ -262,11 +261,12 @@ impl Drop for Payload {
 impl Shared {
     /// Fills the index of a build with what the store has, and lets it answer.
     fn fill(&self, number: u64, store: &Store) -> Result<(), String> {
-        for (looked_at, row) in store.snapshot().iter(&store.records).enumerate() {
+        let snapshot = store.snapshot();
+        for (looked_at, row) in store.records.iter_at(&snapshot).enumerate() {
             if looked_at.is_multiple_of(STOP_EVERY) && self.stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let value = row.value().map_err(|error| error.to_string())?;
+            let (_, value) = row.map_err(|error| error.to_string())?;
             let record = StoredRecord::decode(&value).map_err(|error| error.to_string())?;
             let key = record.header.key;
             let mut state = self.state.write();

@@ -161,6 +161,14 @@ pub struct ShardStats {
     pub overloaded: u64,
     /// Bytes of the local state on disk, indexes not included.
     pub store_bytes: u64,
+    /// Bytes of the rows of records that were written since the shard was opened, before
+    /// compression.
+    pub written_plain_bytes: u64,
+    /// The same after compression.
+    pub written_stored_bytes: u64,
+    /// Whether records are being written anew because they are compressed otherwise than they
+    /// should be.
+    pub is_recompressing: bool,
     /// By name of the vector.
     pub indexes: BTreeMap<String, IndexStats>,
     /// Records that an index lacks in its segments which is being made to take the place of
@@ -175,4 +183,52 @@ pub struct ShardStats {
     pub text: Option<TextStats>,
     /// Why the shard has stopped, if it has.
     pub stopped: Option<String>,
+}
+
+/// Bytes of memory that shards hold, by what they hold it for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShardMemory {
+    /// Tails and resident rows of indexes of vectors.
+    pub indexes: u64,
+    /// The index of metadata, estimated.
+    pub metadata: u64,
+    /// What the index of text has not yet on disk.
+    pub text: u64,
+    /// Records that are in memory alone.
+    pub unlogged: u64,
+    /// Requests that wait for the log.
+    pub queued: u64,
+    /// Writes that the local state gathers.
+    pub buffers: u64,
+    /// Blocks that the local state keeps of what was read.
+    pub blocks: u64,
+}
+
+impl ShardMemory {
+    /// What the same shards hold as soon as they are opened again.
+    pub fn firm(&self) -> u64 {
+        self.indexes.saturating_add(self.metadata)
+    }
+}
+
+impl std::ops::Add for ShardMemory {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            indexes: self.indexes.saturating_add(other.indexes),
+            metadata: self.metadata.saturating_add(other.metadata),
+            text: self.text.saturating_add(other.text),
+            unlogged: self.unlogged.saturating_add(other.unlogged),
+            queued: self.queued.saturating_add(other.queued),
+            buffers: self.buffers.saturating_add(other.buffers),
+            blocks: self.blocks.saturating_add(other.blocks),
+        }
+    }
+}
+
+impl std::iter::Sum for ShardMemory {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), std::ops::Add::add)
+    }
 }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use fjall::{Readable, Slice};
+use fjall::Slice;
 use hvs_geometry::Precision;
 use hvs_index::{KnownKeys, SearchError, VectorIndex};
 
 use crate::codec::DecodeError;
+use crate::compression::RecordRow;
 use crate::content::is_expired;
 use crate::error::ReadError;
 use crate::filter::Filter;
@@ -34,7 +35,7 @@ impl Inner {
         if let Some(held) = self.memory.get(id) {
             return self.record(id, &held.row).map(Some);
         }
-        let stored = self.store.record(id).map_err(storage("a record"))?;
+        let stored = self.store.records.get(id).map_err(storage("a record"))?;
         let record = stored.map(|bytes| self.record(id, &bytes)).transpose()?;
         Ok(record.filter(|record| self.is_there(record)))
     }
@@ -55,7 +56,7 @@ impl Inner {
             if let Some(held) = held {
                 return self.record(id, &held.row).map(Some);
             }
-            let stored = snapshot.get(&self.store.records, id).map_err(storage("a record"))?;
+            let stored = self.store.records.get_at(&snapshot, id).map_err(storage("a record"))?;
             let record = stored.map(|bytes| self.record(id, &bytes)).transpose()?;
             Ok(record.filter(|record| !is_expired(record.expires_at, now)))
         };
@@ -80,8 +81,8 @@ impl Inner {
         let mut page = ScrollPage { records: Vec::new(), next: None, seq };
         let mut bytes = 0;
         let mut last: Option<Slice> = None;
-        let rows = snapshot.range::<&str, _>(&self.store.records, (after, Bound::Unbounded));
-        let mut rows = rows.map(fjall::Guard::into_inner).peekable();
+        let rows = self.store.records.range_at::<&str, _>(&snapshot, (after, Bound::Unbounded));
+        let mut rows = rows.peekable();
         for looked_at in 0.. {
             let Some(row) = next_row(&mut rows, &mut held) else { break };
             let full = page.records.len() >= request.limit
@@ -140,11 +141,11 @@ impl Inner {
         self.check_scan(&selection)?;
         let snapshot = self.store.snapshot();
         let mut count = 0;
-        for (looked_at, row) in snapshot.iter(&self.store.records).enumerate() {
+        for (looked_at, row) in self.store.records.iter_at(&snapshot).enumerate() {
             if is_over(deadline, looked_at) {
                 return Err(ReadError::DeadlineExceeded { scanned: looked_at });
             }
-            let (id, value) = row.into_inner().map_err(storage("records to count"))?;
+            let (id, value) = row.map_err(storage("records to count"))?;
             count += u64::from(selection.matches(&id, &value)?);
         }
         Ok(count)
@@ -322,7 +323,7 @@ impl Inner {
 
     /// The record of an id if it is still the one with this key, and its stored size.
     fn record_with_key(&self, id: &str, key: u64) -> Result<Option<(Record, usize)>, ReadError> {
-        let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else {
+        let Some(bytes) = self.store.records.get(id).map_err(storage("a record"))? else {
             return Ok(None);
         };
         let stored = StoredRecord::decode(&bytes).map_err(|damage| corrupt(id, &damage))?;
@@ -342,13 +343,13 @@ impl Inner {
 
 /// One record of a page, from either place.
 pub(crate) enum Row {
-    Stored(fjall::Result<(Slice, Slice)>),
+    Stored(fjall::Result<(Slice, RecordRow)>),
     Held(Arc<Held>),
 }
 
 /// The smaller of two heads by id. Of the same id in both, that in memory has just moved.
 pub(crate) fn next_row(
-    rows: &mut Peekable<impl Iterator<Item = fjall::Result<(Slice, Slice)>>>,
+    rows: &mut Peekable<impl Iterator<Item = fjall::Result<(Slice, RecordRow)>>>,
     held: &mut Peekable<impl Iterator<Item = Arc<Held>>>,
 ) -> Option<Row> {
     if let (Some(Ok((id, _))), Some(next)) = (rows.peek(), held.peek()) {

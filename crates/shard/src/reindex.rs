@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fjall::Readable;
 use hvs_index::{IndexConfig, IndexKind, RestartState, VectorIndex};
 
+use crate::compression::RecordRow;
 use crate::error::ReindexError;
 use crate::inner::Inner;
 use crate::named::{self, Named, Next};
@@ -130,9 +130,8 @@ impl IndexChange {
         let snapshot = store.snapshot();
         let meta = store.meta_of(&snapshot).map_err(|error| self.failed(error.to_string()))?.0;
         let mut ids = Vec::new();
-        for row in snapshot.iter(&store.records) {
-            let (id, value) =
-                row.into_inner().map_err(|source| ReindexError::Storage { source })?;
+        for row in store.records.iter_at(&snapshot) {
+            let (id, value) = row.map_err(|source| ReindexError::Storage { source })?;
             let record = StoredRecord::decode(&value).map_err(|error| self.damaged(&id, &error))?;
             if ids.len() % ROWS_AT_ONCE == 0 && !go_on(0) {
                 return Err(ReindexError::Cancelled);
@@ -142,7 +141,7 @@ impl IndexChange {
         ids.sort_unstable_by_key(|(key, _)| *key);
         let index = self.index()?;
         for (count, (key, id)) in ids.iter().enumerate() {
-            let value = snapshot.get(&store.records, id);
+            let value = store.records.get_at(&snapshot, id);
             let value = value.map_err(|source| ReindexError::Storage { source })?;
             let Some(value) = value else { continue };
             self.insert(&index, *key, id, &value)?;
@@ -300,7 +299,7 @@ impl ReplacedIndex {
 }
 
 /// Key, id and row of a record.
-type Written = (u64, fjall::Slice, fjall::Slice);
+type Written = (u64, fjall::Slice, RecordRow);
 
 impl Drop for IndexChange {
     fn drop(&mut self) {

@@ -111,7 +111,9 @@ impl Inner {
     ) -> Result<(), ReadError> {
         let mut out = self.expired_keys(now_millis)?;
         for id in &filter.without {
-            let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else { continue };
+            let Some(bytes) = self.store.records.get(id).map_err(storage("a record"))? else {
+                continue;
+            };
             let stored = StoredRecord::decode(&bytes).map_err(|damage| corrupt(id, &damage))?;
             out.insert(stored.header.key);
         }
@@ -124,7 +126,7 @@ impl Inner {
 
     /// The key of a record that was given no partition key.
     fn key_without_partition(&self, id: &str) -> Result<Option<u64>, ReadError> {
-        let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else {
+        let Some(bytes) = self.store.records.get(id).map_err(storage("a record"))? else {
             return Ok(None);
         };
         let stored = StoredRecord::decode(&bytes).map_err(|damage| corrupt(id, &damage))?;
@@ -133,7 +135,7 @@ impl Inner {
 
     /// Whether the record of an id is selected.
     pub(crate) fn accepts(&self, selection: &Selection<'_>, id: &str) -> Result<bool, ReadError> {
-        let Some(bytes) = self.store.record(id).map_err(storage("a record"))? else {
+        let Some(bytes) = self.store.records.get(id).map_err(storage("a record"))? else {
             return Ok(false);
         };
         selection.matches(id.as_bytes(), &bytes)

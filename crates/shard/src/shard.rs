@@ -11,7 +11,7 @@ use hvs_kv::Kv;
 use hvs_text::{Statistics, TextConfig, TextQuery};
 use tokio::sync::watch;
 
-use crate::config::ShardConfig;
+use crate::config::{Compression, ShardConfig};
 use crate::error::{CloseError, OpenError, ReadError, ReindexError, WriteError};
 use crate::feed::{ChangesError, ChangesPage, ChangesRequest};
 use crate::filter::Filter;
@@ -19,9 +19,12 @@ use crate::inner::Inner;
 use crate::listing::{FacetRequest, MatchingPage, MatchingRequest};
 use crate::operation::{WriteAnswer, WriteRequest};
 use crate::ordered::{OrderedPage, OrderedRequest};
-use crate::read::{ScrollPage, ScrollRequest, SearchAnswer, SearchRequest, ShardStats};
+use crate::read::{
+    ScrollPage, ScrollRequest, SearchAnswer, SearchRequest, ShardMemory, ShardStats,
+};
 use crate::record::Record;
 use crate::reindex::IndexChange;
+use crate::state::SearchState;
 use crate::text::{Detail, DetailsRequest, ReplacedText, TextAnswer, TextChange, TextSearch};
 
 /// One shard that this process leads. Cheap to clone; all clones are the same shard.
@@ -117,6 +120,12 @@ impl Shard {
     /// compare.
     pub fn search(&self, request: &SearchRequest) -> Result<SearchAnswer, ReadError> {
         self.inner.search(request)
+    }
+
+    /// The state that a search would see now, to tell whether an answer is still that of another
+    /// search; none while it changes.
+    pub fn search_state(&self) -> Option<SearchState> {
+        self.inner.search_state()
     }
 
     /// How many records are in memory alone. Every search compares all of them.
@@ -216,9 +225,20 @@ impl Shard {
         self.inner.tune_index(name, kind)
     }
 
+    /// Has records compressed so at rest: what is written from now on at once, what is there in
+    /// the background.
+    pub fn set_compression(&self, compression: Compression) {
+        self.inner.store.records.set_compression(compression);
+    }
+
     /// Counters and sizes.
     pub fn stats(&self) -> ShardStats {
         self.inner.stats()
+    }
+
+    /// What it holds in memory. Mapped files are not counted.
+    pub fn memory(&self) -> ShardMemory {
+        self.inner.memory_held()
     }
 
     /// Waits until every vector that was written before the call is in a durable segment of its

@@ -12,9 +12,11 @@ use fjall::{
     Snapshot,
 };
 
+use hvs_kv::database::DatabaseError;
 use uuid::Uuid;
 
 use crate::codec::{DecodeError, Decoder, put_bytes, put_varint};
+use crate::compression::{Records, Uniform};
 use crate::config::{ShardConfig, StoreSizes};
 use crate::error::OpenError;
 use crate::meta::{Meta, Purged};
@@ -24,6 +26,8 @@ const TRIMMED: &[u8] = b"trimmed";
 const PURGED: &[u8] = b"purged";
 const KEYS_TRIMMED: &[u8] = b"keys trimmed/";
 const FEED_BEGINS: &[u8] = b"feed begins";
+const UNIFORM: &[u8] = b"compressed";
+const DICTIONARY: &[u8] = b"dictionary/";
 const IDENTITY: &[u8] = b"identity";
 const IDENTITY_VERSION: u8 = 1;
 
@@ -39,8 +43,7 @@ pub(crate) const BY_ORDER: u8 = b'o';
 pub(crate) struct Store {
     path: PathBuf,
     database: Database,
-    /// id → record.
-    pub(crate) records: Keyspace,
+    pub(crate) records: Records,
     /// `BY_ID` id → tombstone; `BY_TIME` timestamp (big-endian) → id.
     pub(crate) tombstones: Keyspace,
     /// [`key_row`] → id, for keys that are not yet in segments of the vector's index.
@@ -58,15 +61,20 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn open(path: &Path, sizes: StoreSizes) -> Result<Self, OpenError> {
+    /// `verify_tables`: whether all sorted files are read and checked.
+    pub(crate) fn open(
+        path: &Path,
+        sizes: StoreSizes,
+        verify_tables: bool,
+    ) -> Result<Self, OpenError> {
         let failed = |source| match source {
             fjall::Error::Locked => OpenError::Locked { path: path.to_owned() },
             source => OpenError::Storage { path: path.to_owned(), source },
         };
         // The database would cut a damaged journal off, and say nothing.
-        hvs_kv::journal::check(path).map_err(|error| OpenError::Corrupt {
-            path: path.to_owned(),
-            reason: format!("{error}; `hvs repair` says what can be done"),
+        hvs_kv::database::prepare(path, verify_tables).map_err(|error| match error {
+            DatabaseError::InUse { path } => OpenError::Locked { path },
+            error => OpenError::Files { path: path.to_owned(), source: error },
         })?;
         let database = Database::builder(path)
             .cache_size(sizes.cache_bytes)
@@ -84,22 +92,43 @@ impl Store {
             database.keyspace(name, options).map_err(failed)
         };
         let small = (sizes.memtable_bytes / 4).max(1 << 10);
+        let meta = keyspace("meta", small)?;
+        let corrupt = |reason: String| OpenError::Corrupt { path: path.to_owned(), reason };
+        let records = Records::new(
+            keyspace("records", sizes.memtable_bytes)?,
+            dictionaries(&meta).map_err(failed)?,
+        );
         let store = Self {
             path: path.to_owned(),
-            records: keyspace("records", sizes.memtable_bytes)?,
+            records: records.map_err(|error| corrupt(format!("a dictionary: {error}")))?,
             tombstones: keyspace("tombstones", small)?,
             keys: keyspace("keys", small)?,
             dead: keyspace("dead", small)?,
             idempotency: keyspace("idempotency", small)?,
             expiring: keyspace("expiring", small)?,
             feed: keyspace("feed", small)?,
-            meta: keyspace("meta", small)?,
+            meta,
             database,
         };
         // Before anything of the log is trimmed because it is in here.
         hvs_kv::directory::sync_database(path)
             .map_err(|error| store.storage(fjall::Error::Io(error)))?;
         Ok(store)
+    }
+
+    /// Frees what opening the database has brought into memory.
+    pub(crate) fn settle(&self) -> fjall::Result<()> {
+        let keyspaces = [
+            self.records.keyspace(),
+            &self.tombstones,
+            &self.keys,
+            &self.dead,
+            &self.idempotency,
+            &self.expiring,
+            &self.feed,
+            &self.meta,
+        ];
+        hvs_kv::memtables::settle(&self.path, keyspaces)
     }
 
     pub(crate) fn batch(&self, capacity: usize) -> OwnedWriteBatch {
@@ -111,8 +140,19 @@ impl Store {
         self.database.snapshot()
     }
 
-    pub(crate) fn record(&self, id: &str) -> fjall::Result<Option<Slice>> {
-        self.records.get(id)
+    /// How all rows of records are compressed, if a pass over them has ever ended.
+    pub(crate) fn load_uniform(&self) -> fjall::Result<Uniform> {
+        let stored = self.meta.get(UNIFORM)?;
+        Ok(stored.and_then(|bytes| Uniform::decode(&bytes).ok()).unwrap_or_default())
+    }
+
+    pub(crate) fn put_uniform(&self, uniform: Uniform) -> fjall::Result<()> {
+        self.meta.insert(UNIFORM, uniform.encode())
+    }
+
+    /// A dictionary never changes.
+    pub(crate) fn put_dictionary(&self, number: u32, dictionary: &[u8]) -> fjall::Result<()> {
+        self.meta.insert([DICTIONARY, &number.to_be_bytes()].concat(), dictionary)
     }
 
     /// When the first of the stored records expires, in milliseconds.
@@ -209,6 +249,16 @@ impl Store {
         self.database.persist(PersistMode::SyncAll)
     }
 
+    /// Bytes of blocks that are kept in memory.
+    pub(crate) fn block_bytes(&self) -> u64 {
+        self.database.cache_size()
+    }
+
+    /// Bytes of writes that are gathered in memory.
+    pub(crate) fn buffer_bytes(&self) -> u64 {
+        self.database.write_buffer_size()
+    }
+
     pub(crate) fn disk_bytes(&self) -> u64 {
         self.database.disk_space().unwrap_or(0)
     }
@@ -222,10 +272,21 @@ impl Store {
     }
 }
 
+/// The dictionaries of compression, by number.
+fn dictionaries(meta: &Keyspace) -> fjall::Result<Vec<(u32, Slice)>> {
+    let mut dictionaries = Vec::new();
+    for row in meta.prefix(DICTIONARY) {
+        let (key, bytes) = row.into_inner()?;
+        let number = key.get(DICTIONARY.len()..).unwrap_or_default();
+        dictionaries.push((number.try_into().map_or(0, u32::from_be_bytes), bytes));
+    }
+    Ok(dictionaries)
+}
+
 fn describe_identity(stored: &[u8]) -> String {
     let mut decoder = Decoder::new(stored);
     if decoder.version(IDENTITY_VERSION).is_err() {
-        return "its format is from a later version".to_owned();
+        return "it was made by a newer version of HVS; upgrade to that version".to_owned();
     }
     let mut uid = || {
         let uid = Uuid::from_slice(decoder.bytes("uid").unwrap_or_default());

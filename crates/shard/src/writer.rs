@@ -142,8 +142,9 @@ impl Writer {
             }
             // What has expired goes in small steps, between which writes get their turn.
             let is_more_expired = self.expire()?;
-            patience = if is_more_expired { Duration::ZERO } else { IDLE };
             self.keep_house()?;
+            let idle = IDLE.min(self.housekeeping.patience());
+            patience = if is_more_expired { Duration::ZERO } else { idle };
         }
     }
 

@@ -6,8 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
+use hvs_kv::Kv;
 use hvs_log::LogError;
 use hvs_shard::{
     OpenError, Operation, Record, ScrollRequest, SearchRequest, Shard, WriteOutcome, WriteRequest,
@@ -165,9 +166,10 @@ fn a_local_state_that_outlived_the_log_is_kept() {
     let shard = home.open();
     fill(&shard, "a", 50);
     drop(shard);
+    let shard = home.open();
+    // Nothing writes to it now, and its journal is with the operating system.
     let older = home.path().join("older-kv");
     copy(&home.path().join("kv"), &older);
-    let shard = home.open();
     fill(&shard, "b", 100);
     let (before, seq) = (all(&shard), shard.stats().applied_seq);
     drop(shard);
@@ -183,6 +185,30 @@ fn a_local_state_that_outlived_the_log_is_kept() {
     // From here on the log and the state agree again, whichever of them is older.
     let shard = home.open();
     assert!(shard.stats().log_floor >= seq);
+}
+
+/// What is lost with the power are the last writes, and never that the shard was led since.
+#[test]
+fn a_log_that_was_never_led_so_far_is_refused() {
+    let home = Home::new();
+    let shard = home.open();
+    fill(&shard, "a", 50);
+    drop(shard);
+    let (kv, older) = (home.path().join("kv"), home.path().join("older-kv"));
+    copy(&kv, &older);
+    let shard = home.open();
+    fill(&shard, "b", 100);
+    let before = all(&shard);
+    drop(shard);
+    let newer = home.path().join("newer-kv");
+    copy(&kv, &newer);
+
+    restore(&older, &kv);
+    let log: Arc<dyn Kv> = home.kv();
+    let refused = Shard::open(home.config.clone(), log, &home.shard_path());
+    assert!(matches!(refused, Err(OpenError::OtherLog { epoch: 2, led: 1, .. })));
+    restore(&newer, &kv);
+    assert_eq!(all(&home.open()), before, "nothing was touched");
 }
 
 /// The index may be ahead of both, with rows of records that are lost.

@@ -1,5 +1,8 @@
 //! The index on disk: opening and checking it, and writing to it.
 
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use roaring::RoaringTreemap;
@@ -117,6 +120,7 @@ impl Disk {
             if index.schema() != schema {
                 return Err("it has other fields".to_owned());
             }
+            check_ends(path, &index)?;
             let mark = check(&index, config)?;
             (index, mark)
         } else {
@@ -204,6 +208,36 @@ impl Disk {
     pub(crate) fn close(self) -> Result<(), String> {
         self.writer.wait_merging_threads().map_err(reason("merge"))
     }
+}
+
+/// Whether the files of segments are long enough for what is at their ends, of which the library is
+/// sure: a footer, u32 its length, u32 that marks it. Others may be what a crash left of a segment.
+fn check_ends(path: &Path, index: &Index) -> Result<(), String> {
+    let failed = |error: io::Error| format!("{}: {error}", path.display());
+    let meta = index.load_metas().map_err(reason("open"))?;
+    let segments: HashSet<String> =
+        meta.segments.iter().map(|segment| segment.id().uuid_string()).collect();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let (segment, _) = name.split_once('.').unwrap_or_default();
+        if !segments.contains(segment) {
+            continue;
+        }
+        let mut file = File::open(&path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let mut end = [0; 8];
+        let is_cut = length < 8 || {
+            file.seek(SeekFrom::End(-8)).map_err(failed)?;
+            file.read_exact(&mut end).map_err(failed)?;
+            let [a, b, c, d, ..] = end;
+            u64::from(u32::from_le_bytes([a, b, c, d])) + 8 > length
+        };
+        if is_cut {
+            return Err(format!("{} is cut off", path.display()));
+        }
+    }
+    Ok(())
 }
 
 /// Whether every file is what was written, with these settings; and up to where it is complete.

@@ -73,6 +73,8 @@ pub struct TextStats {
     pub pending_bytes: u64,
     /// Segments on disk.
     pub segments: u64,
+    /// Bytes on disk, as of the last commit.
+    pub disk_bytes: u64,
     /// Commits since the index was opened.
     pub commits: u64,
     /// Documents that were read from the source since the index was opened.
@@ -205,6 +207,7 @@ impl TextIndex {
             documents: told.saturating_add(on_disk),
             pending_bytes: state.memories().map(|memory| memory.bytes() as u64).sum(),
             segments: searcher.map_or(0, |(searcher, _)| searcher.segment_readers().len() as u64),
+            disk_bytes: self.shared.disk_bytes.load(Ordering::Relaxed),
             commits: self.shared.commits.load(Ordering::Relaxed),
             read: self.shared.read.load(Ordering::Relaxed),
             rebuilds: self.shared.rebuilds.load(Ordering::Relaxed),

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -71,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) config: TextConfig,
     pub(crate) state: RwLock<State>,
     pub(crate) commits: AtomicU64,
+    pub(crate) disk_bytes: AtomicU64,
     pub(crate) read: AtomicU64,
     pub(crate) rebuilds: AtomicU64,
     stop: AtomicBool,
@@ -94,6 +95,7 @@ impl Shared {
                 written: 0,
             }),
             commits: AtomicU64::new(0),
+            disk_bytes: AtomicU64::new(0),
             read: AtomicU64::new(0),
             rebuilds: AtomicU64::new(0),
             stop: AtomicBool::new(false),
@@ -329,6 +331,7 @@ impl Worker {
 
     /// Lets searches see what is on disk.
     fn show(&self, disk: &Disk, change: impl FnOnce(&mut State)) {
+        self.shared.disk_bytes.store(file_bytes(&self.directory), Ordering::Relaxed);
         let mut state = self.shared.state.write();
         state.searcher = Some((disk.searcher(), disk.fields()));
         change(&mut state);
@@ -441,6 +444,12 @@ impl Worker {
         });
         Ok(mark)
     }
+}
+
+/// Bytes of the files in a folder, for people who watch it: a file that is gone counts nothing.
+fn file_bytes(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|data| data.len()).sum()
 }
 
 /// Writes what was told.

@@ -1,11 +1,12 @@
-//! Changing the indexes of a namespace that is in use.
+//! Changing a namespace that is in use: its indexes, and how its records are compressed.
 //!
-//! What only searches look at changes at once, and so does what metadata is indexed: the index of
-//! it is built beside the one that answers, and answers are the same with either. A first index of
-//! text is written down before it is built: until it is complete searches by text are told so, also
-//! after a crash. Everything else is built beside what is there ([`Rebuild`]); the catalogue is
-//! written when it is complete, and names the generation of each index, so that after a crash either
-//! the old index or the new one is opened, and what is not named is removed.
+//! What only searches look at changes at once, and so does the compression of what is written, and
+//! what metadata is indexed: the index of it is built beside the one that answers, and answers are
+//! the same with either. A first index of text is written down before it is built: until it is
+//! complete searches by text are told so, also after a crash. Everything else is built beside what
+//! is there ([`Rebuild`]); the catalogue is written when it is complete, and names the generation of
+//! each index, so that after a crash either the old index or the new one is opened, and what is not
+//! named is removed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,19 +14,20 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
-use hvs_api::{AlterIndex, AlterNamespace, IndexSpec, IndexType};
+use hvs_api::{AlterIndex, AlterNamespace, Compression, IndexSpec, IndexType};
 use hvs_shard::{PayloadSchema, ReindexError, Shard, TextChange};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{
-    Catalogue, CatalogueError, Entry, Namespace, Settings, SettingsError, VectorSettings,
-    check_name,
+    Catalogue, CatalogueError, Entry, Namespace, Overview, Settings, SettingsError, Slot,
+    VectorSettings, check_name,
     payload::PayloadSettings,
     rebuild::{Rebuild, TextWork},
-    settings::resolve_index,
+    settings::{resolve_index, shard_compression},
     store::State,
     text,
 };
@@ -40,6 +42,7 @@ struct Altered {
     /// Those of the default vector, with another index of text.
     text: Option<(TextAlteration, VectorSettings)>,
     payload: Option<PayloadSettings>,
+    compression: Option<Compression>,
 }
 
 /// What is to become of the index of text.
@@ -72,6 +75,7 @@ impl Settings {
             rebuilt: BTreeMap::new(),
             text: None,
             payload: (payload != self.payload).then_some(payload),
+            compression: request.compression.filter(|wanted| self.compression != Some(*wanted)),
         };
         let named = request.vectors.iter().map(|(name, vector)| (name.as_str(), &vector.index));
         let default = request.index.iter().map(|index| ("", index));
@@ -178,64 +182,74 @@ impl Catalogue {
         self: &Arc<Self>,
         name: &str,
         request: &AlterNamespace,
-    ) -> Result<(Arc<Namespace>, Option<Rebuild>), CatalogueError> {
+        until: Instant,
+    ) -> Result<(Overview, Option<Rebuild>), CatalogueError> {
         check_name(name, self.name_limit())?;
-        let namespace = self.by_own_name(name)?;
-        let claim = self.claim(&namespace)?;
+        let slot = self.by_own_name(name)?;
+        let claim = self.claim(&slot)?;
         // As it is now that nobody else changes it.
-        let namespace = self.by_own_name(name)?;
+        let namespace = self.lease(&slot, until).await?;
         let altered = namespace.entry.settings.alter(request, &self.surroundings.config)?;
-        let mut namespace = namespace;
+        if let Some(compression) = altered.compression {
+            let change = |settings: &mut Settings| settings.compression = Some(compression);
+            self.put_settings(&namespace, change, || {}).await?;
+            for shard in namespace.shards() {
+                shard.set_compression(shard_compression(compression));
+            }
+        }
         if !altered.tuned.is_empty() {
-            namespace = self.tune(&namespace, &altered.tuned).await?;
+            self.tune(&namespace, &altered.tuned).await?;
         }
         if let Some(payload) = altered.payload {
+            let schema = payload.schema();
             let change = |settings: &mut Settings| settings.payload = payload;
-            namespace = self.put_settings(&namespace, change, || {}).await?;
-            let schema = namespace.entry.settings.payload.schema();
+            self.put_settings(&namespace, change, || {}).await?;
             let shards = namespace.shards().to_vec();
             on_a_thread(move || index_metadata(&shards, &schema)).await?;
         }
         let text = match altered.text {
             None => None,
             Some((TextAlteration::Remove, settings)) => {
-                namespace = self.remove_text(&namespace, settings).await?;
+                self.remove_text(&namespace, settings).await?;
                 None
             }
             Some((TextAlteration::Add, settings)) => {
                 let before = namespace.entry.settings.vectors.get("").cloned();
-                namespace = self.add_text(&namespace, settings).await?;
+                self.add_text(&namespace, settings).await?;
                 before.map(TextWork::Await)
             }
             Some((TextAlteration::Change, settings)) => Some(TextWork::Change(settings)),
         };
         if altered.rebuilt.is_empty() && text.is_none() {
-            return Ok((namespace, None));
+            return Ok((slot.overview(), None));
         }
-        let rebuild = Rebuild {
-            catalogue: Arc::clone(self),
-            namespace: Arc::clone(&namespace),
-            vectors: altered.rebuilt,
-            text,
-            claim,
-        };
-        Ok((namespace, Some(rebuild)))
+        // With the settings that what is built is added to.
+        let namespace = self.lease(&slot, until).await?;
+        let vectors = altered.rebuilt;
+        let rebuild = Rebuild { catalogue: Arc::clone(self), namespace, vectors, text, claim };
+        Ok((slot.overview(), Some(rebuild)))
     }
 
     async fn tune(
         &self,
         namespace: &Namespace,
         tuned: &BTreeMap<String, VectorSettings>,
-    ) -> Result<Arc<Namespace>, CatalogueError> {
-        let change = |settings: &mut Settings| settings.vectors.extend(tuned.clone());
-        let namespace = self.put_settings(namespace, change, || {}).await?;
-        for (vector, settings) in tuned {
-            let kind = settings.index_config(&self.surroundings.config)?.kind;
+    ) -> Result<(), CatalogueError> {
+        let config = &self.surroundings.config;
+        let kinds = tuned
+            .iter()
+            .map(|(vector, settings)| Ok((vector.as_str(), settings.index_config(config)?.kind)));
+        let kinds: Vec<_> = kinds.collect::<Result<_, CatalogueError>>()?;
+        // Before the settings are published: what is kept of answers belongs to them.
+        let tune = || {
             for shard in namespace.shards() {
-                shard.tune_index(vector, kind);
+                for (vector, kind) in &kinds {
+                    shard.tune_index(vector, *kind);
+                }
             }
-        }
-        Ok(namespace)
+        };
+        let change = |settings: &mut Settings| settings.vectors.extend(tuned.clone());
+        self.put_settings(namespace, change, tune).await
     }
 
     /// Begins to index text, and writes it down. Searches by text wait until it is complete.
@@ -243,11 +257,11 @@ impl Catalogue {
         &self,
         namespace: &Namespace,
         settings: VectorSettings,
-    ) -> Result<Arc<Namespace>, CatalogueError> {
-        let mut after = namespace.entry.settings.clone();
+    ) -> Result<(), CatalogueError> {
+        let mut after = self.by_own_name(&namespace.name)?.description().entry.settings.clone();
         set_text(&mut after, settings);
         let Some(config) = after.text_config(&self.surroundings.config)? else {
-            return self.by_own_name(&namespace.name);
+            return Ok(());
         };
         let generation = after.text_generation;
         let begun: Result<Vec<TextChange>, _> = namespace
@@ -256,7 +270,7 @@ impl Catalogue {
             .map(|shard| shard.change_text(config.clone(), generation))
             .collect();
         let begun = begun.map_err(reindex)?;
-        let namespace = self.put_settings(namespace, |settings| *settings = after, || {}).await?;
+        self.put_settings(namespace, |settings| *settings = after, || {}).await?;
         on_a_thread(move || {
             for change in begun {
                 // There is none that it replaces.
@@ -264,19 +278,18 @@ impl Catalogue {
             }
             Ok(())
         })
-        .await?;
-        Ok(namespace)
+        .await
     }
 
     async fn remove_text(
         &self,
         namespace: &Namespace,
         settings: VectorSettings,
-    ) -> Result<Arc<Namespace>, CatalogueError> {
+    ) -> Result<(), CatalogueError> {
         let change = |all: &mut Settings| {
             all.vectors.insert(String::new(), settings);
         };
-        let namespace = self.put_settings(namespace, change, || {}).await?;
+        self.put_settings(namespace, change, || {}).await?;
         let shards = namespace.shards().to_vec();
         on_a_thread(move || {
             for shard in shards {
@@ -287,14 +300,13 @@ impl Catalogue {
             }
             Ok(())
         })
-        .await?;
-        Ok(namespace)
+        .await
     }
 
-    fn by_own_name(&self, name: &str) -> Result<Arc<Namespace>, CatalogueError> {
+    fn by_own_name(&self, name: &str) -> Result<Arc<Slot>, CatalogueError> {
         let view = self.view.load();
         match view.namespaces.get(name) {
-            Some(namespace) => Ok(Arc::clone(namespace)),
+            Some(slot) => Ok(Arc::clone(slot)),
             None if view.aliases.contains_key(name) => {
                 Err(CatalogueError::NameTaken { name: name.to_owned(), kind: "an alias" })
             }
@@ -302,12 +314,12 @@ impl Catalogue {
         }
     }
 
-    fn claim(self: &Arc<Self>, namespace: &Namespace) -> Result<Claim, CatalogueError> {
-        let uid = namespace.entry.uid;
+    fn claim(self: &Arc<Self>, slot: &Slot) -> Result<Claim, CatalogueError> {
+        let uid = slot.uid();
         let ends = Arc::<AtomicBool>::default();
         let mut claimed = self.alterations.lock();
         if claimed.contains_key(&uid) {
-            return Err(CatalogueError::Altering { name: namespace.name.clone() });
+            return Err(CatalogueError::Altering { name: slot.description().name.clone() });
         }
         claimed.insert(uid, Arc::clone(&ends));
         Ok(Claim { catalogue: Arc::clone(self), uid, ends })
@@ -326,23 +338,20 @@ impl Catalogue {
         namespace: &Namespace,
         change: impl FnOnce(&mut Settings) + Send,
         then: impl FnOnce() + Send,
-    ) -> Result<Arc<Namespace>, CatalogueError> {
+    ) -> Result<(), CatalogueError> {
         let name = &namespace.name;
         let _changing = self.changing.lock().await;
-        let current = self.by_own_name(name)?;
-        if current.entry.uid != namespace.entry.uid {
+        let slot = self.by_own_name(name)?;
+        if slot.uid() != namespace.entry.uid {
             return Err(CatalogueError::NamespaceNotFound { name: name.clone() });
         }
-        let mut entry: Entry = current.entry.clone();
+        let mut entry: Entry = slot.description().entry.clone();
         change(&mut entry.settings);
-        let next = current.with_entry(entry, &self.surroundings.config)?;
+        let next = self.surroundings.describe(name, entry)?;
         self.store.put(name, State::Ready, &next.entry).await?;
         then();
-        let next = Arc::new(next);
-        self.publish(|view| {
-            view.namespaces.insert(name.clone(), Arc::clone(&next));
-        });
-        Ok(next)
+        slot.describe_as(next);
+        Ok(())
     }
 }
 

@@ -27,6 +27,10 @@ pub(super) fn difference(before: &Settings, wanted: &Settings) -> Option<String>
         let (before, wanted) = (json(&before.payload.indexes), json(&wanted.payload.indexes));
         return Some(format!("payload_indexes is {before}, not {wanted}"));
     }
+    if before.compression != wanted.compression {
+        let (before, wanted) = (json(&before.compression), json(&wanted.compression));
+        return Some(format!("compression is {before}, not {wanted}"));
+    }
     let names = before.vectors.keys().chain(wanted.vectors.keys());
     for name in names {
         match (before.vectors.get(name), wanted.vectors.get(name)) {

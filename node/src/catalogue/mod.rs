@@ -11,15 +11,17 @@ mod namespace;
 mod payload;
 mod profile;
 mod rebuild;
+mod residence;
 mod restore;
 mod settings;
+mod slot;
 mod store;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -32,20 +34,23 @@ use hvs_shard::{CloseError, OpenError, ReadError, ShardStats, WriteError, Writer
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+pub use inspect::InspectError;
 pub use namespace::{
-    Entry, Namespace, Released, Routed, RoutedWriteError, Surroundings, VectorSpace, WriteOptions,
-    Written,
+    Description, Entry, Namespace, Released, Routed, RoutedWriteError, Surroundings, VectorSpace,
+    WriteOptions, Written,
 };
 pub use rebuild::{Rebuild, RebuildError};
 pub use settings::{
     Limited, Settings, SettingsError, VectorSettings, build_space, geometry_precision, space_info,
 };
+pub use slot::{LoadError, Overview, Pin, Slot};
 
 use self::{
     difference::difference,
+    slot::Ended,
     store::{State, Store},
 };
-use crate::{config::Config, telemetry::StateSource};
+use crate::{config::Config, memory::Memory, telemetry::StateSource};
 
 /// Why a name cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,6 +142,19 @@ pub enum CatalogueError {
         /// What is wrong.
         reason: String,
     },
+    /// A newer version wrote a record of the catalogue.
+    #[error(
+        "the record {id:?} of the catalogue was made by a newer version of HVS: it has format {found}, \
+         this version reads {known}; upgrade to that version"
+    )]
+    Newer {
+        /// The record.
+        id: String,
+        /// Its format.
+        found: u64,
+        /// The format that this version reads.
+        known: u64,
+    },
     /// The system shard does not open.
     #[error("cannot open the catalogue: {0}")]
     Open(#[source] Box<OpenError>),
@@ -150,6 +168,23 @@ pub enum CatalogueError {
         /// Why.
         source: Box<OpenError>,
     },
+    /// It is not loaded yet, and the deadline has passed.
+    #[error("the namespace {name:?} is being loaded")]
+    Loading {
+        /// The name.
+        name: String,
+    },
+    /// It was not loaded.
+    #[error("cannot load the namespace {name:?}: {source}")]
+    Load {
+        /// The name.
+        name: String,
+        /// Why.
+        source: LoadError,
+    },
+    /// The node stops, and has closed what it had open.
+    #[error("the node is stopping")]
+    Closed,
     /// A shard does not close.
     #[error("cannot close a shard of {namespace:?}: {source}")]
     Close {
@@ -195,7 +230,7 @@ pub fn check_name(name: &str, limit: usize) -> Result<(), NameError> {
 /// What requests see: one consistent state, replaced as a whole.
 #[derive(Clone, Default)]
 struct View {
-    namespaces: BTreeMap<String, Arc<Namespace>>,
+    namespaces: BTreeMap<String, Arc<Slot>>,
     /// Alias to namespace.
     aliases: BTreeMap<String, String>,
 }
@@ -203,13 +238,13 @@ struct View {
 /// All namespaces and aliases of a node.
 pub struct Catalogue {
     surroundings: Surroundings,
+    memory: Arc<Memory>,
     store: Store,
     view: ArcSwap<View>,
     /// Held while the view is replaced; writers read, write the store, and publish one by one.
     changing: tokio::sync::Mutex<()>,
     /// Namespaces that are being created or deleted, which takes longer than the lock is held.
     busy: Mutex<HashSet<String>>,
-    released: Mutex<HashMap<Uuid, Released>>,
     alterations: alter::Alterations,
 }
 
@@ -234,13 +269,14 @@ impl Catalogue {
         config: Arc<Config>,
         kv: Arc<dyn Kv>,
         writer: Writer,
+        memory: Arc<Memory>,
     ) -> Result<Self, CatalogueError> {
         let builders = Builders::new(config.maintenance.builds);
         if config.maintenance.paused {
             builders.pause();
         }
         let surroundings = Surroundings { config, kv, writer, builders };
-        let opening = tokio::task::spawn_blocking(move || Self::open_all(surroundings));
+        let opening = tokio::task::spawn_blocking(move || Self::open_all(surroundings, memory));
         let (catalogue, unfinished) = opening.await.map_err(|_| CatalogueError::Worker)??;
         for (name, entry) in unfinished {
             tracing::info!(hvs.namespace = name, "removing what was half created or deleted");
@@ -252,49 +288,69 @@ impl Catalogue {
 
     fn open_all(
         surroundings: Surroundings,
+        memory: Arc<Memory>,
     ) -> Result<(Self, Vec<(String, Entry)>), CatalogueError> {
         let data_dir = &surroundings.config.storage.data_dir;
         let kv = Arc::clone(&surroundings.kv);
         let store = Store::open(data_dir, kv, surroundings.writer.clone())?;
         let contents = store.read()?;
-        let mut view = View { aliases: contents.aliases, ..View::default() };
-        let mut released = HashMap::new();
+        let view = View { aliases: contents.aliases, ..View::default() };
+        let catalogue = Self {
+            surroundings,
+            memory,
+            store,
+            view: ArcSwap::from_pointee(view),
+            changing: tokio::sync::Mutex::new(()),
+            busy: Mutex::new(HashSet::new()),
+            alterations: Mutex::default(),
+        };
         let mut unfinished = Vec::new();
         for (name, (state, entry)) in contents.namespaces {
             if state != State::Ready {
                 unfinished.push((name, entry));
                 continue;
             }
-            let uid = entry.uid;
-            let (namespace, release) = surroundings.open(&name, entry)?;
-            released.insert(uid, release);
-            view.namespaces.insert(name, Arc::new(namespace));
+            // All of them, so that what is damaged refuses the start and is not found in use.
+            let description = catalogue.surroundings.describe(&name, entry)?;
+            let (loaded, released) = catalogue.surroundings.open(&description)?;
+            let slot = Slot::new(description, loaded, released);
+            catalogue.publish(|view| {
+                view.namespaces.insert(name.clone(), Arc::clone(&slot));
+            });
+            catalogue.make_room();
         }
-        let catalogue = Self {
-            surroundings,
-            store,
-            view: ArcSwap::from_pointee(view),
-            changing: tokio::sync::Mutex::new(()),
-            busy: Mutex::new(HashSet::new()),
-            released: Mutex::new(released),
-            alterations: Mutex::default(),
-        };
         Ok((catalogue, unfinished))
     }
 
-    /// The namespace of a name or alias.
-    ///
-    /// # Errors
-    /// [`CatalogueError::Name`] or [`CatalogueError::NamespaceNotFound`].
-    pub fn get(&self, name: &str) -> Result<Arc<Namespace>, CatalogueError> {
+    fn slot(&self, name: &str) -> Result<Arc<Slot>, CatalogueError> {
         let view = self.view.load();
         let found =
             view.namespaces.get(name).or_else(|| view.namespaces.get(view.aliases.get(name)?));
-        if let Some(namespace) = found {
-            return Ok(Arc::clone(namespace));
+        if let Some(slot) = found {
+            return Ok(Arc::clone(slot));
         }
         check_name(name, self.name_limit())?;
         Err(CatalogueError::NamespaceNotFound { name: name.to_owned() })
+    }
+
+    fn slots(&self) -> Vec<Arc<Slot>> {
+        self.view.load().namespaces.values().cloned().collect()
+    }
+
+    /// What is known of the namespace of a name or alias without loading it.
+    ///
+    /// # Errors
+    /// [`CatalogueError::Name`] or [`CatalogueError::NamespaceNotFound`].
+    pub fn describe(&self, name: &str) -> Result<Arc<Description>, CatalogueError> {
+        Ok(self.slot(name)?.description())
+    }
+
+    /// The same with the counters of its shards.
+    ///
+    /// # Errors
+    /// [`CatalogueError::Name`] or [`CatalogueError::NamespaceNotFound`].
+    pub fn overview(&self, name: &str) -> Result<Overview, CatalogueError> {
+        Ok(self.slot(name)?.overview())
     }
 
     /// With whom the builds of all indexes take turns.
@@ -302,9 +358,16 @@ impl Catalogue {
         &self.surroundings.builders
     }
 
-    /// Every namespace, by name.
-    pub fn namespaces(&self) -> Vec<Arc<Namespace>> {
-        self.view.load().namespaces.values().cloned().collect()
+    /// How many namespaces are loaded, and how many are not.
+    pub fn residents(&self) -> (usize, usize) {
+        let slots = self.slots();
+        let loaded = slots.iter().filter(|slot| slot.use_order().is_some()).count();
+        (loaded, slots.len() - loaded)
+    }
+
+    /// Every namespace, by name. Loads none.
+    pub fn overviews(&self) -> Vec<Overview> {
+        self.view.load().namespaces.values().map(|slot| slot.overview()).collect()
     }
 
     /// Every alias with its namespace, by name.
@@ -320,16 +383,16 @@ impl Catalogue {
         self: &Arc<Self>,
         name: &str,
         request: &CreateNamespace,
-    ) -> Result<(Arc<Namespace>, bool), CatalogueError> {
+    ) -> Result<(Overview, bool), CatalogueError> {
         check_name(name, self.name_limit())?;
         let _busy = self.occupy(name)?;
         let config = &self.surroundings.config;
         let view = self.view.load_full();
         if let Some(existing) = view.namespaces.get(name) {
-            let before = &existing.entry.settings;
+            let before = &existing.description().entry.settings.clone();
             let wanted = Settings::resolve(request, Some(before), config)?;
             return match difference(before, &wanted) {
-                None => Ok((Arc::clone(existing), false)),
+                None => Ok((existing.overview(), false)),
                 Some(difference) => {
                     Err(CatalogueError::NamespaceExists { name: name.to_owned(), difference })
                 }
@@ -347,14 +410,13 @@ impl Catalogue {
             settings,
         };
         self.store.put(name, State::Creating, &entry).await?;
-        Ok((self.open_new(name, entry).await?, true))
+        Ok((self.open_new(name, entry).await?.overview(), true))
     }
 
     /// Opens what is being created, by whoever holds its name, and publishes it; or removes it.
-    async fn open_new(&self, name: &str, entry: Entry) -> Result<Arc<Namespace>, CatalogueError> {
-        let opened = self.open_blocking(name, entry.clone()).await;
-        let (namespace, release) = match opened {
-            Ok(opened) => opened,
+    async fn open_new(&self, name: &str, entry: Entry) -> Result<Arc<Slot>, CatalogueError> {
+        let slot = match self.open_blocking(name, entry.clone()).await {
+            Ok(slot) => slot,
             Err(error) => {
                 self.undo(name, &entry).await;
                 return Err(error);
@@ -363,12 +425,11 @@ impl Catalogue {
         // From here to the publication no alias can take the name: aliases look at busy names.
         let _changing = self.changing.lock().await;
         self.store.put(name, State::Ready, &entry).await?;
-        self.released.lock().insert(entry.uid, release);
-        let namespace = Arc::new(namespace);
+        slot.expect_use();
         self.publish(|view| {
-            view.namespaces.insert(name.to_owned(), Arc::clone(&namespace));
+            view.namespaces.insert(name.to_owned(), Arc::clone(&slot));
         });
-        Ok(namespace)
+        Ok(slot)
     }
 
     /// Deletes a namespace, its records and the aliases that lead to it. By its own name only: an
@@ -380,16 +441,18 @@ impl Catalogue {
     pub async fn delete(self: &Arc<Self>, name: &str) -> Result<(), CatalogueError> {
         check_name(name, self.name_limit())?;
         let _busy = self.occupy(name)?;
-        let namespace = self.view.load().namespaces.get(name).cloned();
-        let Some(namespace) = namespace else {
+        let slot = self.view.load().namespaces.get(name).cloned();
+        let Some(slot) = slot else {
             if self.view.load().aliases.contains_key(name) {
                 return Err(CatalogueError::NameTaken { name: name.to_owned(), kind: "an alias" });
             }
             return Err(CatalogueError::NamespaceNotFound { name: name.to_owned() });
         };
-        let entry = namespace.entry.clone();
+        let mut entry = slot.description().entry.clone();
         {
             let _changing = self.changing.lock().await;
+            // As the last change of its indexes left it.
+            entry.clone_from(&slot.description().entry);
             let aliases: Vec<String> = self
                 .view
                 .load()
@@ -405,10 +468,8 @@ impl Catalogue {
             });
         }
         self.end_alteration(entry.uid);
-        let release = self.released.lock().remove(&entry.uid);
-        close(&namespace).await?;
-        drop(namespace);
-        if let Some(release) = release {
+        if let Some((loaded, release)) = slot.end(Ended::Deleted).await {
+            close(name, loaded).await?;
             release.wait().await;
         }
         self.destroy_blocking(name, &entry).await?;
@@ -461,8 +522,9 @@ impl Catalogue {
     /// The first failure; everything else is closed all the same.
     pub async fn close(&self) -> Result<(), CatalogueError> {
         let mut outcome = Ok(());
-        for namespace in self.namespaces() {
-            let closed = close(&namespace).await;
+        for slot in self.slots() {
+            let Some((loaded, _)) = slot.end(Ended::NodeStops).await else { continue };
+            let closed = close(&slot.description().name, loaded).await;
             outcome = outcome.and(closed);
         }
         outcome.and(self.store.close().await)
@@ -493,7 +555,8 @@ impl Catalogue {
             let setting = "limits.namespaces";
             return Err(CatalogueError::Full { what: "namespaces", count, setting });
         }
-        let count: usize = view.namespaces.values().map(|open| open.shards().len()).sum();
+        let count: usize =
+            view.namespaces.values().map(|slot| slot.description().entry.shards.len()).sum();
         let wanted = usize::try_from(settings.shards).unwrap_or(usize::MAX);
         if count.saturating_add(wanted) > limits.total_shards {
             let setting = "limits.total_shards";
@@ -502,16 +565,16 @@ impl Catalogue {
         Ok(())
     }
 
-    async fn open_blocking(
-        &self,
-        name: &str,
-        entry: Entry,
-    ) -> Result<(Namespace, Released), CatalogueError> {
+    async fn open_blocking(&self, name: &str, entry: Entry) -> Result<Arc<Slot>, CatalogueError> {
         let surroundings = self.surroundings.clone();
         let name = name.to_owned();
-        tokio::task::spawn_blocking(move || surroundings.open(&name, entry))
-            .await
-            .map_err(|_| CatalogueError::Worker)?
+        tokio::task::spawn_blocking(move || {
+            let description = surroundings.describe(&name, entry)?;
+            let (loaded, released) = surroundings.open(&description)?;
+            Ok(Slot::new(description, loaded, released))
+        })
+        .await
+        .map_err(|_| CatalogueError::Worker)?
     }
 
     async fn destroy_blocking(&self, name: &str, entry: &Entry) -> Result<(), CatalogueError> {
@@ -542,28 +605,19 @@ impl From<ReadError> for CatalogueError {
 
 impl StateSource for Catalogue {
     fn shards(&self) -> BTreeMap<String, Vec<ShardStats>> {
-        let mut all: BTreeMap<_, _> = self
-            .namespaces()
-            .iter()
-            .map(|namespace| (namespace.name.clone(), namespace.stats()))
-            .collect();
+        let overviews = self.overviews().into_iter();
+        let mut all: BTreeMap<_, _> =
+            overviews.map(|overview| (overview.description.name.clone(), overview.stats)).collect();
         all.insert("_system".to_owned(), vec![self.store.stats()]);
         all
     }
 }
 
-async fn close(namespace: &Namespace) -> Result<(), CatalogueError> {
-    let shards = namespace.shards().to_vec();
-    let name = namespace.name.clone();
-    let closing = tokio::task::spawn_blocking(move || {
-        // All of them, even after one that failed.
-        let outcomes: Vec<_> = shards.iter().map(hvs_shard::Shard::close).collect();
-        outcomes.into_iter().collect::<Result<(), CloseError>>()
-    });
-    closing
-        .await
-        .map_err(|_| CatalogueError::Worker)?
-        .map_err(|source| CatalogueError::Close { namespace: name, source: Box::new(source) })
+/// Makes everything durable, and lets go of it unless somebody still reads.
+async fn close(name: &str, loaded: Arc<namespace::Loaded>) -> Result<(), CatalogueError> {
+    let name = name.to_owned();
+    let closing = tokio::task::spawn_blocking(move || loaded.close(&name));
+    closing.await.map_err(|_| CatalogueError::Worker)?
 }
 
 fn now_ms() -> u64 {

@@ -1,18 +1,23 @@
 //! An open namespace: its spaces, and the shards that its records are spread over.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Deref, sync::Arc, time::Duration};
 
 use hvs_geometry::Space;
 use hvs_index::Builders;
 use hvs_kv::Kv;
 use hvs_shard::{
-    Durability, Expiry, LogRetention, Operation, PayloadLimits, QueueLimits, Shard, ShardConfig,
-    ShardStats, StoreSizes, WriteAnswer, WriteError, WriteOutcome, WriteRequest, Writer,
+    CloseError, Durability, Expiry, LogRetention, Operation, PayloadLimits, QueueLimits, Shard,
+    ShardConfig, ShardMemory, ShardStats, WriteAnswer, WriteError, WriteOutcome, WriteRequest,
+    Writer,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{CatalogueError, settings::Settings};
+use super::{
+    CatalogueError, profile,
+    settings::{Settings, shard_compression},
+    slot::Pin,
+};
 use crate::config::Config;
 
 /// What the catalogue keeps of a namespace.
@@ -39,21 +44,88 @@ pub struct VectorSpace {
     pub scans: bool,
 }
 
-/// An open namespace.
-pub struct Namespace {
+/// What is known of a namespace whether its shards are open or not.
+pub struct Description {
     /// Its own name.
     pub name: String,
     /// What the catalogue keeps of it.
     pub entry: Entry,
+    /// How often that was changed since the node was started.
+    pub revision: u64,
     /// By name; the default vector has the empty one.
     pub vectors: BTreeMap<String, VectorSpace>,
     /// When writes are acknowledged that do not say it.
     pub durability: hvs_api::Durability,
+    /// How records are compressed at rest.
+    pub compression: hvs_api::Compression,
     /// The language of its index of text, if there is one.
     pub text: Option<hvs_shard::Language>,
+}
+
+impl Description {
+    /// Of what the catalogue keeps.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if its settings mean nothing here.
+    pub fn new(name: &str, entry: Entry, config: &Config) -> Result<Self, CatalogueError> {
+        Ok(Self {
+            name: name.to_owned(),
+            vectors: vector_spaces(&entry.settings, config)?,
+            durability: entry.settings.durability.unwrap_or(config.writes.durability),
+            compression: entry.settings.compression(config),
+            text: entry.settings.text_config(config)?.map(|config| config.language),
+            entry,
+            revision: 0,
+        })
+    }
+
+    /// The expiry of records that are put without one.
+    pub fn default_expiry(&self) -> Option<Expiry> {
+        self.entry.settings.ttl_ms.map(Expiry::After)
+    }
+}
+
+/// The open shards of a namespace.
+pub struct Loaded {
     shards: Vec<Shard>,
-    /// Held by everyone who holds the namespace, so that a deletion can wait for the last.
-    held: mpsc::Sender<()>,
+    /// Held by everyone who holds the shards, so that a deletion can wait for the last.
+    _held: mpsc::Sender<()>,
+}
+
+impl Loaded {
+    /// The counters of every shard.
+    pub(super) fn stats(&self) -> Vec<ShardStats> {
+        self.shards.iter().map(Shard::stats).collect()
+    }
+
+    /// What all shards hold in memory.
+    pub(super) fn memory(&self) -> ShardMemory {
+        self.shards.iter().map(Shard::memory).sum()
+    }
+
+    /// Makes everything durable and stops it. Blocks. Whoever still holds the shards can read on.
+    pub(super) fn close(&self, name: &str) -> Result<(), CatalogueError> {
+        // All of them, even after one that failed.
+        let outcomes: Vec<_> = self.shards.iter().map(Shard::close).collect();
+        outcomes.into_iter().collect::<Result<(), CloseError>>().map_err(|source| {
+            CatalogueError::Close { namespace: name.to_owned(), source: Box::new(source) }
+        })
+    }
+}
+
+/// A namespace in use: its shards stay open for as long as this is held.
+pub struct Namespace {
+    description: Arc<Description>,
+    loaded: Arc<Loaded>,
+    pin: Pin,
+}
+
+impl Deref for Namespace {
+    type Target = Description;
+
+    fn deref(&self) -> &Description {
+        &self.description
+    }
 }
 
 fn vector_spaces(
@@ -69,14 +141,6 @@ fn vector_spaces(
         vectors.insert(vector, VectorSpace { space, precision: config.precision, scans });
     }
     Ok(vectors)
-}
-
-/// The language of the index of text, if there is one.
-fn text_language(
-    settings: &Settings,
-    config: &Config,
-) -> Result<Option<hvs_shard::Language>, CatalogueError> {
-    Ok(settings.text_config(config)?.map(|config| config.language))
 }
 
 /// Tells when nobody holds a namespace any more.
@@ -122,14 +186,13 @@ impl Surroundings {
                 bytes: writes.queue_bytes,
                 oldest: Duration::from_millis(writes.queue_ms),
             },
-            store: StoreSizes {
-                cache_bytes: storage.shard_cache_bytes,
-                memtable_bytes: storage.shard_memtable_bytes,
-            },
+            store: profile::store_sizes(entry.settings.profile, storage),
+            verify_tables: storage.verify_tables,
             retention: LogRetention {
                 entries: self.config.feed.entries,
                 bytes: self.config.feed.bytes,
             },
+            compression: shard_compression(entry.settings.compression(&self.config)),
             generations: entry.settings.generations(),
             memory_bytes: writes.memory_bytes,
             payload: PayloadLimits {
@@ -153,19 +216,44 @@ impl Surroundings {
         self.config.storage.data_dir.join("shards").join(shard.to_string())
     }
 
+    /// What is known of a namespace without opening it.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if its settings mean nothing here.
+    pub fn describe(&self, name: &str, entry: Entry) -> Result<Description, CatalogueError> {
+        Description::new(name, entry, &self.config)
+    }
+
     /// Opens or creates the shards of a namespace. Blocks for as long as there is log to replay.
     ///
     /// # Errors
     /// [`CatalogueError`]; shards that were opened before are closed again.
-    pub fn open(&self, name: &str, entry: Entry) -> Result<(Namespace, Released), CatalogueError> {
-        let vectors = vector_spaces(&entry.settings, &self.config)?;
+    pub fn open(&self, description: &Description) -> Result<(Loaded, Released), CatalogueError> {
+        self.open_shards(description, self.config.storage.verify_tables)
+    }
+
+    /// The same for shards that this process has had open before: their files were checked then,
+    /// if they are to be.
+    ///
+    /// # Errors
+    /// [`CatalogueError`]; shards that were opened before are closed again.
+    pub fn reopen(&self, description: &Description) -> Result<(Loaded, Released), CatalogueError> {
+        self.open_shards(description, false)
+    }
+
+    fn open_shards(
+        &self,
+        description: &Description,
+        verify_tables: bool,
+    ) -> Result<(Loaded, Released), CatalogueError> {
+        let entry = &description.entry;
         let mut shards = Vec::with_capacity(entry.shards.len());
         for &shard in &entry.shards {
-            let config = self.shard_config(&entry, shard)?;
+            let config = ShardConfig { verify_tables, ..self.shard_config(entry, shard)? };
             let directory = self.shard_directory(shard);
             let open = Shard::open(config, Arc::clone(&self.kv), &directory).map_err(|source| {
                 CatalogueError::Shard {
-                    namespace: name.to_owned(),
+                    namespace: description.name.clone(),
                     shard,
                     source: Box::new(source),
                 }
@@ -173,11 +261,7 @@ impl Surroundings {
             shards.push(open);
         }
         let (held, released) = mpsc::channel(1);
-        let durability = entry.settings.durability.unwrap_or(self.config.writes.durability);
-        let text = text_language(&entry.settings, &self.config)?;
-        let name = name.to_owned();
-        let namespace = Namespace { name, entry, vectors, durability, text, shards, held };
-        Ok((namespace, Released(released)))
+        Ok((Loaded { shards, _held: held }, Released(released)))
     }
 
     /// Removes the shards of a namespace, which nobody holds open. Blocks.
@@ -201,42 +285,28 @@ impl Surroundings {
 }
 
 impl Namespace {
-    /// The same shards under other settings.
-    pub(super) fn with_entry(&self, entry: Entry, config: &Config) -> Result<Self, CatalogueError> {
-        Ok(Self {
-            name: self.name.clone(),
-            vectors: vector_spaces(&entry.settings, config)?,
-            text: text_language(&entry.settings, config)?,
-            entry,
-            durability: self.durability,
-            shards: self.shards.clone(),
-            held: self.held.clone(),
-        })
+    pub(super) fn new(description: Arc<Description>, loaded: Arc<Loaded>, pin: Pin) -> Self {
+        Self { description, loaded, pin }
     }
 
     /// All shards, in the order of their numbers.
     pub fn shards(&self) -> &[Shard] {
-        &self.shards
+        &self.loaded.shards
     }
 
-    /// The expiry of records that are put without one.
-    pub fn default_expiry(&self) -> Option<Expiry> {
-        self.entry.settings.ttl_ms.map(Expiry::After)
+    /// Keeps it loaded after this is dropped, without keeping it from being deleted.
+    pub fn pin(&self) -> Pin {
+        self.pin.clone()
     }
 
     /// The shard of an id or partition key.
     pub fn shard_of(&self, key: &str) -> Option<&Shard> {
-        self.shards.get(self.shard_number(key))
+        self.shards().get(self.shard_number(key))
     }
 
     /// The number of that shard.
     pub fn shard_number(&self, key: &str) -> usize {
-        shard_number(key, self.shards.len())
-    }
-
-    /// The counters of every shard.
-    pub fn stats(&self) -> Vec<ShardStats> {
-        self.shards.iter().map(Shard::stats).collect()
+        shard_number(key, self.shards().len())
     }
 
     /// Carries out operations on the shards that they touch, each part for itself.
@@ -249,14 +319,14 @@ impl Namespace {
         operations: Vec<Routed>,
         options: WriteOptions,
     ) -> Result<Vec<Written>, RoutedWriteError> {
-        if let [shard] = self.shards.as_slice() {
+        if let [shard] = self.shards() {
             let operations = operations.into_iter().map(|routed| routed.operation).collect();
             return Ok(written(shard.write(options.request(operations)).await?).collect());
         }
         let total = operations.len();
         let mut parts: BTreeMap<usize, (Vec<usize>, Vec<Operation>)> = BTreeMap::new();
         for (position, routed) in operations.into_iter().enumerate() {
-            let part = parts.entry(shard_number(routed.key(), self.shards.len())).or_default();
+            let part = parts.entry(shard_number(routed.key(), self.shards().len())).or_default();
             part.0.push(position);
             part.1.push(routed.operation);
         }
@@ -264,7 +334,7 @@ impl Namespace {
             return Err(RoutedWriteError::AtomicAcrossShards { shards: parts.len() });
         }
         let writes = parts.into_iter().filter_map(|(number, (positions, operations))| {
-            let shard = self.shards.get(number)?;
+            let shard = self.shards().get(number)?;
             let request = options.request(operations);
             Some(async move { (positions, shard.write(request).await) })
         });

@@ -2,9 +2,13 @@
 
 use hvs_api::{IndexSpec, IndexType, Profile, Quantisation, SpaceSpec};
 use hvs_index::IndexConfig;
+use hvs_shard::StoreSizes;
 
 use super::settings::{SettingsError, build_space};
-use crate::config::Limits;
+use crate::config::{self, Limits};
+
+/// One in so many of the bytes that other stores have in memory is what `memory` gives its own.
+const FRUGAL_PART: u64 = 4;
 
 /// The index that a profile stands for in a space, with what is given in its place. What a given
 /// index leaves out is the profile's where it is of the same type.
@@ -59,6 +63,15 @@ fn index_of(profile: Profile, space: &SpaceSpec) -> Result<IndexSpec, SettingsEr
         },
         Profile::Accuracy => IndexSpec { resident: Some(true), ..graph(32, 400, 200) },
     })
+}
+
+/// What a shard's store may hold in memory.
+pub(super) fn store_sizes(profile: Option<Profile>, storage: &config::Storage) -> StoreSizes {
+    let part = if profile == Some(Profile::Memory) { FRUGAL_PART } else { 1 };
+    StoreSizes {
+        cache_bytes: storage.shard_cache_bytes / part,
+        memtable_bytes: storage.shard_memtable_bytes / part,
+    }
 }
 
 /// The first quantisation that the space allows.
@@ -137,6 +150,19 @@ mod tests {
             ..request("euclidean", Profile::Memory)
         };
         assert_eq!(index(&product).quantisation, Some(Quantisation::F16));
+    }
+
+    #[test]
+    fn what_is_to_save_memory_has_little_for_its_store() {
+        let storage = config::Storage::default();
+        let sizes = |profile| {
+            let StoreSizes { cache_bytes, memtable_bytes } = store_sizes(profile, &storage);
+            (cache_bytes, memtable_bytes)
+        };
+        let whole = (storage.shard_cache_bytes, storage.shard_memtable_bytes);
+        assert_eq!(sizes(None), whole);
+        assert_eq!(sizes(Some(Profile::Accuracy)), whole);
+        assert_eq!(sizes(Some(Profile::Memory)), (whole.0 / 4, whole.1 / 4));
     }
 
     #[test]

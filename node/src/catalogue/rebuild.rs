@@ -170,7 +170,7 @@ impl Rebuild {
             all.vectors.insert(String::new(), before);
         };
         let put = self.catalogue.put_settings(&self.namespace, change, || {});
-        wait(Box::pin(async move { put.await.map(drop) }))?;
+        wait(Box::pin(put))?;
         for (number, shard) in self.namespace.shards().iter().enumerate() {
             let dropped = shard.drop_text().and_then(hvs_shard::ReplacedText::remove);
             dropped.map_err(of_shard(number))?;
@@ -203,7 +203,7 @@ impl Rebuild {
             }
         };
         let put = self.catalogue.put_settings(&self.namespace, change, switch);
-        wait(Box::pin(async move { put.await.map(drop) }))?;
+        wait(Box::pin(put))?;
         let removed = replaced.into_iter().map(hvs_shard::ReplacedIndex::remove);
         let removed = removed.chain(replaced_text.into_iter().map(hvs_shard::ReplacedText::remove));
         for error in removed.filter_map(Result::err) {

@@ -6,8 +6,8 @@ use hvs_shard::checkpoint::History;
 use uuid::Uuid;
 
 use super::{
-    Catalogue, CatalogueError, Entry, NameError, Namespace, Settings, Surroundings, check_name,
-    now_ms, store::State,
+    Catalogue, CatalogueError, Entry, NameError, Settings, Surroundings, check_name, now_ms,
+    store::State,
 };
 
 impl Catalogue {
@@ -46,7 +46,7 @@ impl Catalogue {
         name: &str,
         settings: Settings,
         fill: impl FnOnce(&Surroundings, &Entry) -> Result<(), E>,
-    ) -> Result<Arc<Namespace>, E> {
+    ) -> Result<(), E> {
         let _busy = self.occupy(name)?;
         self.check_new(name)?;
         // Settings from elsewhere: they must mean something here before anything is made of them.
@@ -65,7 +65,8 @@ impl Catalogue {
             self.undo(name, &entry).await;
             return Err(error);
         }
-        Ok(self.open_new(name, entry).await?)
+        self.open_new(name, entry).await?;
+        Ok(())
     }
 
     /// What the log of a shard says about an entry.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hvs_api::{
-    ComponentSpec, CreateNamespace, Durability, IndexSpec, IndexType, Precision, Profile,
-    Quantisation, SpaceInfo, SpaceSpec, VectorSpec,
+    ComponentSpec, Compression, CreateNamespace, Durability, IndexSpec, IndexType, Precision,
+    Profile, Quantisation, SpaceInfo, SpaceSpec, VectorSpec,
 };
 use hvs_geometry::{Component, Geometry, Space, SpaceError, UnknownGeometry};
 use hvs_index::{IndexConfig, IndexKind};
@@ -159,6 +159,9 @@ pub struct Settings {
     /// How often an index of text was added or changed: which of those on disk is in use.
     #[serde(default, skip_serializing_if = "is_first")]
     pub text_generation: u64,
+    /// How records are compressed at rest; as the node has it, if none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
 }
 
 impl Settings {
@@ -212,7 +215,17 @@ impl Settings {
             limits,
         )?;
         let text_generation = existing.map_or(0, |settings| settings.text_generation);
-        Ok(Self { vectors, shards, profile, durability, ttl_ms, payload, text_generation })
+        let compression = request.compression.or(existing.and_then(|known| known.compression));
+        Ok(Self {
+            vectors,
+            shards,
+            profile,
+            durability,
+            ttl_ms,
+            payload,
+            text_generation,
+            compression,
+        })
     }
 
     /// What each index of a shard is opened with.
@@ -230,7 +243,21 @@ impl Settings {
     }
 }
 
+/// The compression as a shard knows it.
+pub(super) fn shard_compression(compression: Compression) -> hvs_shard::Compression {
+    match compression {
+        Compression::None => hvs_shard::Compression::None,
+        Compression::Lz4 => hvs_shard::Compression::Lz4,
+        Compression::Zstd => hvs_shard::Compression::Zstd,
+    }
+}
+
 impl Settings {
+    /// How records are compressed at rest.
+    pub fn compression(&self, config: &Config) -> Compression {
+        self.compression.unwrap_or(config.storage.compression)
+    }
+
     /// Which generation of each index is in use.
     pub(super) fn generations(&self) -> BTreeMap<String, u64> {
         self.vectors.iter().map(|(name, vector)| (name.clone(), vector.generation)).collect()

@@ -6,7 +6,7 @@ use hvs_geometry::{Geometry, Space};
 use hvs_kv::Kv;
 use hvs_shard::{
     Durability, IndexConfig, IndexKind, Metadata, NewRecord, Operation, Record, ScrollRequest,
-    Shard, ShardConfig, ShardStats, Vectors, WriteOutcome, WriteRequest, Writer,
+    Shard, ShardConfig, ShardMemory, ShardStats, Vectors, WriteOutcome, WriteRequest, Writer,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -101,6 +101,10 @@ impl Store {
 
     pub(super) fn stats(&self) -> ShardStats {
         self.shard.stats()
+    }
+
+    pub(super) fn memory(&self) -> ShardMemory {
+        self.shard.memory()
     }
 
     pub(super) async fn put(
@@ -210,8 +214,12 @@ pub(super) fn add(contents: &mut Contents, record: Record) -> Result<(), Catalog
     let id = record.id;
     let damaged = |reason: String| CatalogueError::Damaged { id: id.clone(), reason };
     let format = record.metadata.get("format").and_then(Value::as_u64);
-    if format != Some(FORMAT) {
-        return Err(damaged(format!("format {format:?}, this version reads {FORMAT}")));
+    match format {
+        Some(FORMAT) => {}
+        Some(found) if found > FORMAT => {
+            return Err(CatalogueError::Newer { id, found, known: FORMAT });
+        }
+        _ => return Err(damaged("it has no format".to_owned())),
     }
     let value = Value::Object(record.metadata);
     match id.split_once('/') {

@@ -1,11 +1,9 @@
 //! Making a checkpoint.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use hvs_api::CheckpointKind;
+use hvs_api::{CheckpointInfo, CheckpointKind};
 use hvs_checkpoint::{
     Checkpoint, CheckpointStore, Finished, Hash, Kind, Link, Loaded, Manifest, ObjectRef,
-    ObjectWriter, ShardPart, Sizes, StoreError,
+    ShardPart, Sizes, StoreError,
 };
 use hvs_shard::checkpoint::{Export, ExportError, History};
 use tokio::task::JoinHandle;
@@ -13,16 +11,24 @@ use uuid::Uuid;
 
 use super::{
     CheckpointError, Checkpoints, info,
-    tasks::{Outcome, Work},
+    objects::{self, Rows},
+    tasks::{Work, now_ms},
 };
 use crate::catalogue::Namespace;
+
+/// A checkpoint that holds the state.
+pub(super) struct Made {
+    pub(super) info: CheckpointInfo,
+    /// Whether it was made for it, and not before.
+    pub(super) is_new: bool,
+}
 
 pub(super) fn run(
     checkpoints: &Checkpoints,
     namespace: &Namespace,
     kind: CheckpointKind,
     work: &Work,
-) -> Result<Outcome, CheckpointError> {
+) -> Result<Made, CheckpointError> {
     let store = checkpoints.places.of(namespace)?;
     let (manifest, version) = match work.wait_for(store.manifest())? {
         Some(Loaded { manifest, version }) => (manifest, Some(version)),
@@ -39,8 +45,7 @@ pub(super) fn run(
         if kind == CheckpointKind::Full {
             return Err(CheckpointError::SameState { id: newest.id });
         }
-        let checkpoint = Some(info(&manifest, newest));
-        return Ok(Outcome { checkpoint, restored_seqs: None });
+        return Ok(Made { info: info(&manifest, newest), is_new: false });
     }
     let count = manifest.checkpoints.len();
     if count >= checkpoints.config.checkpoints.kept {
@@ -74,8 +79,8 @@ pub(super) fn run(
     });
     let next = published.inspect_err(|error| writer.clean_up(error))?;
     writer.remove_abandoned(&next);
-    let checkpoint = next.newest().map(|newest| info(&next, newest));
-    Ok(Outcome { checkpoint, restored_seqs: None })
+    let newest = next.newest().ok_or(CheckpointError::Lost)?;
+    Ok(Made { info: info(&next, newest), is_new: true })
 }
 
 fn is_same_state(newest: &Checkpoint, exports: &[Export]) -> bool {
@@ -105,6 +110,12 @@ enum Stop {
     /// A delta is larger than it may be.
     Outgrown,
     Failed(CheckpointError),
+}
+
+impl From<CheckpointError> for Stop {
+    fn from(error: CheckpointError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl Writer<'_> {
@@ -174,33 +185,32 @@ impl Writer<'_> {
     ) -> Result<(Link, [u8; 32]), Stop> {
         let since = before.map(|part| part.seq);
         let room = before.and_then(ShardPart::room_for_delta);
-        let mut rows = ObjectWriter::new(self.sizes).map_err(failed)?;
-        let mut objects: Vec<ObjectRef> = Vec::new();
+        let mut references: Vec<ObjectRef> = Vec::new();
         let mut used = 0;
-        let mut take = |writer: &mut Self, object: Finished| {
+        let (sizes, work) = (self.sizes, self.work);
+        let read = |rows: &mut Rows| {
+            let digest = export.write(since, |key, value| {
+                work.row().map_err(|error| objects::Interrupted::Failed(error.into()))?;
+                rows.push(key, value)
+            });
+            digest.map_err(|error| match error {
+                ExportError::Sink(stop) => stop,
+                ExportError::Read(error) => {
+                    objects::Interrupted::Failed(CheckpointError::from(error).into())
+                }
+            })
+        };
+        let take = |object: Finished| {
             used += object.bytes.len() as u64;
             if room.is_some_and(|room| used > room) {
                 return Err(Stop::Outgrown);
             }
-            objects.push(writer.put(object).map_err(Stop::Failed)?);
+            references.push(self.put(object)?);
             Ok(())
         };
-        let digest = export.write(since, |key, value| {
-            self.work.row().map_err(Stop::Failed)?;
-            match rows.push(key, value).map_err(failed)? {
-                Some(object) => take(self, object),
-                None => Ok(()),
-            }
-        });
-        let digest = digest.map_err(|error| match error {
-            ExportError::Sink(stop) => stop,
-            ExportError::Read(error) => Stop::Failed(error.into()),
-        })?;
-        if let Some(object) = rows.finish().map_err(failed)? {
-            take(self, object)?;
-        }
-        self.uploaded().map_err(Stop::Failed)?;
-        Ok((Link { seq: export.seq(), since, objects }, digest))
+        let digest = objects::write(sizes, read, take)?;
+        self.uploaded()?;
+        Ok((Link { seq: export.seq(), since, objects: references }, digest))
     }
 
     fn put(&mut self, object: Finished) -> Result<ObjectRef, CheckpointError> {
@@ -272,13 +282,4 @@ fn follows(
         Ok(_) => Ok(part.room_for_delta().is_some()),
         Err(error) => Err(CheckpointError::Log { shard, reason: error.to_string() }),
     }
-}
-
-fn failed(error: hvs_checkpoint::WriteError) -> Stop {
-    Stop::Failed(error.into())
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,12 +6,17 @@
 
 mod create;
 mod error;
+mod figures;
+mod objects;
 mod place;
 mod restore;
 mod tasks;
 mod verify;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hvs_api::{
     CheckpointInfo, CheckpointKind, CheckpointList, CheckpointPlaces, DeletedCheckpoint,
@@ -20,9 +25,14 @@ use hvs_api::{
 use hvs_checkpoint::{Checkpoint, CheckpointStore, Kind, Loaded, Manifest, ORPHAN_AGE};
 
 pub(crate) use error::CheckpointError;
+pub(crate) use figures::{AllFigures, Figures};
 
 pub(crate) use self::place::Places;
-use self::tasks::{Outcome, Tasks};
+use self::{
+    create::Made,
+    figures::Ended,
+    tasks::{Outcome, Tasks},
+};
 use crate::{
     catalogue::{Catalogue, Rebuild, RebuildError},
     config::Config,
@@ -34,6 +44,7 @@ pub(crate) struct Checkpoints {
     catalogue: Arc<Catalogue>,
     places: Places,
     tasks: Tasks,
+    figures: Arc<AllFigures>,
 }
 
 impl Checkpoints {
@@ -41,22 +52,47 @@ impl Checkpoints {
         Arc::new(Self {
             places: Places::new(&config),
             tasks: Tasks::new(config.checkpoints.running, config.checkpoints.remembered),
+            figures: Arc::default(),
             config,
             catalogue,
         })
     }
 
     /// Begins to make a checkpoint.
-    pub(crate) fn create(
+    pub(crate) async fn create(
         self: &Arc<Self>,
         name: &str,
         kind: CheckpointKind,
+        until: Instant,
     ) -> Result<TaskInfo, CheckpointError> {
-        let namespace = self.catalogue.get(name)?;
+        // Held until the task ends, so that it stays loaded.
+        let namespace = self.catalogue.get(name, until).await?;
         let this = Arc::clone(self);
         self.tasks.begin(TaskKind::Create, &namespace.name.clone(), move |work| {
-            create::run(&this, &namespace, kind, work)
+            let begun = Instant::now();
+            let made = create::run(&this, &namespace, kind, work);
+            this.count(&namespace.name, &made, begun.elapsed());
+            Ok(Outcome { checkpoint: Some(made?.info), restored_seqs: None })
         })
+    }
+
+    fn count(&self, name: &str, made: &Result<Made, CheckpointError>, duration: Duration) {
+        let ended = match made {
+            Ok(Made { is_new: true, info }) => Ended::Made { bytes: info.new_bytes, duration },
+            Ok(Made { is_new: false, .. }) | Err(CheckpointError::SameState { .. }) => {
+                Ended::Unchanged
+            }
+            // Nobody is to be woken because a node was stopped.
+            Err(CheckpointError::Stopping) => return,
+            Err(_) => Ended::Failed,
+        };
+        let exists = |name: &str| self.catalogue.describe(name).is_ok();
+        self.figures.count(name, ended, tasks::now_ms(), exists);
+    }
+
+    /// How checkpoints went.
+    pub(crate) fn figures(&self) -> Arc<AllFigures> {
+        Arc::clone(&self.figures)
     }
 
     /// Begins to read all of a checkpoint.
@@ -65,7 +101,7 @@ impl Checkpoints {
         name: &str,
         id: u64,
     ) -> Result<TaskInfo, CheckpointError> {
-        let namespace = self.catalogue.get(name)?;
+        let namespace = self.catalogue.describe(name)?;
         let store = self.places.of(&namespace)?;
         self.tasks.begin(TaskKind::Verify, &namespace.name, move |work| {
             let manifest = work.wait_for(load(&store))?.manifest;
@@ -109,7 +145,7 @@ impl Checkpoints {
 
     /// The checkpoints of a namespace.
     pub(crate) async fn list(&self, name: &str) -> Result<CheckpointList, CheckpointError> {
-        let namespace = self.catalogue.get(name)?;
+        let namespace = self.catalogue.describe(name)?;
         let store = self.places.of(&namespace)?;
         let manifest = on_own_runtime({
             let store = store.clone();
@@ -150,7 +186,7 @@ impl Checkpoints {
         name: &str,
         id: u64,
     ) -> Result<DeletedCheckpoint, CheckpointError> {
-        let namespace = self.catalogue.get(name)?;
+        let namespace = self.catalogue.describe(name)?;
         let store = self.places.of(&namespace)?;
         let deletion = on_own_runtime(async move {
             let Loaded { manifest, version } = load(&store).await?;

@@ -5,7 +5,7 @@ use std::{env, path::PathBuf};
 use hvs_checkpoint::{CheckpointStore, StoreError};
 
 use super::CheckpointError;
-use crate::{catalogue::Namespace, config::Config};
+use crate::{catalogue::Description, config::Config};
 
 /// Environment variables with these beginnings are handed to object stores.
 const CREDENTIALS: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
@@ -35,7 +35,7 @@ impl Places {
     }
 
     /// Where those of a namespace are.
-    pub(super) fn of(&self, namespace: &Namespace) -> Result<CheckpointStore, StoreError> {
+    pub(super) fn of(&self, namespace: &Description) -> Result<CheckpointStore, StoreError> {
         let uid = namespace.entry.uid.to_string();
         Ok(self.root()?.child(&namespace.name).child(&uid))
     }

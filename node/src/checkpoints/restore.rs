@@ -1,6 +1,10 @@
 //! Making a namespace from a checkpoint.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hvs_api::RestoreRequest;
 use hvs_checkpoint::{Checkpoint, CheckpointStore, Manifest};
@@ -11,7 +15,7 @@ use super::{
     tasks::{Outcome, Work},
     verify::rows,
 };
-use crate::catalogue::{Entry, Namespace, Settings, Surroundings};
+use crate::catalogue::{CatalogueError, Entry, Namespace, Settings, Surroundings};
 
 pub(super) fn run(
     checkpoints: &Checkpoints,
@@ -20,11 +24,7 @@ pub(super) fn run(
 ) -> Result<Outcome, CheckpointError> {
     let store = place(checkpoints, request, work)?;
     let manifest = work.wait_for(load(&store))?.manifest;
-    let source = checkpoints
-        .catalogue
-        .namespaces()
-        .into_iter()
-        .find(|namespace| namespace.entry.uid == manifest.uid);
+    let source = source(checkpoints, &manifest, work)?;
     let checkpoint = choose(checkpoints, &manifest, request, source.as_deref())?;
     let settings: Settings = serde_json::from_value(checkpoint.settings.clone())
         .map_err(|error| CheckpointError::Settings(error.to_string()))?;
@@ -71,7 +71,7 @@ fn place(
     match (&request.source, &request.url) {
         (None, Some(url)) => places.at(url),
         (Some(name), None) => {
-            if let Ok(namespace) = checkpoints.catalogue.get(name) {
+            if let Ok(namespace) = checkpoints.catalogue.describe(name) {
                 return Ok(places.of(&namespace)?);
             }
             checkpoints.catalogue.check_name(name)?;
@@ -89,6 +89,26 @@ fn place(
             }
         }
         _ => Err(CheckpointError::Source),
+    }
+}
+
+/// The namespace that the checkpoints are of, if it still exists. It stays loaded for as long as it
+/// is held, and its log is there.
+fn source(
+    checkpoints: &Checkpoints,
+    manifest: &Manifest,
+    work: &Work,
+) -> Result<Option<Arc<Namespace>>, CheckpointError> {
+    let mut all = checkpoints.catalogue.overviews().into_iter();
+    let found = all.find(|overview| overview.description.entry.uid == manifest.uid);
+    let Some(found) = found else { return Ok(None) };
+    let until = Instant::now() + Duration::from_millis(checkpoints.config.limits.deadline_ms);
+    let loaded = work.wait(checkpoints.catalogue.get(&found.description.name, until));
+    match loaded {
+        Ok(namespace) => Ok(Some(namespace).filter(|it| it.entry.uid == manifest.uid)),
+        // Deleted meanwhile.
+        Err(CatalogueError::NamespaceNotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,10 +1,9 @@
 //! Reading all of a checkpoint.
 
-use bytes::Bytes;
 use hvs_checkpoint::{Chain, Checkpoint, CheckpointStore, Hash, Link, ObjectRef, Row};
 use hvs_shard::checkpoint::StateRows;
 
-use super::{CheckpointError, tasks::Work};
+use super::{CheckpointError, objects::Ahead, tasks::Work};
 
 /// Checks every object, every row, and that what they add up to is the state that was there.
 pub(super) fn run(
@@ -37,12 +36,8 @@ pub(super) fn rows<'a>(
     links: &'a [Link],
     work: &'a Work,
 ) -> impl Iterator<Item = Result<Row, CheckpointError>> + 'a {
-    let fetch = move |object: &ObjectRef| -> Result<Bytes, CheckpointError> {
-        let bytes = work.wait_for(store.get(object))?;
-        work.bytes(bytes.len() as u64);
-        Ok(bytes)
-    };
-    Chain::new(links, fetch).map(|row| {
+    let mut ahead = Ahead::new(store, links, work);
+    Chain::new(links, move |object: &ObjectRef| ahead.get(object)).map(|row| {
         work.row()?;
         row
     })

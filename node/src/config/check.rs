@@ -84,7 +84,13 @@ impl Config {
         }
         let storage = &self.storage;
         found.range("storage.shard_cache_bytes", storage.shard_cache_bytes, 0, 1 << 40);
-        found.range("storage.shard_memtable_bytes", storage.shard_memtable_bytes, 1 << 20, 1 << 36);
+        found.range("storage.shard_memtable_bytes", storage.shard_memtable_bytes, 1 << 16, 1 << 36);
+        found.range("storage.log_cache_bytes", storage.log_cache_bytes, 0, 1 << 40);
+        found.range("storage.log_memtable_bytes", storage.log_memtable_bytes, 1 << 16, 1 << 36);
+        found.range("cache.query_bytes", self.cache.query_bytes, 0, 1 << 40);
+        found.range("memory.warn_percent", self.memory.warn_percent, 1, 100);
+        found.range("memory.idle_seconds", self.memory.idle_seconds, 0, 1 << 32);
+        found.range("memory.evict_idle_seconds", self.memory.evict_idle_seconds, 0, 1 << 32);
         found.range("limits.namespaces", limits.namespaces, 1, 100_000);
         found.range("limits.aliases", limits.aliases, 1, 100_000);
         found.range("limits.points", limits.points, 1, 1_000_000);

@@ -6,7 +6,7 @@ mod load;
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use hvs_api::Durability;
+use hvs_api::{Compression, Durability};
 use serde::{Deserialize, Serialize};
 
 pub use check::ConfigProblem;
@@ -30,6 +30,10 @@ pub struct Config {
     pub search: Search,
     /// What namespaces get that do not say otherwise.
     pub index: Index,
+    /// How much memory the node holds.
+    pub memory: Memory,
+    /// What is kept to answer sooner.
+    pub cache: Cache,
     /// What is done in the background.
     pub maintenance: Maintenance,
     /// The indexes of metadata.
@@ -76,8 +80,16 @@ pub struct Storage {
     pub shard_cache_bytes: u64,
     /// Bytes of writes that each shard gathers in memory before they become a sorted file.
     pub shard_memtable_bytes: u64,
+    /// Bytes of blocks that the store of logs keeps in memory.
+    pub log_cache_bytes: u64,
+    /// Bytes of log that are gathered in memory before they become a sorted file.
+    pub log_memtable_bytes: u64,
     /// Whether the rows that searches compare are kept in anonymous memory.
     pub resident_rows: bool,
+    /// How records are compressed at rest whose namespace does not say it.
+    pub compression: Compression,
+    /// Whether all sorted files are read and checked at the start.
+    pub verify_tables: bool,
 }
 
 /// What is done in the background.
@@ -245,6 +257,28 @@ pub struct Index {
     pub tail: usize,
 }
 
+/// What is kept to answer sooner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// Bytes of answers of searches, estimated; 0 keeps none.
+    pub query_bytes: u64,
+}
+
+/// How much memory the node holds for its data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Bytes; 0 means three quarters of what the machine or the control group has.
+    pub budget_bytes: u64,
+    /// Percent of it from which the node warns.
+    pub warn_percent: u64,
+    /// Seconds without use after which a namespace is unloaded; 0 for never.
+    pub idle_seconds: u64,
+    /// Seconds without use after which it may be unloaded when the budget is spent.
+    pub evict_idle_seconds: u64,
+}
+
 /// The index of metadata that each shard keeps in memory. What does not fit is looked up in the
 /// records instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -380,8 +414,24 @@ impl Default for Storage {
             data_dir: PathBuf::from("hvs-data"),
             shard_cache_bytes: 32 << 20,
             shard_memtable_bytes: 16 << 20,
+            log_cache_bytes: 8 << 20,
+            log_memtable_bytes: 8 << 20,
             resident_rows: true,
+            compression: Compression::None,
+            verify_tables: true,
         }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { query_bytes: 64 << 20 }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { budget_bytes: 0, warn_percent: 90, idle_seconds: 3_600, evict_idle_seconds: 10 }
     }
 }
 

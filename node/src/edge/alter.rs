@@ -22,7 +22,9 @@ pub(super) async fn alter(
 ) -> Result<Response, Failure> {
     let catalogue = Arc::clone(&app.catalogue);
     // On a task of its own: a client that goes away does not leave it half done.
-    let alteration = tokio::spawn(async move { catalogue.alter(&name, &payload.value).await });
+    let until = call.deadline;
+    let alteration =
+        tokio::spawn(async move { catalogue.alter(&name, &payload.value, until).await });
     let (namespace, rebuild) = alteration.await.map_err(|_| CatalogueError::Worker)??;
     let task = rebuild.map(|rebuild| app.checkpoints.reindex(rebuild)).transpose()?;
     let namespace = info(&namespace, &app.catalogue.aliases());

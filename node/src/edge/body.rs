@@ -82,6 +82,13 @@ pub(crate) struct Payload<T> {
     pub(super) share: Share,
 }
 
+impl<T> Payload<T> {
+    /// The size of the body.
+    pub(super) fn bytes(&self) -> usize {
+        self.share.bytes
+    }
+}
+
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for Payload<T> {
     type Rejection = Failure;
 

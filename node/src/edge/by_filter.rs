@@ -81,7 +81,7 @@ pub(super) async fn by_filter(
         let Payload { value, share } = Payload::from_request(request, &app).await?;
         (Body::Patch(Box::new(value)), share)
     };
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     let (job, place) = Job::new(namespace, body, &app.config.limits, call.deadline)?;
     let answer = job.run(&app, place).await?;
     call.reply(&answer)

@@ -21,7 +21,10 @@ use super::{
     records::{Parts, record_info},
     scroll::page_limit,
 };
-use crate::{catalogue::Namespace, followers::Follower};
+use crate::{
+    catalogue::{Namespace, Pin},
+    followers::Follower,
+};
 
 /// Bytes of ids and records after which a page ends; a follower holds no more than one page.
 const PAGE_BYTES: usize = 4 << 20;
@@ -38,6 +41,8 @@ pub(super) struct Reader {
     with_records: bool,
     newest: Vec<watch::Receiver<u64>>,
     follower: Option<Follower>,
+    /// What is followed has to stay loaded.
+    _pin: Pin,
 }
 
 /// Why waiting ended.
@@ -77,14 +82,15 @@ pub(super) async fn changes(
         None => query.since,
         Some(id) => Some(String::from_utf8_lossy(id.as_bytes()).into_owned()),
     };
-    let namespace = app.catalogue.get(&name)?;
+    let namespace = app.catalogue.get(&name, call.deadline).await?;
     let cursor = Cursor::read(&namespace, query.shard, since.as_deref())?;
     let shards = cursor.shards(namespace.shards().len());
     let newest = shards.filter_map(|shard| namespace.shards().get(shard)).map(Shard::follow);
     let newest = newest.collect();
-    let name = namespace.name.clone();
+    let (name, pin) = (namespace.name.clone(), namespace.pin());
     drop(namespace);
-    let mut reader = Reader { app, name, cursor, limit, with_records, newest, follower: None };
+    let mut reader =
+        Reader { app, name, cursor, limit, with_records, newest, follower: None, _pin: pin };
     if call.events {
         reader.follow()?;
         return feed_stream::stream(reader, call.deadline).await;
@@ -123,7 +129,7 @@ impl Reader {
         for newest in &mut self.newest {
             newest.borrow_and_update();
         }
-        let namespace = self.app.catalogue.get(&self.name)?;
+        let namespace = self.app.catalogue.get(&self.name, deadline).await?;
         if !self.cursor.is_of(&namespace) {
             let detail = format!("the namespace {:?} was deleted and created again", self.name);
             return Err(Failure::new(Code::HistoryGone, detail));

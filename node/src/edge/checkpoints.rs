@@ -48,7 +48,7 @@ async fn create(
     call: Call,
     payload: Payload<CreateCheckpoint>,
 ) -> Result<Response, Failure> {
-    begun(&call, &app.checkpoints.create(&name, payload.value.kind)?)
+    begun(&call, &app.checkpoints.create(&name, payload.value.kind, call.deadline).await?)
 }
 
 async fn verify(
@@ -78,6 +78,7 @@ async fn restore(
     payload: Payload<RestoreRequest>,
 ) -> Result<Response, Failure> {
     app.scale.admit_records()?;
+    app.catalogue.memory().admit_records(0)?;
     begun(&call, &app.checkpoints.restore(payload.value)?)
 }
 

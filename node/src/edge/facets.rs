@@ -23,7 +23,7 @@ pub(super) async fn facets(
     call: Call,
     payload: Payload<FacetsRequest>,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     let limits = &app.config.limits;
     let FacetsRequest { field, filter, limit } = payload.value;
     let most = limits.page.min(limits.facet_values);

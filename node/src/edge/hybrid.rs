@@ -15,16 +15,17 @@ use hvs_shard::{
 
 use super::{
     App,
+    asking::{Answered, ask, microseconds_since, properties},
     failure::Failure,
     filter::read_filter,
     fusion::{Fused, Rule, fuse},
     groups::Grouping,
     records::{Parts, check_partition_key},
     room::Room,
-    search::{Answered, Prepared, ask, checked_k, microseconds_since, properties},
+    search::{Prepared, checked_k},
     writes::named_vector,
 };
-use crate::{catalogue::Namespace, config::Config};
+use crate::catalogue::Namespace;
 
 /// Searches that are repeated because a record was deleted in between.
 const ATTEMPTS: usize = 3;
@@ -73,12 +74,12 @@ impl Hybrid {
     pub(super) fn new(
         namespace: Arc<Namespace>,
         wire: SearchRequest,
-        config: &Config,
+        app: &App,
         deadline: Instant,
         room: Arc<Room>,
     ) -> Result<Self, Failure> {
         let started = Instant::now();
-        let limits = &config.limits;
+        let limits = &app.config.limits;
         let Some(language) = namespace.text else {
             let detail = "text is given, but the index of this namespace is not of type HYBRID";
             return Err(Failure::new(Code::NoTextIndex, detail));
@@ -119,10 +120,12 @@ impl Hybrid {
                 group_by: None,
                 groups: None,
                 group_size: None,
+                // What is fused is found anew.
+                cache: Some(false),
                 ..wire
             };
             let (namespace, room) = (Arc::clone(&namespace), Arc::clone(&room));
-            Some(Prepared::new(namespace, by_vector, config, deadline, room)?)
+            Some(Prepared::new(namespace, by_vector, app, deadline, room)?)
         } else {
             None
         };
@@ -351,6 +354,7 @@ impl Hybrid {
                 matching: found.text.matching,
                 indexed,
                 unindexed,
+                cached: false,
                 index_us: found.text_us,
             }
         }));

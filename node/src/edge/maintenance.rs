@@ -40,9 +40,9 @@ async fn resume(State(app): State<Arc<App>>, call: Call) -> Result<Response, Fai
 fn info(app: &App) -> MaintenanceInfo {
     let builders = app.catalogue.builders();
     let mut debt = BTreeMap::new();
-    for namespace in app.catalogue.namespaces() {
+    for overview in app.catalogue.overviews() {
         let mut of_namespace = MaintenanceDebt::default();
-        for shard in namespace.stats() {
+        for shard in &overview.stats {
             of_namespace.rebuild_rows += shard.rebuild_rows;
             for index in shard.indexes.values() {
                 of_namespace.tail_rows += index.tail_excess as u64;
@@ -50,7 +50,7 @@ fn info(app: &App) -> MaintenanceInfo {
             }
         }
         if of_namespace != MaintenanceDebt::default() {
-            debt.insert(namespace.name.clone(), of_namespace);
+            debt.insert(overview.description.name.clone(), of_namespace);
         }
     }
     MaintenanceInfo {

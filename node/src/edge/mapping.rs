@@ -10,9 +10,10 @@ use hvs_shard::{EtagError, InvalidRecord, ReadError, WriteError};
 
 use super::failure::Failure;
 use crate::catalogue::{
-    CatalogueError, Limited, NameError, RebuildError, RoutedWriteError, SettingsError,
+    CatalogueError, Limited, LoadError, NameError, RebuildError, RoutedWriteError, SettingsError,
 };
 use crate::checkpoints::CheckpointError;
+use crate::memory::Exhausted;
 use crate::scale::{Exceeded, Figure};
 use crate::workers::WorkError;
 
@@ -54,6 +55,14 @@ fn space_code(error: &SpaceError) -> Code {
     }
 }
 
+impl From<Exhausted> for Failure {
+    fn from(error: Exhausted) -> Self {
+        Self::new(Code::MemoryExhausted, error.to_string())
+            .with("limit", error.budget)
+            .with("used", error.held)
+    }
+}
+
 impl From<CatalogueError> for Failure {
     fn from(error: CatalogueError) -> Self {
         let code = match error {
@@ -67,6 +76,9 @@ impl From<CatalogueError> for Failure {
             CatalogueError::NameTaken { .. } => Code::NameTaken,
             CatalogueError::Busy { .. } | CatalogueError::Altering { .. } => Code::NamespaceBusy,
             CatalogueError::Full { .. } => Code::LimitReached,
+            CatalogueError::Loading { .. } => Code::NamespaceLoading,
+            CatalogueError::Load { source: LoadError::Memory(error), .. } => return error.into(),
+            CatalogueError::Closed => Code::ShuttingDown,
             other => return Self::internal(Code::StorageFailed, other),
         };
         Self::new(code, error.to_string())
@@ -121,6 +133,13 @@ impl From<CheckpointError> for Failure {
     }
 }
 
+/// Whether something failed, in the end, because a disk is full.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == std::io::ErrorKind::StorageFull)
+}
+
 fn store_failure(error: &StoreError) -> Failure {
     let code = match error {
         StoreError::Url { .. } => Code::InvalidCheckpointUrl,
@@ -128,6 +147,9 @@ fn store_failure(error: &StoreError) -> Failure {
             // What an object store says may hold more than a client should know.
             let mut failure = Failure::internal(Code::CheckpointStoreFailed, error);
             failure.problem.detail = match error {
+                StoreError::Io { what, name, source } if is_full(source.as_ref()) => {
+                    format!("cannot {what} {name}: no space is left there")
+                }
                 StoreError::Io { what, name, .. } => format!("cannot {what} {name}"),
                 other => other.to_string(),
             };
@@ -377,6 +399,7 @@ impl From<Exceeded> for Failure {
         let code = match error.figure {
             Figure::Vectors | Figure::StorageBytes => Code::CapacityExceeded,
             Figure::Queries => Code::RateExceeded,
+            Figure::Memory => Code::MemoryExhausted,
         };
         let failure = Self::new(code, error.to_string());
         failure.with("used", error.used).with("limit", error.limit)

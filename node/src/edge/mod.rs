@@ -1,6 +1,7 @@
 //! The HTTP edge: routes, decoding, problems. Nothing below it knows of HTTP.
 
 mod alter;
+mod asking;
 mod body;
 mod by_filter;
 mod call;
@@ -44,8 +45,8 @@ use tokio::sync::watch;
 pub(crate) use self::failure::Failure;
 use self::{body::Budget, call::RequestIds};
 use crate::{
-    catalogue::Catalogue, checkpoints::Checkpoints, config::Config, followers::Followers,
-    scale::Scale, telemetry::Metrics, workers::Workers,
+    cache::QueryCache, catalogue::Catalogue, checkpoints::Checkpoints, config::Config,
+    followers::Followers, scale::Scale, telemetry::Metrics, workers::Workers,
 };
 
 /// What every handler can reach.
@@ -56,6 +57,7 @@ pub(crate) struct App {
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) scale: Arc<Scale>,
     pub(crate) followers: Arc<Followers>,
+    pub(crate) cache: Option<Arc<QueryCache>>,
     workers: Workers,
     budget: Arc<Budget>,
     request_ids: RequestIds,
@@ -69,6 +71,8 @@ impl App {
     pub(crate) fn new(
         config: Arc<Config>,
         catalogue: Arc<Catalogue>,
+        scale: Arc<Scale>,
+        cache: Option<Arc<QueryCache>>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -79,7 +83,8 @@ impl App {
             stopping: watch::Sender::new(false),
             followers: Followers::new(config.feed.followers),
             started: std::time::Instant::now(),
-            scale: Arc::new(Scale::new(config.scale.clone())),
+            scale,
+            cache,
             checkpoints: Checkpoints::new(Arc::clone(&config), Arc::clone(&catalogue)),
             config,
             catalogue,

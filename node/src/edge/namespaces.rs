@@ -9,7 +9,8 @@ use axum::{
 };
 use hvs_api::{
     AliasInfo, AliasList, Code, CreateNamespace, DeletedName, IndexState, NEAR_LIMIT,
-    NamespaceInfo, NamespaceList, PayloadState, SetAlias, SwitchAliases, TextState, VectorInfo,
+    NamespaceInfo, NamespaceList, PayloadState, SetAlias, StorageState, SwitchAliases, TextState,
+    VectorInfo,
 };
 use hvs_index::IndexStats;
 use hvs_shard::ShardStats;
@@ -20,12 +21,12 @@ use super::{
     call::Call,
     failure::Failure,
 };
-use crate::catalogue::{CatalogueError, Namespace, space_info};
+use crate::catalogue::{CatalogueError, Description, Overview, space_info};
 
 pub(super) async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Response, Failure> {
     let aliases = app.catalogue.aliases();
     let namespaces =
-        app.catalogue.namespaces().iter().map(|namespace| info(namespace, &aliases)).collect();
+        app.catalogue.overviews().iter().map(|overview| info(overview, &aliases)).collect();
     call.reply(&NamespaceList { namespaces })
 }
 
@@ -43,12 +44,12 @@ pub(super) async fn create(
     if is_new {
         *response.status_mut() = StatusCode::CREATED;
     }
-    warn_of_dimension(&app, &namespace, &mut response);
+    warn_of_dimension(&app, &namespace.description, &mut response);
     Ok(response)
 }
 
 /// Tells the client and the log of a dimension that is larger than the node is meant for.
-fn warn_of_dimension(app: &App, namespace: &Namespace, response: &mut Response) {
+fn warn_of_dimension(app: &App, namespace: &Description, response: &mut Response) {
     let (warn, refuse) = (app.config.scale.dimension_warn, app.config.limits.dimension);
     let largest = namespace.vectors.values().map(|vector| vector.space.dimension()).max();
     let Some(dimension) = largest.filter(|&dimension| warn > 0 && dimension >= warn) else {
@@ -66,8 +67,8 @@ pub(super) async fn describe(
     Params(name): Params<String>,
     call: Call,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&name)?;
-    call.reply(&info(&namespace, &app.catalogue.aliases()))
+    let overview = app.catalogue.overview(&name)?;
+    call.reply(&info(&overview, &app.catalogue.aliases()))
 }
 
 pub(super) async fn delete(
@@ -142,8 +143,8 @@ fn alias_list(app: &App) -> AliasList {
     }
 }
 
-pub(super) fn info(namespace: &Namespace, aliases: &BTreeMap<String, String>) -> NamespaceInfo {
-    let stats = namespace.stats();
+pub(super) fn info(overview: &Overview, aliases: &BTreeMap<String, String>) -> NamespaceInfo {
+    let Overview { description: namespace, is_loaded, stats, .. } = overview;
     let settings = &namespace.entry.settings;
     let vectors = namespace.vectors.iter().filter_map(|(name, vector)| {
         let kept = settings.vectors.get(name)?;
@@ -151,7 +152,7 @@ pub(super) fn info(namespace: &Namespace, aliases: &BTreeMap<String, String>) ->
             space: space_info(&vector.space),
             precision: kept.precision,
             index: kept.index.clone(),
-            state: index_state(&stats, name),
+            state: index_state(stats, name),
         };
         Some((name.clone(), info))
     });
@@ -169,12 +170,20 @@ pub(super) fn info(namespace: &Namespace, aliases: &BTreeMap<String, String>) ->
         profile: settings.profile,
         ttl_ms: settings.ttl_ms,
         records: stats.iter().map(|shard| shard.records).sum(),
+        loaded: *is_loaded,
         durability: namespace.durability,
         memory_records: stats.iter().map(|shard| shard.memory_records).sum(),
-        text: namespace.text.map(|_| text_state(&stats)),
+        text: namespace.text.map(|_| text_state(stats)),
         payload_indexing: settings.payload.indexing,
         payload_indexes: settings.payload.indexes.clone(),
-        payload: payload_state(&stats),
+        payload: payload_state(stats),
+        storage: StorageState {
+            compression: namespace.compression,
+            bytes: stats.iter().map(|shard| shard.store_bytes).sum(),
+            written_plain_bytes: stats.iter().map(|shard| shard.written_plain_bytes).sum(),
+            written_stored_bytes: stats.iter().map(|shard| shard.written_stored_bytes).sum(),
+            rewriting: stats.iter().any(|shard| shard.is_recompressing),
+        },
     }
 }
 

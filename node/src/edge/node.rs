@@ -54,10 +54,12 @@ async fn health(State(app): State<Arc<App>>, call: Call) -> Result<Response, Fai
         (false, true) => "ready",
         (false, false) => "degraded",
     };
-    let namespaces = app.catalogue.namespaces();
-    let shards: usize = namespaces.iter().map(|namespace| namespace.shards().len()).sum();
+    let namespaces = app.catalogue.overviews();
+    let shards: usize = namespaces.iter().map(|each| each.description.entry.shards.len()).sum();
+    let loaded = namespaces.iter().filter(|each| each.is_loaded).count();
     let mut parts = BTreeMap::from([
         ("namespaces".to_owned(), namespaces.len().to_string()),
+        ("namespaces loaded".to_owned(), loaded.to_string()),
         ("shards".to_owned(), shards.to_string()),
     ]);
     parts.extend(stopped.into_iter().map(|(name, why)| (format!("namespace {name}"), why)));
@@ -76,12 +78,8 @@ async fn health(State(app): State<Arc<App>>, call: Call) -> Result<Response, Fai
 
 /// Namespaces with a shard that stopped after an error, and why.
 fn stopped_shards(app: &App) -> BTreeMap<String, String> {
-    let namespaces = app.catalogue.namespaces();
-    let stopped = namespaces.iter().filter_map(|namespace| {
-        let why = namespace.stats().into_iter().find_map(|stats| stats.stopped)?;
-        Some((namespace.name.clone(), why))
-    });
-    stopped.collect()
+    let namespaces = app.catalogue.overviews().into_iter();
+    namespaces.filter_map(|each| Some((each.description.name.clone(), each.stopped()?))).collect()
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Failure> {

@@ -13,12 +13,12 @@ use serde_json::Value;
 
 use super::{
     App,
+    asking::{microseconds_since, properties},
     call::Call,
     failure::Failure,
     filter::{read_filter, read_subject},
     records::{Parts, record_info},
     scroll::{DIGEST_BYTES, Digest, first_bytes, from_hexadecimal, query_digest, to_hexadecimal},
-    search::{microseconds_since, properties},
 };
 use crate::catalogue::Namespace;
 
@@ -140,6 +140,7 @@ fn explain(
         matching: None,
         indexed,
         unindexed,
+        cached: false,
         index_us,
     }
 }

@@ -30,7 +30,7 @@ pub(super) async fn patch_one(
     headers: HeaderMap,
     payload: Payload<PatchRecord>,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     let mut patch = payload.value;
     if patch.id.take().is_some_and(|given| given != id) {
         let detail = "the id in the body is another than that in the path";

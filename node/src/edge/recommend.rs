@@ -33,7 +33,7 @@ pub(super) async fn recommend(
     call: Call,
     payload: Payload<RecommendRequest>,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     app.scale.admit_queries(1)?;
     let mut request = payload.value;
     let limits = &app.config.limits;
@@ -88,13 +88,15 @@ pub(super) async fn recommend(
         include_vectors: request.include_vectors,
         include_metadata: request.include_metadata,
         explain: request.explain,
+        cache: request.cache,
         ..SearchRequest::default()
     };
     let room = Arc::new(Room::new(limits.answer_bytes));
-    let mut prepared = Prepared::new(namespace, search, &app.config, call.deadline, room)?;
+    let mut prepared = Prepared::new(namespace, search, &app, call.deadline, room)?;
     if !ids.is_empty() {
         prepared.leave_out(ids);
     }
+    prepared.recall();
     let found = run(&app, prepared).await?;
     call.reply(&RecommendResponse {
         query: Vector(query),

@@ -48,7 +48,7 @@ pub(super) async fn get_one(
     QueryParams(query): QueryParams<GetQuery>,
     call: Call,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     check_id(&id, &app.config.limits)?;
     check_partition_key(query.partition_key.as_deref(), &app.config.limits)?;
     let shard = shard_of(&namespace, query.partition_key.as_deref().unwrap_or(&id))?;
@@ -69,7 +69,7 @@ pub(super) async fn fetch(
     call: Call,
     payload: Payload<FetchRequest>,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     let limits = &app.config.limits;
     let FetchRequest { ids, partition_key, include_vectors, include_metadata } = payload.value;
     check_count(ids.len(), limits.fetch_ids)?;
@@ -132,7 +132,7 @@ pub(super) async fn count(
     call: Call,
     payload: Payload<CountRequest>,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     let filter = read_filter(payload.value.filter, &app.config.limits)?;
     let deadline = call.deadline;
     let work = move || -> Result<u64, ReadError> {

@@ -43,7 +43,7 @@ pub(super) async fn scroll(
     call: Call,
     payload: Payload<ScrollRequest>,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     let request = payload.value;
     let limits = &app.config.limits;
     let limit = page_limit(request.limit, limits.page)?;

@@ -1,6 +1,7 @@
 //! Search: decode and check, ask every shard, merge by the true distance.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,13 +12,14 @@ use std::{
 use axum::{extract::State, response::Response};
 use hvs_api::{
     BatchSearchRequest, BatchSearchResponse, Code, Explain, Hit, Problem, SearchRequest,
-    SearchResponse, ShardExplain, SpaceSpec, Vector,
+    SearchResponse, SpaceSpec, Vector,
 };
 use hvs_geometry::{Geometry, Precision, Space};
-use hvs_shard::{Filter, SearchAnswer, SearchHit, Shard};
+use hvs_shard::{SearchHit, Shard};
 
 use super::{
     App,
+    asking::{Answered, ask, ask_and_keep, microseconds_since, nearest_first},
     body::{Params, Payload},
     call::Call,
     failure::Failure,
@@ -30,6 +32,7 @@ use super::{
     writes::{TOLD_ITEMS, check_count, named_vector, reading, refuse_if_any},
 };
 use crate::{
+    cache::{Query, QueryCache},
     catalogue::{Namespace, VectorSpace, build_space},
     config::{Config, Limits},
 };
@@ -40,10 +43,10 @@ pub(super) async fn search(
     call: Call,
     payload: Payload<SearchRequest>,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     app.scale.admit_queries(1)?;
     let room = Arc::new(Room::new(app.config.limits.answer_bytes));
-    let job = Job::new(namespace, payload.value, &app.config, call.deadline, room)?;
+    let job = Job::new(namespace, payload.value, &app, call.deadline, room)?;
     let response = match job {
         Job::Vector(prepared) => run(&app, *prepared).await?,
         Job::Text(hybrid) => hybrid.run_heavy(&app).await?,
@@ -51,9 +54,9 @@ pub(super) async fn search(
     call.reply(&response)
 }
 
-/// Runs a search by vector wherever it belongs.
+/// Runs a search by vector wherever it belongs: on this thread if it is over soon.
 pub(super) async fn run(app: &App, prepared: Prepared) -> Result<SearchResponse, Failure> {
-    if prepared.is_light {
+    if prepared.is_light || prepared.is_recalled() {
         return prepared.run();
     }
     if prepared.grouping.is_some() {
@@ -69,7 +72,7 @@ pub(super) async fn search_batch(
     call: Call,
     payload: Payload<BatchSearchRequest>,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     let searches = payload.value.searches;
     check_count(searches.len(), app.config.limits.searches)?;
     app.scale.admit_queries(searches.len())?;
@@ -78,7 +81,7 @@ pub(super) async fn search_batch(
     let mut errors = Vec::new();
     for (index, search) in searches.into_iter().enumerate() {
         let namespace = Arc::clone(&namespace);
-        match Job::new(namespace, search, &app.config, call.deadline, Arc::clone(&room)) {
+        match Job::new(namespace, search, &app, call.deadline, Arc::clone(&room)) {
             Ok(one) => prepared.push(one),
             Err(failure) => errors.push(failure.problem.at(index, None)),
         }
@@ -151,19 +154,21 @@ impl Job {
     fn new(
         namespace: Arc<Namespace>,
         wire: SearchRequest,
-        config: &Config,
+        app: &App,
         deadline: Instant,
         room: Arc<Room>,
     ) -> Result<Self, Failure> {
         if wire.text.is_some() {
-            let hybrid = Hybrid::new(namespace, wire, config, deadline, room)?;
+            let hybrid = Hybrid::new(namespace, wire, app, deadline, room)?;
             return Ok(Self::Text(Arc::new(hybrid)));
         }
         if wire.fusion.is_some() {
             let detail = "fusion is given without text: there is nothing to fuse the vector with";
             return Err(Failure::new(Code::InvalidFusion, detail));
         }
-        Ok(Self::Vector(Box::new(Prepared::new(namespace, wire, config, deadline, room)?)))
+        let mut prepared = Prepared::new(namespace, wire, app, deadline, room)?;
+        prepared.recall();
+        Ok(Self::Vector(Box::new(prepared)))
     }
 
     /// On this thread.
@@ -180,6 +185,10 @@ pub(super) struct Prepared {
     pub(super) room: Arc<Room>,
     namespace: Arc<Namespace>,
     pub(super) request: Arc<hvs_shard::SearchRequest>,
+    /// What answers are kept under, and where, if they are.
+    kept: Option<(Query, Arc<QueryCache>)>,
+    /// Answers that were kept, by the numbers of their shards.
+    recalled: BTreeMap<usize, Answered>,
     /// The only shard to ask, if the request names a partition key.
     shard: Option<usize>,
     /// Most hits over all shards.
@@ -191,48 +200,16 @@ pub(super) struct Prepared {
     started: Instant,
 }
 
-/// What one shard answered, and how long it took.
-pub(super) struct Answered {
-    pub(super) shard: usize,
-    pub(super) answer: SearchAnswer,
-    index_us: f64,
-}
-
-impl Answered {
-    pub(super) fn explain(&self, shard: &Shard, filter: Option<&Filter>) -> ShardExplain {
-        let (indexed, unindexed) = properties(shard, filter);
-        ShardExplain {
-            shard: self.shard as u64,
-            strategy: self.answer.strategy.as_str().to_owned(),
-            scanned: self.answer.scanned as u64,
-            exact: self.answer.exact,
-            matching: self.answer.matching,
-            indexed,
-            unindexed,
-            index_us: self.index_us,
-        }
-    }
-}
-
-/// The fields of a filter that the index of metadata of a shard knows, and the others.
-pub(super) fn properties(shard: &Shard, filter: Option<&Filter>) -> (Vec<String>, Vec<String>) {
-    let properties = filter.map(|filter| shard.filter_properties(filter)).unwrap_or_default();
-    let of = |wanted: bool| {
-        let these = properties.iter().filter(|(_, is_indexed)| **is_indexed == wanted);
-        these.map(|(name, _)| name.clone()).collect()
-    };
-    (of(true), of(false))
-}
-
 impl Prepared {
     pub(super) fn new(
         namespace: Arc<Namespace>,
         wire: SearchRequest,
-        config: &Config,
+        app: &App,
         deadline: Instant,
         room: Arc<Room>,
     ) -> Result<Self, Failure> {
         let started = Instant::now();
+        let config = &*app.config;
         let limits = &config.limits;
         let grouping = Grouping::read(&wire, limits)?;
         let k = match &grouping {
@@ -260,6 +237,9 @@ impl Prepared {
                 hvs_geometry::transform(&from, &vector.space, &point)?
             }
         };
+        // A group asks for more and more, with filters of its own.
+        let cache = app.cache.as_ref().filter(|_| grouping.is_none() && wire.cache != Some(false));
+        let as_sent = wire.filter.clone().filter(|_| cache.is_some());
         let mut filter = read_filter(wire.filter, limits)?;
         if let Some(key) = &wire.partition_key {
             // Its shard holds those of other keys as well.
@@ -285,8 +265,14 @@ impl Prepared {
             deadline: Some(deadline),
         };
         let is_light = grouping.is_none() && is_light(&request, &namespace, vector, config);
+        let kept = cache.and_then(|cache| {
+            let query = Query::new(&namespace, &request, as_sent.as_ref())?;
+            Some((query, Arc::clone(cache)))
+        });
         Ok(Self {
             room,
+            kept,
+            recalled: BTreeMap::new(),
             request: Arc::new(request),
             shard,
             most: k.unwrap_or(limits.k),
@@ -310,9 +296,32 @@ impl Prepared {
         if let Some(grouping) = &self.grouping {
             return grouping.run(self);
         }
-        let answers: Result<Vec<_>, Failure> =
-            self.shards().map(|(number, shard)| ask(number, shard, &self.request)).collect();
+        let answers: Result<Vec<_>, Failure> = self
+            .shards()
+            .map(|(number, shard)| match self.recalled.get(&number) {
+                Some(recalled) => Ok(recalled.clone()),
+                None => ask_and_keep(number, shard, &self.request, self.kept.as_ref()),
+            })
+            .collect();
         self.respond(answers?)
+    }
+
+    /// Looks up what shards answered before.
+    pub(super) fn recall(&mut self) {
+        let Some((query, cache)) = &self.kept else { return };
+        let recalled = self.shards().filter_map(|(number, shard)| {
+            let started = Instant::now();
+            let answer = cache.recall(query, number, shard)?;
+            let index_us = microseconds_since(started);
+            Some((number, Answered { shard: number, answer, index_us, is_recalled: true }))
+        });
+        let recalled: BTreeMap<_, _> = recalled.collect();
+        self.recalled = recalled;
+    }
+
+    /// Whether that is the answer of all of them.
+    fn is_recalled(&self) -> bool {
+        self.shards().all(|(number, _)| self.recalled.contains_key(&number))
     }
 
     /// The hits of another request in place of this one's, nearest first, and whether none can
@@ -336,29 +345,35 @@ impl Prepared {
     pub(super) fn leave_out(&mut self, ids: Vec<String>) {
         let mut request = hvs_shard::SearchRequest::clone(&self.request);
         request.filter.get_or_insert_default().without = ids;
+        self.kept = self.kept.take().and_then(|(query, cache)| {
+            Some((query.leaving_out(&request.filter.as_ref()?.without), cache))
+        });
         self.request = Arc::new(request);
         self.is_light = false;
     }
 
     /// On workers, the shards side by side.
     async fn run_heavy(&self, app: &App) -> Result<SearchResponse, Failure> {
-        let asked = self.shards().map(|(number, shard)| {
+        let missing = self.shards().filter(|(number, _)| !self.recalled.contains_key(number));
+        let asked = missing.map(|(number, shard)| {
             let shard = shard.clone();
+            let kept = self.kept.clone();
             let request = Arc::clone(&self.request);
             // The namespace as a whole is held, so that its deletion waits for this search.
             let namespace = Arc::clone(&self.namespace);
             let deadline = self.request.deadline.unwrap_or_else(Instant::now);
             app.workers.run(deadline, move || {
-                let answer = ask(number, &shard, &request);
+                let answer = ask_and_keep(number, &shard, &request, kept.as_ref());
                 drop(shard);
                 drop(namespace);
                 answer
             })
         });
-        let mut answers = Vec::new();
+        let mut answers: Vec<_> = self.recalled.values().cloned().collect();
         for outcome in futures_util::future::join_all(asked).await {
             answers.push(outcome??);
         }
+        answers.sort_by_key(|answered| answered.shard);
         self.respond(answers)
     }
 
@@ -419,24 +434,6 @@ impl Prepared {
             total_us: microseconds_since(self.started),
         }
     }
-}
-
-fn nearest_first(left: &SearchHit, right: &SearchHit) -> std::cmp::Ordering {
-    left.distance.total_cmp(&right.distance).then_with(|| left.id.cmp(&right.id))
-}
-
-pub(super) fn ask(
-    number: usize,
-    shard: &Shard,
-    request: &hvs_shard::SearchRequest,
-) -> Result<Answered, Failure> {
-    let started = Instant::now();
-    let answer = shard.search(request)?;
-    Ok(Answered { shard: number, answer, index_us: microseconds_since(started) })
-}
-
-pub(super) fn microseconds_since(start: Instant) -> f64 {
-    start.elapsed().as_secs_f64() * 1e6
 }
 
 pub(super) fn checked_k(wire: &SearchRequest, limits: &Limits) -> Result<Option<usize>, Failure> {

@@ -45,8 +45,9 @@ pub(super) async fn put_one(
     headers: HeaderMap,
     payload: Payload<PutRecord>,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     app.scale.admit_records()?;
+    app.catalogue.memory().admit_records(payload.bytes())?;
     let mut put = payload.value;
     match put.id.take() {
         Some(given) if given != id => {
@@ -83,7 +84,7 @@ pub(super) async fn delete_one(
     call: Call,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
     let conditions = Conditions::default().or_headers(&headers)?;
     if conditions.if_absent {
         let detail = "a delete cannot ask for the record to be absent";
@@ -113,12 +114,14 @@ pub(super) async fn batch(
     headers: HeaderMap,
     payload: Payload<BatchRequest>,
 ) -> Result<Response, Failure> {
-    let namespace = app.catalogue.get(&namespace)?;
+    let namespace = app.catalogue.get(&namespace, call.deadline).await?;
+    let bytes = payload.bytes();
     let request = payload.value;
     let limits = &app.config.limits;
     check_count(request.operations.len(), limits.batch_operations)?;
     if request.operations.iter().any(|operation| matches!(operation, BatchOperation::Put(_))) {
         app.scale.admit_records()?;
+        app.catalogue.memory().admit_records(bytes)?;
     }
     let options = WriteOptions {
         durability: wanted_durability(&namespace, request.durability)?,

@@ -41,6 +41,14 @@ pub(crate) fn is_unfinished(data_dir: &Path) -> bool {
     data_dir.join(PLAN).exists()
 }
 
+/// Removes what was worked with when a repair fails, unless it was moving results already.
+pub(super) fn discard_work(data_dir: &Path) {
+    if !is_unfinished(data_dir) {
+        // What cannot be removed now is by the next repair.
+        let _ = fs::remove_dir_all(data_dir.join(WORK));
+    }
+}
+
 impl Folder {
     /// Takes the directory and finishes what an interrupted repair left.
     pub(super) fn take(path: &Path) -> Result<Self, RepairError> {

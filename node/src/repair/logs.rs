@@ -9,6 +9,7 @@ use std::{
 use hvs_kv::{
     Kv,
     copy::copy_database,
+    database::{self, DatabaseError},
     embedded::{Embedded, EmbeddedConfig},
     journal,
 };
@@ -17,6 +18,8 @@ use hvs_shard::{Position, ShardConfig, Writer, repair::log_of};
 use super::{Item, Outcome, Repair, RepairError, folder::io_error, shard::no_panic};
 
 const KV: &str = "kv";
+/// What a report calls the store itself, beside the logs in it.
+const STORE: &str = "store of logs";
 pub(super) const ACCEPT: &str = "logs";
 
 /// What is to be in the store for one shard.
@@ -64,19 +67,27 @@ impl Logs {
             Err(None)
         } else if path.join("version").exists() {
             copy_database(&path, &work).map_err(io_error(&path))?;
-            let damage = journal::check(&path).err();
+            let damage = match database::check_all(&path) {
+                Err(newer @ DatabaseError::Newer { .. }) => {
+                    return Err(RepairError::Newer { reason: newer.to_string() });
+                }
+                checked => checked.err(),
+            };
             for journal in journal::journals(&work).unwrap_or_default() {
                 is_changed |= journal::take_out_damage(&journal).unwrap_or(true);
             }
-            if let Some(damage) = damage {
+            // Damaged tables are read as far as they can be.
+            let config = EmbeddedConfig { verify_tables: false, ..EmbeddedConfig::default() };
+            let opened = no_panic(|| Embedded::open(&work, config)).map_err(Some);
+            if let (Some(damage), Ok(_)) = (damage, &opened) {
                 is_changed = true;
                 let outcome = repair.repaired();
-                let action = "what follows the damage is read; see the logs below".to_owned();
+                let action = "what is whole of it is read; see the logs below".to_owned();
                 let found = damage.to_string();
-                let item = Item::clean("journal", "all logs", KV, found);
+                let item = Item::clean(STORE, "all logs", KV, found);
                 repair.add(Item { outcome, action, ..item });
             }
-            no_panic(|| Embedded::open(&work, EmbeddedConfig::default())).map_err(Some)
+            opened
         } else {
             Err(Some("there is no store of logs".to_owned()))
         };
@@ -90,13 +101,9 @@ impl Logs {
         }
     }
 
-    /// The writer with the highest count of starts that any log knows of.
+    /// Whose logs they are, as far as they can be read.
     pub(super) async fn last_writer(&self) -> Option<Writer> {
-        let system = hvs_shard::repair::log_of(
-            &super::inspect::system_config(Writer { node: "-".to_owned(), incarnation: 0 }).ok()?,
-            Arc::clone(&self.kv),
-        );
-        system.leader().await.ok().flatten().map(|leader| leader.writer)
+        super::inspect::last_writer(Arc::clone(&self.kv)).await.ok().flatten()
     }
 
     /// Builds the new store, if there has to be one.
@@ -115,7 +122,7 @@ impl Logs {
             let changed = saves.into_iter().filter(|save| save.is_changed);
             let waiting: Vec<usize> = changed.flat_map(|save| save.items).collect();
             for (number, item) in repair.items.iter_mut().enumerate() {
-                let waits = waiting.contains(&number) || item.part == "journal";
+                let waits = waiting.contains(&number) || item.part == STORE;
                 if waits && matches!(item.outcome, Outcome::Repaired | Outcome::Repairable) {
                     item.outcome = Outcome::Decision;
                     item.accept = None;

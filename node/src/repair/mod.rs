@@ -10,6 +10,7 @@
 mod checkpoints;
 mod folder;
 mod logs;
+mod rebuild;
 mod report;
 mod shard;
 
@@ -32,7 +33,7 @@ use self::{folder::Folder, logs::Logs, shard::Target};
 use crate::{
     catalogue::{self, CatalogueError, Surroundings, inspect},
     config::Config,
-    identity,
+    identity::{self, IdentityError},
 };
 
 /// What is asked for.
@@ -82,6 +83,12 @@ pub enum RepairError {
         /// Why.
         reason: String,
     },
+    /// A newer version wrote it; what that one knows would be taken for damage.
+    #[error("{reason}")]
+    Newer {
+        /// What, and what to do.
+        reason: String,
+    },
     /// The settings of a namespace mean nothing here.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -101,8 +108,9 @@ pub fn run(config: Config, options: Options) -> Result<Report, RepairError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| RepairError::Io { path: PathBuf::new(), source })?;
     let folder = Folder::take(&config.storage.data_dir)?;
+    let data_dir = config.storage.data_dir.clone();
     let repair = Repair { config: Arc::new(config), options, folder, runtime, items: Vec::new() };
-    repair.run()
+    repair.run().inspect_err(|_| folder::discard_work(&data_dir))
 }
 
 struct Repair {
@@ -205,7 +213,14 @@ impl Repair {
     fn identity(&mut self, logs: &Logs) -> Result<Writer, RepairError> {
         let file = Path::new(identity::FILE);
         let item = |found: String| Item::clean("identity", "the node", identity::FILE, found);
-        match identity::look(self.folder.path()) {
+        let known = self.runtime.block_on(logs.last_writer());
+        let found = identity::look(self.folder.path()).and_then(|found| match found {
+            Some(writer) => {
+                identity::check(self.folder.path(), &writer, known.as_ref()).map(|()| Some(writer))
+            }
+            None => Ok(None),
+        });
+        match found {
             Ok(Some(writer)) => {
                 self.add(item(format!("node {}", writer.node)));
                 Ok(writer)
@@ -214,12 +229,22 @@ impl Repair {
                 self.add(item("there is none yet".to_owned()));
                 Ok(Writer { node: Uuid::new_v4().to_string(), incarnation: 0 })
             }
+            Err(error @ IdentityError::Foreign { .. }) => {
+                let action = "put the right one back; if it is this file that is wrong, remove it \
+                              and repeat";
+                let (outcome, action) = (Outcome::Decision, action.to_owned());
+                self.add(Item { outcome, action, ..item(error.to_string()) });
+                let nobody = || Writer { node: Uuid::new_v4().to_string(), incarnation: 0 };
+                Ok(known.unwrap_or_else(nobody))
+            }
+            Err(error @ IdentityError::Newer { .. }) => {
+                Err(RepairError::Newer { reason: error.to_string() })
+            }
             found => {
                 let reason = match found {
                     Err(error) => error.to_string(),
                     Ok(_) => "it is missing".to_owned(),
                 };
-                let known = self.runtime.block_on(logs.last_writer());
                 let (writer, action) = if let Some(writer) = known {
                     (writer, "written anew from what the logs say")
                 } else {

@@ -23,7 +23,7 @@ pub enum Outcome {
 /// One part of the data.
 #[derive(Clone, Debug, Serialize)]
 pub struct Item {
-    /// What it is: `log`, `state`, `index`, `text index`, `catalogue`, `identity`, `checkpoint`.
+    /// What it is: `store of logs`, `log`, `state`, `index`, `text index`, `catalogue`, `identity`, `checkpoint`.
     pub part: &'static str,
     /// Whose it is.
     pub of: String,

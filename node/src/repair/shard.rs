@@ -9,18 +9,16 @@ use std::{
 use hvs_checkpoint::CheckpointStore;
 use hvs_kv::{
     copy::{copy_database, share_folder},
+    database::{self, DatabaseError},
     journal,
 };
 use hvs_shard::{
-    Position, ShardConfig,
-    repair::{
-        Examined, IndexState, LocalState, Log, StateReport, log_of, operations_in,
-        rebuild_from_log, rebuild_from_rows,
-    },
+    OpenError, Position, ShardConfig,
+    repair::{Examined, IndexState, LocalState, Log, LogError, StateReport, log_of, operations_in},
 };
 
 use super::{
-    Item, Outcome, Repair, RepairError,
+    Item, Repair, RepairError,
     folder::io_error,
     logs::{self, Kept, Logs, Save},
 };
@@ -36,17 +34,19 @@ pub(super) struct Target {
 }
 
 /// What the log of a shard is like.
-struct LogState {
+pub(super) struct LogState {
     log: Log,
     leader_epoch: u64,
+    /// The store was read, and has never had this log.
+    is_missing: bool,
     /// Where it begins, and what is in it; or why that cannot be told.
-    read: Result<(Position, Examined), String>,
+    pub(super) read: Result<(Position, Examined), String>,
 }
 
 impl LogState {
     /// Where it begins, if it is whole up to its end.
-    fn whole(&self) -> Option<(Position, &Examined)> {
-        let (floor, examined) = self.read.as_ref().ok()?;
+    pub(super) fn whole(&self) -> Option<(Position, &Examined)> {
+        let (floor, examined) = self.read.as_ref().ok().filter(|_| !self.is_missing)?;
         examined.damage.is_none().then_some((*floor, examined))
     }
 
@@ -57,22 +57,22 @@ impl LogState {
         }
     }
 
-    fn epoch(&self) -> u64 {
+    pub(super) fn epoch(&self) -> u64 {
         let examined = self.read.as_ref().map_or(0, |(_, examined)| examined.epoch);
         self.leader_epoch.max(examined)
     }
 }
 
-/// A state that was built, and what it lacks.
-struct Built {
-    state: LocalState,
-    path: PathBuf,
-    from: String,
-    lost_records: Option<u64>,
-    lost_entries: Option<u64>,
-    is_lossy: bool,
-    /// Whether the log goes on after it; else it begins anew there.
-    follows: bool,
+/// Why a state cannot be used as it is.
+#[derive(Default)]
+pub(super) struct Unusable {
+    pub(super) reason: String,
+    /// What can be opened of it.
+    pub(super) state: Option<LocalState>,
+    /// A journal is damaged; whole batches may lie before it.
+    pub(super) has_damaged_journal: bool,
+    /// It is whole, but not what its log says: one of them is of another directory.
+    pub(super) is_of_another_log: bool,
 }
 
 impl Repair {
@@ -101,9 +101,7 @@ impl Repair {
                 }
                 (Some(state), kept, is_changed)
             }
-            Err((reason, damaged)) => {
-                self.rebuild_state(logs, target, &log, &reason, damaged.as_ref(), &mut moves)?
-            }
+            Err(unusable) => self.rebuild_state(logs, target, &log, &unusable, &mut moves)?,
         };
         if let Some(state) = &state {
             self.indexes(target, state)?;
@@ -116,6 +114,7 @@ impl Repair {
     fn read_log(&self, logs: &Logs, target: &Target) -> LogState {
         let log = log_of(&target.config, Arc::clone(&logs.kv));
         let leader = self.runtime.block_on(log.leader());
+        let is_missing = logs.lost.is_none() && !logs.are_new && matches!(leader, Ok(None));
         let leader_epoch = leader.as_ref().ok().and_then(Option::as_ref).map_or(0, |l| l.epoch);
         let read = match (&logs.lost, leader, self.runtime.block_on(log.floor())) {
             (Some(reason), _, _) => Err(reason.clone()),
@@ -126,44 +125,72 @@ impl Repair {
                 examined.map(|examined| (from, examined)).map_err(|error| error.to_string())
             }
         };
-        LogState { log, leader_epoch, read }
+        LogState { log, leader_epoch, is_missing, read }
     }
 
-    /// The state on the disk, brought to the end of the log where that is whole; or why it is not
-    /// usable, with what can be opened of it.
-    #[expect(clippy::type_complexity, reason = "one caller, which takes it apart at once")]
+    /// The state on the disk, brought to the end of the log where that is whole.
     fn open_state(
         &mut self,
         logs: &Logs,
         target: &Target,
         log: &LogState,
-    ) -> Result<Result<(LocalState, StateReport), (String, Option<LocalState>)>, RepairError> {
+    ) -> Result<Result<(LocalState, StateReport), Unusable>, RepairError> {
+        let unusable = |reason| Unusable { reason, ..Unusable::default() };
         let path = self.folder.path().join(target.folder.join("store"));
         if !path.join("version").exists() {
-            return Ok(Err(("there is no store".to_owned(), None)));
+            return Ok(Err(unusable("there is no store".to_owned())));
         }
-        if let Err(damage) = journal::check(&path) {
-            return Ok(Err((damage.to_string(), None)));
-        }
+        let mut reasons = Vec::new();
+        let has_damaged_journal = match database::check(&path) {
+            Ok(()) => false,
+            Err(newer @ DatabaseError::Newer { .. }) => {
+                return Err(RepairError::Newer { reason: newer.to_string() });
+            }
+            Err(damage @ DatabaseError::Journal(_)) => {
+                reasons.push(damage.to_string());
+                true
+            }
+            Err(damage) => return Ok(Err(unusable(damage.to_string()))),
+        };
+        let unusable = |reason| Unusable { reason, has_damaged_journal, ..Unusable::default() };
         let work = self.folder.work(&target.work("copy"))?;
         copy_database(&path, &work).map_err(io_error(&path))?;
+        if has_damaged_journal {
+            for journal in journal::journals(&work).unwrap_or_default() {
+                // What cannot be taken out is met when it is opened.
+                let _ = journal::take_out_damage(&journal);
+            }
+        }
         let mut state = match no_panic(|| LocalState::open(&target.config, &work)) {
             Ok(state) => state,
-            Err(reason) => return Ok(Err((reason, None))),
+            Err(reason) => return Ok(Err(unusable(reason))),
         };
         let report = match no_panic(|| Ok::<_, RepairError>(state.verify())) {
             Ok(report) => report,
-            Err(reason) => return Ok(Err((reason, None))),
+            Err(reason) => return Ok(Err(unusable(reason))),
         };
-        if report.damaged > 0 {
-            let reason =
-                format!("{} things are wrong: {}", report.damaged, report.damage.join("; "));
-            return Ok(Err((reason, Some(state))));
+        if !has_damaged_journal && let Err(damage) = database::check_all(&path) {
+            reasons.push(damage.to_string());
         }
+        if report.damaged > 0 {
+            reasons.push(format!("{} things are wrong", report.damaged));
+            reasons.extend_from_slice(&report.damage);
+        }
+        if !reasons.is_empty() {
+            let state = Some(state);
+            return Ok(Err(Unusable { state, ..unusable(reasons.join("; ")) }));
+        }
+        let mut is_of_another_log = false;
+        let catch_up = || {
+            state.catch_up(&logs.kv).inspect_err(|error| {
+                is_of_another_log = matches!(error, OpenError::Log(LogError::Diverged { .. }));
+            })
+        };
         if log.whole().is_some()
-            && let Err(reason) = no_panic(|| state.catch_up(&logs.kv))
+            && let Err(reason) = no_panic(catch_up)
         {
-            return Ok(Err((reason, Some(state))));
+            let state = Some(state);
+            return Ok(Err(Unusable { state, is_of_another_log, ..unusable(reason) }));
         }
         Ok(Ok((state, report)))
     }
@@ -178,6 +205,32 @@ impl Repair {
     ) -> (Option<Kept>, bool) {
         let at = state.position();
         let epoch = log.epoch().max(state.epoch());
+        let is_other = log.whole().is_some_and(|(_, examined)| {
+            examined.end.seq < at.seq && state.epoch() > log.leader_epoch
+        });
+        if at.seq > 0 && (log.is_missing || is_other) {
+            let found = if is_other {
+                "it ends before the state, and was never led in its epoch: it is another one"
+            } else {
+                "there has never been one in this store"
+            };
+            let accept = target.accept();
+            let outcome = self.lossy(&accept);
+            self.add(Item {
+                outcome,
+                action: format!(
+                    "put the store of logs back that belongs here; else the log begins anew after \
+                     entry {}, which the state shows, and what was logged and not applied is lost",
+                    at.seq
+                ),
+                accept: Some(accept.clone()),
+                ..Item::clean("log", &target.name, "kv", found.to_owned())
+            });
+            if !self.accepts(&accept) {
+                return (None, false);
+            }
+            return (Some(Kept { after: at, through: at.seq, epoch }), true);
+        }
         if let Some((floor, examined)) = log.whole() {
             let found = format!("{} entries after {}", examined.entries, floor.seq);
             self.add(Item::clean("log", &target.name, "kv", found));
@@ -186,7 +239,7 @@ impl Repair {
             let (after, through) = if through < at.seq { (at, at.seq) } else { (floor, through) };
             return (Some(Kept { after, through, epoch }), false);
         }
-        if logs.are_new {
+        if logs.are_new || log.is_missing {
             return (Some(Kept { after: at, through: at.seq, epoch }), false);
         }
         let reason = log.damage().unwrap_or_default();
@@ -249,146 +302,9 @@ impl Repair {
     }
 
     /// Operations in the entries after a place, as far as they can be read.
-    fn operations_after(&self, log: &LogState, seq: u64) -> Option<u64> {
+    pub(super) fn operations_after(&self, log: &LogState, seq: u64) -> Option<u64> {
         let payloads = self.runtime.block_on(log.log.payloads_after(seq)).ok()?;
         Some(payloads.iter().filter_map(|payload| operations_in(payload)).sum())
-    }
-
-    /// Builds a state in the place of one that is damaged.
-    fn rebuild_state(
-        &mut self,
-        logs: &Logs,
-        target: &Target,
-        log: &LogState,
-        reason: &str,
-        damaged: Option<&LocalState>,
-        moves: &mut Vec<(PathBuf, PathBuf)>,
-    ) -> Result<(Option<LocalState>, Option<Kept>, bool), RepairError> {
-        let item = Item::clean("state", &target.name, &target.store(), reason.to_owned());
-        let built = self.build_state(logs, target, log, damaged)?;
-        let accept = target.accept();
-        let Some(built) = built else {
-            self.add(Item {
-                outcome: Outcome::Decision,
-                action:
-                    "neither its log nor a checkpoint reaches back to its beginning, and no row \
-                         of it can be read: restore a copy of the data directory, or a checkpoint \
-                         under another name, and delete the namespace"
-                        .to_owned(),
-                ..item
-            });
-            return Ok((None, None, false));
-        };
-        let outcome = if built.is_lossy { self.lossy(&accept) } else { self.repaired() };
-        let records = built.state.records();
-        self.add(Item {
-            outcome,
-            action: format!("built anew from {}: {records} records", built.from),
-            accept: built.is_lossy.then(|| accept.clone()),
-            lost_records: built.lost_records,
-            lost_entries: built.lost_entries,
-            ..item
-        });
-        if built.is_lossy && !self.accepts(&accept) {
-            return Ok((None, None, false));
-        }
-        let at = built.state.position();
-        let epoch = log.epoch().max(built.state.epoch());
-        let store = target.folder.join("store");
-        match log.whole() {
-            Some((floor, examined)) if built.follows => {
-                let found = format!("{} entries after {}", examined.entries, floor.seq);
-                self.add(Item::clean("log", &target.name, "kv", found));
-                self.folder.replace(&built.path, &store);
-                let kept = Kept { after: floor, through: examined.end.seq, epoch };
-                Ok((Some(built.state), Some(kept), false))
-            }
-            _ => {
-                moves.push((built.path, store));
-                let kept = Kept { after: at, through: at.seq, epoch };
-                Ok((Some(built.state), Some(kept), true))
-            }
-        }
-    }
-
-    /// The best state that can be had: all of it from the log, or from a checkpoint and the log;
-    /// else what is whole of the damaged one, or a checkpoint.
-    fn build_state(
-        &mut self,
-        logs: &Logs,
-        target: &Target,
-        log: &LogState,
-        damaged: Option<&LocalState>,
-    ) -> Result<Option<Built>, RepairError> {
-        let whole = log.whole();
-        if whole.is_some_and(|(floor, examined)| floor.seq == 0 && examined.entries > 0) {
-            let path = self.folder.work(&target.work("from-log"))?;
-            if let Ok(state) = no_panic(|| rebuild_from_log(&target.config, &logs.kv, &path)) {
-                let from = "its log".to_owned();
-                return Ok(Some(Built::whole(state, path, from)));
-            }
-        }
-        let checkpoint = self.rebuilt_from_checkpoint(logs, target, log)?;
-        if let Some(built) = &checkpoint
-            && !built.is_lossy
-        {
-            return Ok(checkpoint);
-        }
-        if let Some(damaged) = damaged {
-            let path = self.folder.work(&target.work("saved"))?;
-            if let Ok(saved) = no_panic(|| damaged.save_what_is_whole(&path)) {
-                let mut state = saved.state;
-                let follows = whole.is_some() && no_panic(|| state.catch_up(&logs.kv)).is_ok();
-                return Ok(Some(Built {
-                    state,
-                    path,
-                    from: "what is whole of it".to_owned(),
-                    lost_records: Some(saved.lost_records),
-                    lost_entries: None,
-                    is_lossy: true,
-                    follows,
-                }));
-            }
-        }
-        Ok(checkpoint)
-    }
-
-    /// From the newest checkpoint that can be read, with the log if that goes on from there.
-    fn rebuilt_from_checkpoint(
-        &mut self,
-        logs: &Logs,
-        target: &Target,
-        log: &LogState,
-    ) -> Result<Option<Built>, RepairError> {
-        let Some((store, number)) = &target.checkpoints else { return Ok(None) };
-        let Ok(Some(loaded)) = self.runtime.block_on(store.manifest()) else { return Ok(None) };
-        for checkpoint in loaded.manifest.checkpoints.iter().rev() {
-            let part = checkpoint.shards.get(*number);
-            let Some(part) = part.filter(|part| part.uid == target.config.shard) else { continue };
-            let path = self.folder.work(&target.work("from-checkpoint"))?;
-            let rows = self.rows(store, &part.links).map(|row| {
-                let hvs_checkpoint::Row { key, value } = row?;
-                Ok::<_, crate::checkpoints::CheckpointError>((key, value))
-            });
-            let built = no_panic(|| rebuild_from_rows(&target.config, &path, rows, part.digest.0));
-            let Ok(mut state) = built else { continue };
-            let from = format!("checkpoint {}", checkpoint.id);
-            if log.whole().is_some() && no_panic(|| state.catch_up(&logs.kv)).is_ok() {
-                return Ok(Some(Built::whole(state, path, format!("{from} and its log"))));
-            }
-            let at = part.seq;
-            let last = log.read.as_ref().map_or(at, |(_, examined)| examined.last_seq);
-            return Ok(Some(Built {
-                state,
-                path,
-                from,
-                lost_records: self.operations_after(log, at),
-                lost_entries: Some(last.saturating_sub(at)),
-                is_lossy: true,
-                follows: false,
-            }));
-        }
-        Ok(None)
     }
 
     /// Compares the indexes with the records, and builds anew what differs.
@@ -471,23 +387,16 @@ struct Checked<'a> {
     build: &'a Build<'a>,
 }
 
-impl Built {
-    fn whole(state: LocalState, path: PathBuf, from: String) -> Self {
-        let (lost_records, lost_entries) = (None, None);
-        Self { state, path, from, lost_records, lost_entries, is_lossy: false, follows: true }
-    }
-}
-
 impl Target {
-    fn store(&self) -> String {
+    pub(super) fn store(&self) -> String {
         self.folder.join("store").display().to_string()
     }
 
-    fn accept(&self) -> String {
+    pub(super) fn accept(&self) -> String {
         format!("shard={}", self.config.shard)
     }
 
-    fn work(&self, what: &str) -> PathBuf {
+    pub(super) fn work(&self, what: &str) -> PathBuf {
         self.folder.join(what)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use hvs_shard::ShardStats;
+use hvs_shard::{ShardStats, TextStats};
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
@@ -14,12 +14,18 @@ use prometheus::{
     proto::{MetricFamily, MetricType},
 };
 
-use super::{feed::FeedCollector, process::Process, scale::ScaleCollector};
-use crate::{followers::Followers, scale::Scale};
+use super::{
+    cache::CacheCollector, checkpoints::CheckpointCollector, feed::FeedCollector,
+    memory::MemoryCollector, process::Process, scale::ScaleCollector,
+};
+use crate::{
+    cache::QueryCache, catalogue::Catalogue, checkpoints::AllFigures, followers::Followers,
+    scale::Scale,
+};
 
 /// How many namespaces have a label of their own; the others are summed up as `_other`.
-const LABELLED_NAMESPACES: usize = 100;
-const OTHER: &str = "_other";
+pub(super) const LABELLED_NAMESPACES: usize = 100;
+pub(super) const OTHER: &str = "_other";
 
 /// From 50 µs, below what the network adds, to 10 s, beyond what anyone waits for.
 const LATENCY_BUCKETS: &[f64] = &[
@@ -125,12 +131,39 @@ impl Metrics {
         Ok(())
     }
 
+    /// Has every scrape read what is held in memory, and which namespaces are loaded.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if that was done before.
+    pub fn watch_memory(&self, catalogue: Arc<Catalogue>) -> Result<(), MetricsError> {
+        self.registry.register(Box::new(MemoryCollector::new(catalogue)?))?;
+        Ok(())
+    }
+
+    /// Has every scrape read what is kept of answers.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if that was done before.
+    pub fn watch_cache(&self, cache: Arc<QueryCache>) -> Result<(), MetricsError> {
+        self.registry.register(Box::new(CacheCollector::new(cache)?))?;
+        Ok(())
+    }
+
     /// Has every scrape read who follows changes.
     ///
     /// # Errors
     /// [`MetricsError`] if that was done before.
     pub fn watch_followers(&self, followers: Arc<Followers>) -> Result<(), MetricsError> {
         self.registry.register(Box::new(FeedCollector::new(followers)?))?;
+        Ok(())
+    }
+
+    /// Has every scrape read how checkpoints went.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if that was done before.
+    pub(crate) fn watch_checkpoints(&self, figures: Arc<AllFigures>) -> Result<(), MetricsError> {
+        self.registry.register(Box::new(CheckpointCollector::new(figures)?))?;
         Ok(())
     }
 
@@ -154,6 +187,7 @@ impl Metrics {
 /// The gauges of shards, in the order in which they are described.
 struct ShardGauges {
     log: Vec<Gauge<ShardStats>>,
+    text: Vec<Gauge<TextStats>>,
     index: Vec<Gauge<hvs_index::IndexStats>>,
 }
 
@@ -174,6 +208,24 @@ const LOG: &[Described<ShardStats>] = &[
     ("hvs_store_bytes", "Bytes of local state, indexes aside.", MetricType::GAUGE, |stats| {
         stats.store_bytes as f64
     }),
+    (
+        "hvs_record_plain_bytes_total",
+        "Bytes of records written since the start, before compression.",
+        MetricType::COUNTER,
+        |stats| stats.written_plain_bytes as f64,
+    ),
+    (
+        "hvs_record_stored_bytes_total",
+        "The same after compression.",
+        MetricType::COUNTER,
+        |stats| stats.written_stored_bytes as f64,
+    ),
+    (
+        "hvs_shards_recompressing",
+        "Shards whose records are being written anew, because they are compressed otherwise.",
+        MetricType::GAUGE,
+        |stats| f64::from(u8::from(stats.is_recompressing)),
+    ),
     (
         "hvs_log_applied_seq",
         "Log entries applied, summed over shards.",
@@ -259,23 +311,66 @@ const INDEX: &[Described<hvs_index::IndexStats>] = &[
     }),
 ];
 
+const TEXT: &[Described<TextStats>] = &[
+    ("hvs_text_documents", "Records with text that can be found.", MetricType::GAUGE, |stats| {
+        stats.documents as f64
+    }),
+    ("hvs_text_bytes", "Bytes of indexes of text on disk.", MetricType::GAUGE, |stats| {
+        stats.disk_bytes as f64
+    }),
+    ("hvs_text_segments", "Segments of indexes of text.", MetricType::GAUGE, |stats| {
+        stats.segments as f64
+    }),
+    (
+        "hvs_text_uncommitted_bytes",
+        "Bytes of text that wait for the disk; they are found all the same.",
+        MetricType::GAUGE,
+        |stats| stats.pending_bytes as f64,
+    ),
+    (
+        "hvs_text_commits_total",
+        "Times that text was written to the disk since the start.",
+        MetricType::COUNTER,
+        |stats| stats.commits as f64,
+    ),
+    (
+        "hvs_text_rebuilds_total",
+        "Indexes of text that were built anew since the start, because they could not be used.",
+        MetricType::COUNTER,
+        |stats| stats.rebuilds as f64,
+    ),
+    (
+        "hvs_text_building",
+        "Indexes of text for which searches wait, because they are being built.",
+        MetricType::GAUGE,
+        |stats| f64::from(u8::from(!stats.is_ready)),
+    ),
+];
+
+fn described<T>(all: &[Described<T>], labels: &[&str]) -> Result<Vec<Gauge<T>>, MetricsError> {
+    let gauges = all.iter().map(|(name, help, kind, read)| {
+        Ok((GaugeVec::new(Opts::new(*name, *help), labels)?, *read, *kind))
+    });
+    gauges.collect()
+}
+
 impl ShardGauges {
     fn new() -> Result<Self, MetricsError> {
-        let mut log = Vec::new();
-        for (name, help, kind, read) in LOG {
-            log.push((GaugeVec::new(Opts::new(*name, *help), &["namespace"])?, *read, *kind));
-        }
-        let mut index = Vec::new();
-        for (name, help, kind, read) in INDEX {
-            let gauge = GaugeVec::new(Opts::new(*name, *help), &["namespace", "vector"])?;
-            index.push((gauge, *read, *kind));
-        }
-        Ok(Self { log, index })
+        Ok(Self {
+            log: described(LOG, &["namespace"])?,
+            text: described(TEXT, &["namespace"])?,
+            index: described(INDEX, &["namespace", "vector"])?,
+        })
     }
 
     fn add(&self, namespace: &str, shard: &ShardStats) {
         for (gauge, read, _) in &self.log {
             gauge.with_label_values(&[namespace]).add(read(shard));
+        }
+        if let Some(stats) = &shard.text {
+            for (gauge, read, _) in &self.text {
+                gauge.with_label_values(&[namespace]).add(read(stats));
+            }
         }
         for (vector, stats) in &shard.indexes {
             for (gauge, read, _) in &self.index {
@@ -284,10 +379,15 @@ impl ShardGauges {
         }
     }
 
-    fn families(&self) -> Vec<MetricFamily> {
+    fn all(&self) -> impl Iterator<Item = (&GaugeVec, MetricType)> {
         let log = self.log.iter().map(|(gauge, _, kind)| (gauge, *kind));
+        let text = self.text.iter().map(|(gauge, _, kind)| (gauge, *kind));
         let index = self.index.iter().map(|(gauge, _, kind)| (gauge, *kind));
-        log.chain(index)
+        log.chain(text).chain(index)
+    }
+
+    fn families(&self) -> Vec<MetricFamily> {
+        self.all()
             .flat_map(|(gauge, kind)| gauge.collect().into_iter().map(move |family| (family, kind)))
             .map(|(family, kind)| typed(family, kind))
             .collect()
@@ -295,7 +395,7 @@ impl ShardGauges {
 }
 
 /// A figure that is read as a whole, but only grows, is a counter to whoever scrapes it.
-fn typed(mut family: MetricFamily, kind: MetricType) -> MetricFamily {
+pub(super) fn typed(mut family: MetricFamily, kind: MetricType) -> MetricFamily {
     if kind != MetricType::COUNTER {
         return family;
     }
@@ -318,9 +418,7 @@ struct ShardCollector {
 
 impl Collector for ShardCollector {
     fn desc(&self) -> Vec<&Desc> {
-        let log = self.gauges.log.iter().flat_map(|(gauge, ..)| gauge.desc());
-        let index = self.gauges.index.iter().flat_map(|(gauge, ..)| gauge.desc());
-        log.chain(index).collect()
+        self.gauges.all().flat_map(|(gauge, _)| gauge.desc()).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {

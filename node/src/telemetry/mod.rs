@@ -1,7 +1,10 @@
 //! Logs, spans and metrics. None of them ever holds vectors or metadata.
 
+mod cache;
+mod checkpoints;
 mod ecs;
 mod feed;
+mod memory;
 mod metrics;
 mod process;
 mod scale;

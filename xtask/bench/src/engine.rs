@@ -8,7 +8,7 @@ mod native;
 mod profiles;
 mod sync;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use hvs_tests::node::{Node, Settings};
@@ -30,30 +30,40 @@ pub(crate) struct Options {
     /// How many GloVe vectors, up to 400k.
     #[arg(long, default_value = "400k", value_parser = parse_count)]
     glove: usize,
-    /// Measure the profiles of indexes alone.
-    #[arg(long)]
-    profiles: bool,
+    /// Measure one part alone.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
     /// Print the rows as JSON.
     #[arg(long)]
     json: bool,
 }
 
+/// What can be measured alone.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Part {
+    /// The memory that the profiles of indexes take.
+    Profiles,
+    /// Checkpoints.
+    Checkpoint,
+}
+
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut rows = Vec::new();
-    if options.profiles {
-        let file = xtask::data::glove::ensure(None)?;
-        profiles::measure(&file, options.glove, &mut rows)?;
-        return show(options, &rows);
+    match options.only {
+        Some(Part::Profiles) => {
+            let file = xtask::data::glove::ensure(None)?;
+            profiles::measure(&file, options.glove, &mut rows)?;
+            return show(options, &rows);
+        }
+        Some(Part::Checkpoint) => {
+            checkpoints(options, &mut rows)?;
+            return show(options, &rows);
+        }
+        None => {}
     }
     match xtask::data::glove::ensure(None) {
         Ok(file) => {
-            let vectors = glove::read(&file, options.glove)?;
-            let set = ingest::Set {
-                name: "GloVe, 50-d, L2",
-                geometry: "euclidean",
-                dimension: glove::DIMENSION,
-                rows: vectors.iter().map(<[f32]>::to_vec).collect(),
-            };
+            let set = words(&file, options.glove)?;
             let folder = tempfile::tempdir().context("no temporary folder")?;
             let node = start(folder.path())?;
             ingest::measure(&node, &set, &mut rows)?;
@@ -66,13 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     }
 
-    let points = Points::in_ball(DIMENSION, RADIUS, options.scale, SEED);
-    let set = ingest::Set {
-        name: "hyperboloid, 12-d",
-        geometry: "hyperboloid",
-        dimension: DIMENSION,
-        rows: points.iter().map(<[f32]>::to_vec).collect(),
-    };
+    let set = hyperboloid(options.scale);
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let mut node = start(folder.path())?;
     ingest::measure(&node, &set, &mut rows)?;
@@ -88,6 +92,47 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     show(options, &rows)
 }
 
+/// Without graphs: building them is another cost, and not that of a checkpoint.
+fn checkpoints(options: &Options, rows: &mut Vec<Measure>) -> Result<()> {
+    let words = xtask::data::glove::ensure(None).and_then(|file| words(&file, options.glove));
+    match words {
+        Ok(set) => checkpoints_of(&set, rows)?,
+        Err(reason) => {
+            let row = Measure::plain("GloVe skipped", f64::NAN, "");
+            rows.push(row.against(format!("{reason:#}")));
+        }
+    }
+    checkpoints_of(&hyperboloid(options.scale), rows)
+}
+
+fn checkpoints_of(set: &ingest::Set, rows: &mut Vec<Measure>) -> Result<()> {
+    let folder = tempfile::tempdir().context("no temporary folder")?;
+    let node = start(folder.path())?;
+    ingest::fill_flat(&node, set)?;
+    checkpoint::measure(&node, folder.path(), set, rows)?;
+    node.stop()
+}
+
+fn words(file: &Path, count: usize) -> Result<ingest::Set> {
+    let vectors = glove::read(file, count)?;
+    Ok(ingest::Set {
+        name: "GloVe, 50-d, L2",
+        geometry: "euclidean",
+        dimension: glove::DIMENSION,
+        rows: vectors.iter().map(<[f32]>::to_vec).collect(),
+    })
+}
+
+fn hyperboloid(count: usize) -> ingest::Set {
+    let points = Points::in_ball(DIMENSION, RADIUS, count, SEED);
+    ingest::Set {
+        name: "hyperboloid, 12-d",
+        geometry: "hyperboloid",
+        dimension: DIMENSION,
+        rows: points.iter().map(<[f32]>::to_vec).collect(),
+    }
+}
+
 fn show(options: &Options, rows: &[Measure]) -> Result<ExitCode> {
     if options.json {
         println!("{}", serde_json::to_string_pretty(rows)?);
@@ -97,6 +142,6 @@ fn show(options: &Options, rows: &[Measure]) -> Result<ExitCode> {
     Ok(if report::all_met(rows) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn start(folder: &std::path::Path) -> Result<Node> {
+fn start(folder: &Path) -> Result<Node> {
     Node::start(&Settings::release(folder).with("log.level", "warn"))
 }

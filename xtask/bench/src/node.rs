@@ -128,6 +128,8 @@ fn nearest(query: &[f64], width: u64) -> SearchRequest {
         vector: Some(Vector(query.to_vec())),
         k: Some(K as u64),
         ef: Some(width),
+        // What is measured is a search, not the memory of one.
+        cache: Some(false),
         ..SearchRequest::default()
     }
 }

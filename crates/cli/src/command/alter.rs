@@ -1,12 +1,14 @@
 //! `hvs ns alter`.
 
 use clap::Args;
+use std::collections::BTreeMap;
+
 use hvs_api::{AlterIndex, AlterNamespace, AlterVector, IndexType, PayloadIndex};
 
 use super::{
     checkpoint::ended,
     ns::{IndexArg, QuantisationArg, one},
-    values::{PayloadIndexingArg, payload_index},
+    values::{CompressionArg, PayloadIndexingArg, compression_kind, payload_index},
 };
 use crate::{args::Context, error::CliError};
 
@@ -62,6 +64,10 @@ pub(crate) struct AlterArgs {
     /// No field of metadata is indexed in any case.
     #[arg(long, conflicts_with = "payload_index")]
     no_payload_indexes: bool,
+    /// How labels and metadata of records are compressed at rest. At once for what is written;
+    /// what is there is written anew in the background.
+    #[arg(long)]
+    compression: Option<CompressionArg>,
     /// Do not wait until the new index answers.
     #[arg(long)]
     no_wait: bool,
@@ -87,18 +93,22 @@ pub(crate) async fn run(context: &Context, args: &AlterArgs) -> Result<(), CliEr
     let mut request = AlterNamespace {
         payload_indexing: args.payload_indexing.map(PayloadIndexingArg::indexing),
         payload_indexes: declares.then(|| args.payload_index.clone()),
+        compression: compression_kind(args.compression),
         ..AlterNamespace::default()
     };
-    if index != AlterIndex::default() {
-        match &args.vector {
-            None => request.index = Some(index),
-            Some(name) => {
-                request.vectors.insert(name.clone(), AlterVector { index });
-            }
-        }
+    let index = Some(index).filter(|index| *index != AlterIndex::default());
+    if index.is_none() && request == AlterNamespace::default() {
+        let hint = "nothing to change is given; try --index, --m or --compression";
+        return Err(CliError::Usage(hint.to_owned()));
     }
-    if request == AlterNamespace::default() {
-        return Err(CliError::Usage("nothing to change is given; try --index or --m".to_owned()));
+    match (&args.vector, index) {
+        (None, index) => request.index = index,
+        (Some(name), Some(index)) => {
+            request.vectors = BTreeMap::from([(name.clone(), AlterVector { index })]);
+        }
+        (Some(_), None) => {
+            return Err(CliError::Usage("--vector is given without what changes of it".to_owned()));
+        }
     }
     let client = context.client()?;
     let altered = client.alter_namespace(&args.name, &request).await?;

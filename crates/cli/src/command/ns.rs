@@ -18,7 +18,10 @@ mod table;
 use self::table::many;
 pub(super) use self::table::one;
 use super::alter::{self, AlterArgs};
-use super::values::{DurabilityArg, PayloadIndexingArg, durability_kind, payload_index};
+use super::values::{
+    CompressionArg, DurabilityArg, PayloadIndexingArg, compression_kind, durability_kind,
+    payload_index,
+};
 use crate::{
     args::Context,
     error::CliError,
@@ -151,11 +154,14 @@ pub(crate) struct CreateArgs {
     /// A field of metadata that is indexed in any case, such as `year:integer`; may be repeated.
     #[arg(long, value_name = "PATH:TYPE", value_parser = payload_index)]
     payload_index: Vec<PayloadIndex>,
+    /// How labels and metadata are compressed at rest; left out, as the node has it.
+    #[arg(long)]
+    compression: Option<CompressionArg>,
     /// The settings as JSON, in the API's form, in place of all the above.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["geometry", "dimension", "curvature",
         "component", "precision", "profile", "index", "resident", "m", "ef_construction", "ef_search",
         "nlist", "nprobe", "quantisation", "vector", "shards", "durability", "ttl_ms",
-        "text_field", "language", "payload_indexing", "payload_index"])]
+        "text_field", "language", "payload_indexing", "payload_index", "compression"])]
     file: Option<PathBuf>,
 }
 
@@ -349,6 +355,7 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
         ttl_ms: args.ttl_ms,
         payload_indexing: args.payload_indexing.map(PayloadIndexingArg::indexing),
         payload_indexes: (!args.payload_index.is_empty()).then(|| args.payload_index.clone()),
+        compression: compression_kind(args.compression),
     })
 }
 

@@ -74,6 +74,9 @@ pub(crate) struct SearchArgs {
     /// Say how it was found.
     #[arg(long)]
     explain: bool,
+    /// Find the answer anew, also if an equal search was answered before.
+    #[arg(long)]
+    no_cache: bool,
     /// Gather the hits by the values of a field, in place of -k.
     #[arg(long, value_name = "FIELD", conflicts_with = "k")]
     group_by: Option<String>,
@@ -123,6 +126,7 @@ pub(crate) async fn run(context: &Context, args: SearchArgs) -> Result<(), CliEr
         include_vectors: args.with_vectors.then_some(true),
         include_metadata: (!args.no_metadata).then_some(true),
         explain: args.explain.then_some(true),
+        cache: args.no_cache.then_some(false),
         group_by: args.group_by,
         groups: args.groups,
         group_size: args.group_size,
@@ -177,7 +181,7 @@ fn explanation(explain: &Explain) -> TextTable {
     for shard in &explain.shards {
         table.row([
             shard.shard.to_string(),
-            shard.strategy.clone(),
+            format!("{}{}", shard.strategy, if shard.cached { " (cached)" } else { "" }),
             shard.scanned.to_string(),
             if shard.exact { "yes" } else { "no" }.to_owned(),
             format!("{:.0}", shard.index_us),

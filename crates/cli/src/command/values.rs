@@ -4,8 +4,8 @@ use std::io::{self, Read as _};
 
 use clap::ValueEnum;
 use hvs_api::{
-    Coordinates, Durability, Filter, PayloadIndex, PayloadIndexing, PayloadType, StrictObject,
-    StrictValue, Vector,
+    Compression, Coordinates, Durability, Filter, PayloadIndex, PayloadIndexing, PayloadType,
+    StrictObject, StrictValue, Vector,
 };
 use serde_json::{Map, Value};
 
@@ -132,6 +132,24 @@ pub(crate) fn payload_index(text: &str) -> Result<PayloadIndex, String> {
         }
     };
     Ok(PayloadIndex { field: field.to_owned(), kind })
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CompressionArg {
+    /// Not at all.
+    None,
+    /// Quick.
+    Lz4,
+    /// Small.
+    Zstd,
+}
+
+pub(crate) fn compression_kind(argument: Option<CompressionArg>) -> Option<Compression> {
+    argument.map(|argument| match argument {
+        CompressionArg::None => Compression::None,
+        CompressionArg::Lz4 => Compression::Lz4,
+        CompressionArg::Zstd => Compression::Zstd,
+    })
 }
 
 #[cfg(test)]

@@ -13,11 +13,12 @@ use std::{
     fs::File,
     io::{self, BufWriter, Write},
     ops::Range,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 use crc32c::{crc32c, crc32c_append};
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 use super::{damaged, io_error, temporary};
 use crate::error::OpenError;
@@ -143,6 +144,7 @@ impl Writer {
 #[derive(Debug)]
 pub(crate) struct Sections {
     path: PathBuf,
+    file: File,
     map: Mmap,
     entries: Vec<Placed>,
 }
@@ -165,7 +167,7 @@ impl Sections {
         // renamed when complete, and only ever unlinked, which leaves the mapping intact.
         let map = unsafe { Mmap::map(&file) }.map_err(io_error(path))?;
         let entries = Self::verify(path, &map, kind)?;
-        Ok(Self { path: path.to_owned(), map, entries })
+        Ok(Self { path: path.to_owned(), file, map, entries })
     }
 
     fn verify(path: &Path, map: &[u8], kind: [u8; 4]) -> Result<Vec<Placed>, OpenError> {
@@ -246,14 +248,41 @@ impl Sections {
         self.map.get(range.clone()).unwrap_or_default()
     }
 
+    fn place(&self, name: Name) -> Option<&Range<usize>> {
+        let name = fixed_name(name);
+        self.entries.iter().find(|(entry, _)| *entry == name).map(|(_, range)| range)
+    }
+
     /// A section's bytes, empty when there is no such section.
     pub(crate) fn section(&self, name: Name) -> &[u8] {
-        let name = fixed_name(name);
-        self.entries
-            .iter()
-            .find(|(entry, _)| *entry == name)
-            .map(|(_, range)| self.bytes(range))
-            .unwrap_or_default()
+        self.place(name).map(|range| self.bytes(range)).unwrap_or_default()
+    }
+
+    /// Copies a section's bytes from `offset` on, past the mapping, so that no page of it becomes
+    /// part of the process. `None` if they are not all in the section, or cannot be read.
+    pub(crate) fn copy(&self, name: Name, offset: usize, bytes: &mut [u8]) -> Option<()> {
+        let range = self.place(name)?;
+        let start = range.start.checked_add(offset)?;
+        if start.checked_add(bytes.len())? > range.end {
+            return None;
+        }
+        self.file.read_exact_at(bytes, start as u64).ok()
+    }
+
+    /// Lets go of the pages that the process has of a section, or of all. They are mapped again
+    /// when they are read; the page cache keeps them as long as there is room.
+    pub(crate) fn forget(&self, name: Option<Name>) {
+        let range = match name {
+            Some(name) => self.place(name).cloned().unwrap_or_default(),
+            None => 0..self.map.len(),
+        };
+        #[allow(unsafe_code, reason = "this advice has no safe form")]
+        // SAFETY: the mapping is of a file and read-only, so what is let go of can be read again
+        // and is the same then.
+        // Only a hint: where it is refused, pages stay.
+        let _ = unsafe {
+            self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
+        };
     }
 
     /// A section as numbers, of which there must be `count`.

@@ -50,6 +50,8 @@ pub(crate) struct Segment<T> {
     graph: Option<GraphMeta>,
     codec: Option<Codec>,
     ranking: Ranking,
+    /// Whether memory of the process goes before the time of a search.
+    frugal: bool,
     pub(crate) dead: DeadRows,
     lane: std::marker::PhantomData<T>,
 }
@@ -203,6 +205,36 @@ impl<T: Lane> Segment<T> {
     pub(crate) fn stored(&self, row: usize) -> Option<&[T]> {
         let start = row.checked_mul(self.stored_len)?;
         self.all_stored().get(start..start + self.stored_len)
+    }
+
+    /// Looks at a stored vector, one of few that lie far apart. Reading one through the mapping
+    /// would bring its surroundings, tens of kilobytes, into the process.
+    pub(crate) fn with_stored<R>(&self, row: usize, look: impl FnOnce(&[T]) -> R) -> Option<R> {
+        if self.frugal && row < self.rows {
+            let mut copy = vec![T::ZERO; self.stored_len];
+            let offset = row.checked_mul(self.stored_len * size_of::<T>())?;
+            let bytes = bytemuck::cast_slice_mut(&mut copy);
+            if self.rows_file.copy("stored", offset, bytes).is_some() {
+                return Some(look(&copy));
+            }
+        }
+        self.stored(row).map(look)
+    }
+
+    /// Lets go of what only the checks of opening have read.
+    fn forget_checked(&self) {
+        if self.frugal {
+            self.rows_file.forget(None);
+        }
+        if let Some(file) = &self.graph_file {
+            match self.ranking {
+                // Searches read the copy.
+                Ranking::Resident(_) if self.codec.is_some() => file.forget(Some("codes")),
+                Ranking::Resident(_) => file.forget(Some("ranking")),
+                Ranking::Mapped if self.frugal => file.forget(None),
+                Ranking::Mapped => {}
+            }
+        }
     }
 
     /// Rows in the order of their keys.

@@ -47,12 +47,14 @@ impl<T: Lane> Segment<T> {
             graph: None,
             codec: None,
             ranking: Ranking::Mapped,
+            frugal: !resident,
             dead: DeadRows::none(rows),
             lane: std::marker::PhantomData,
         };
         if ranker.metric().is_some() {
             segment.open_graph(dir, entry, ranker, resident)?;
         }
+        segment.forget_checked();
         Ok(segment)
     }
 

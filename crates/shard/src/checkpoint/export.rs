@@ -5,6 +5,7 @@ use std::iter::Peekable;
 use fjall::{Readable, Slice, Snapshot};
 
 use crate::codec::DecodeError;
+use crate::compression::RecordRow;
 use crate::error::ReadError;
 use crate::inner::Inner;
 use crate::meta::{Meta, Purged};
@@ -143,9 +144,9 @@ impl Export {
         digest: &mut Digest,
         sink: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), ExportError<E>> {
-        let live = self.snapshot.iter(&self.store.records).map(fjall::Guard::into_inner);
+        let live = self.store.records.iter_at(&self.snapshot);
         let dead = self.snapshot.prefix(&self.store.tombstones, [BY_ID]);
-        let dead = dead.map(fjall::Guard::into_inner);
+        let dead = dead.map(|row| row.into_inner().map(|(id, row)| (id, RecordRow::AsStored(row))));
         let (mut live, mut dead) = (live.peekable(), dead.peekable());
         let (mut key, mut value) = (Vec::new(), Vec::new());
         loop {
@@ -166,7 +167,7 @@ impl Export {
     }
 }
 
-type Pair = (Slice, Slice);
+type Pair = (Slice, RecordRow);
 
 /// The smaller of two heads, and which it is.
 fn next_of(

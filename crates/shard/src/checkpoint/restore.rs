@@ -104,7 +104,7 @@ where
     if entries.next().is_some() {
         return Err(RestoreError::NotEmpty { path: directory.to_owned() });
     }
-    let store = Store::open(&directory.join("store"), config.store)?;
+    let store = Store::open(&directory.join("store"), config.store, config.verify_tables)?;
     store.check_identity(config)?;
     write_rows(config, &store, rows, digest)?;
     let mut machine = Machine::new(store.clone(), store.load_meta()?, config.wall.clone());
@@ -172,7 +172,7 @@ fn write_row(
         }
         StateRow::Live { id, row, header, content } => {
             let vectors = checked_vectors(config, id, &content)?;
-            batch.insert(&store.records, id, row);
+            store.records.insert(batch, id, row);
             if let Some(at) = content.expires_at {
                 batch.insert(&store.expiring, expiring_row(at, id), header.key.to_be_bytes());
             }

@@ -133,6 +133,8 @@ pub(crate) struct Memory {
     clock: AtomicU64,
     /// Odd while records move to the local state.
     moves: AtomicU64,
+    /// Odd while records are put or dropped.
+    changes: AtomicU64,
 }
 
 impl Memory {
@@ -150,6 +152,7 @@ impl Memory {
             bytes: AtomicUsize::new(0),
             clock: AtomicU64::new(0),
             moves: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -259,6 +262,7 @@ impl Memory {
     /// Puts and drops records, all in one step for readers.
     fn change<'a>(&self, changes: impl Iterator<Item = (&'a str, Option<Arriving>)>) {
         let mut records = self.records.write();
+        self.changes.fetch_add(1, Ordering::AcqRel);
         let mut bytes = self.bytes.load(Ordering::Relaxed);
         for (id, arriving) in changes {
             let before = match arriving {
@@ -272,6 +276,12 @@ impl Memory {
         }
         self.bytes.store(bytes, Ordering::Relaxed);
         self.count.store(records.by_id.len(), Ordering::Release);
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often it has changed, twice; odd while it does.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The etag of the first operation of a request.

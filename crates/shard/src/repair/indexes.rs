@@ -100,7 +100,7 @@ impl LocalState {
         }
         let mut expected = 0;
         for row in store.records.iter() {
-            let (id, value) = row.into_inner().map_err(|source| store.storage(source))?;
+            let (id, value) = row.map_err(|source| store.storage(source))?;
             let stored = self.decode(&id, &value)?;
             let held = stored.content.vector(vector);
             let held = held.map_err(|error| store.corrupt(&error.to_string()))?;
@@ -122,7 +122,7 @@ impl LocalState {
     }
 
     fn differs(&self, vector: &str, key: u64, id: &str, found: &[f64]) -> Result<(), String> {
-        let row = self.store().record(id).map_err(|error| error.to_string())?;
+        let row = self.store().records.get(id).map_err(|error| error.to_string())?;
         let row = row.ok_or_else(|| format!("key {key} is of a record that is not there"))?;
         let stored = StoredRecord::decode(&row).map_err(|error| error.to_string())?;
         if stored.header.key != key {
@@ -191,7 +191,7 @@ impl LocalState {
         let store = self.store();
         let mut keys = RoaringTreemap::new();
         for row in store.records.iter() {
-            let (id, value) = row.into_inner().map_err(|source| store.storage(source))?;
+            let (id, value) = row.map_err(|source| store.storage(source))?;
             let stored = self.decode(&id, &value)?;
             let key = stored.header.key;
             let document = document(key, "", &stored.content, &config.fields)

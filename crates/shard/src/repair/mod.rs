@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hvs_kv::Kv;
-use hvs_log::{LogError, Position};
+use hvs_log::Position;
 
 use crate::block_on::block_on;
 use crate::command::Command;
@@ -24,7 +24,7 @@ use crate::record::Record;
 use crate::store::Store;
 use crate::stored::StoredRecord;
 
-pub use hvs_log::{Examined, Log};
+pub use hvs_log::{Examined, Log, LogError};
 pub use indexes::IndexState;
 pub use rebuild::{Rebuilt, rebuild_from_log, rebuild_from_rows};
 pub use verify::StateReport;
@@ -38,7 +38,7 @@ pub struct LocalState {
 impl LocalState {
     /// Opens a store, which nothing else has open and which may be written to.
     pub fn open(config: &ShardConfig, store: &Path) -> Result<Self, OpenError> {
-        let store = Store::open(store, config.store)?;
+        let store = Store::open(store, config.store, false)?;
         store.check_identity(config)?;
         let meta = store.load_meta()?;
         let machine = Machine::new(store, meta, config.wall.clone());
@@ -86,7 +86,7 @@ impl LocalState {
         let store = self.store();
         let mut records = Vec::new();
         for row in store.records.iter() {
-            let (id, value) = row.into_inner().map_err(|source| store.storage(source))?;
+            let (id, value) = row.map_err(|source| store.storage(source))?;
             let id = String::from_utf8_lossy(&id).into_owned();
             let record = StoredRecord::decode(&value)
                 .and_then(|stored| stored.into_record(&id, &self.config.vectors));

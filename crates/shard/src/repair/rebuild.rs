@@ -28,7 +28,7 @@ pub struct Rebuilt {
 }
 
 fn empty(config: &ShardConfig, folder: &Path) -> Result<Store, OpenError> {
-    let store = Store::open(folder, config.store)?;
+    let store = Store::open(folder, config.store, false)?;
     store.check_identity(config)?;
     Ok(store)
 }
@@ -97,10 +97,10 @@ impl LocalState {
         let mut save = |id: &[u8], value: &[u8]| -> Result<(), OpenError> {
             let Ok((header, expires_at)) = self.check_record(id, value) else { return Ok(()) };
             let Ok(record) = StoredRecord::decode(value) else { return Ok(()) };
-            if store.records.contains_key(id).map_err(failed)? {
+            if store.records.contains(id).map_err(failed)? {
                 return Ok(());
             }
-            batch.insert(&store.records, id, value);
+            store.records.insert(&mut batch, id, value);
             if let (Some(at), Ok(id)) = (expires_at, std::str::from_utf8(id)) {
                 batch.insert(&store.expiring, expiring_row(at, id), header.key.to_be_bytes());
             }
@@ -119,7 +119,7 @@ impl LocalState {
         };
         let mut is_all_read = true;
         for row in self.store().records.iter() {
-            let Ok((id, value)) = row.into_inner() else {
+            let Ok((id, value)) = row else {
                 is_all_read = false;
                 break;
             };
@@ -127,7 +127,7 @@ impl LocalState {
         }
         if !is_all_read {
             for row in self.store().records.iter().rev() {
-                let Ok((id, value)) = row.into_inner() else { break };
+                let Ok((id, value)) = row else { break };
                 save(&id, &value)?;
             }
         }

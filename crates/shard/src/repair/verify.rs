@@ -55,7 +55,7 @@ impl LocalState {
         let mut keys = RoaringTreemap::new();
         let mut expiring = 0_u64;
         for row in store.records.iter() {
-            let (id, value) = match row.into_inner() {
+            let (id, value) = match row {
                 Ok(row) => row,
                 Err(error) => {
                     report.add(|| format!("records cannot be read: {error}"));
@@ -212,7 +212,7 @@ pub(super) fn check_tombstone(store: &Store, id: &[u8], value: &[u8]) -> Result<
     if by_time.is_none_or(|found| *found != *id) {
         return Err("it has no row by time".to_owned());
     }
-    match store.records.contains_key(id) {
+    match store.records.contains(id) {
         Ok(false) => Ok(()),
         Ok(true) => Err("there is a record of the same id".to_owned()),
         Err(error) => Err(error.to_string()),

@@ -7,7 +7,6 @@ mod slot;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use fjall::Readable;
 use hvs_text::{
     Change, Document, FieldPath, Language, Mark, Source, TextConfig, TextIndex, TextStats, Visit,
     texts,
@@ -109,8 +108,8 @@ struct Records {
 impl Source for Records {
     fn visit(&self, visit: &mut Visit<'_>) -> Result<(), String> {
         let snapshot = self.store.snapshot();
-        for row in snapshot.iter(&self.store.records) {
-            let (id, value) = row.into_inner().map_err(|error| error.to_string())?;
+        for row in self.store.records.iter_at(&snapshot) {
+            let (id, value) = row.map_err(|error| error.to_string())?;
             let header = Header::decode(&value).map_err(|error| error.to_string())?;
             let load = || {
                 let id = String::from_utf8_lossy(&id);

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fjall::Readable;
 use hvs_geometry::{Precision, Space};
 use hvs_text::{SearchError, Statistics, TextQuery, TextRequest, TextStats};
 
@@ -195,7 +194,7 @@ impl Inner {
         for (id, held) in request.ids.iter().zip(&held) {
             let logged = match held {
                 Some(_) => None,
-                None => snapshot.get(&self.store.records, id).map_err(storage("a record"))?,
+                None => self.store.records.get_at(&snapshot, id).map_err(storage("a record"))?,
             };
             let row = held.as_ref().map(|held| held.row.as_slice()).or(logged.as_deref());
             let Some(row) = row else {

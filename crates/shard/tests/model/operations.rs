@@ -139,6 +139,10 @@ impl Run {
             record.metadata.insert("bucket".into(), self.rng.random_range(0..5).into());
         }
         if self.rng.random_bool(0.3) {
+            // Long enough to be compressed.
+            record.metadata.insert("note".into(), "the same words again ".repeat(10).into());
+        }
+        if self.rng.random_bool(0.3) {
             record.region = Some(format!("region-{}", self.rng.random_range(0..3)));
         }
         if self.rng.random_bool(0.3) {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hvs_shard::checkpoint::restore;
 use hvs_shard::{
-    FieldType, IndexKind, NewRecord, PayloadSchema, Shard, ShardConfig, WallClock, WriteError,
-    WriteRequest,
+    Compression, FieldType, IndexKind, NewRecord, PayloadSchema, Shard, ShardConfig, WallClock,
+    WriteError, WriteRequest,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -65,6 +65,7 @@ impl Run {
                 6..8 => self.misuse_a_key(),
                 8..20 => self.pass_time(),
                 20 => self.index_other_metadata(),
+                21 => self.change_compression(),
                 _ => self.write_something(),
             }
             if step % 40 == 39 {
@@ -98,6 +99,14 @@ impl Run {
         let schema = PayloadSchema { only_declared, declared: declared.into_iter().collect() };
         self.home.config.payload_schema = schema.clone();
         self.shard().index_metadata(&schema).unwrap();
+    }
+
+    /// At once, and for what is opened from now on.
+    fn change_compression(&mut self) {
+        let all = [Compression::None, Compression::Lz4, Compression::Zstd];
+        let compression = all[self.rng.random_range(0..all.len())];
+        self.home.config.compression = compression;
+        self.shard().set_compression(compression);
     }
 
     pub(crate) fn shard(&self) -> &Shard {

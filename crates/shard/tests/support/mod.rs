@@ -55,7 +55,11 @@ impl Home {
     }
 
     pub(crate) fn kv(&self) -> Arc<Embedded> {
-        let config = EmbeddedConfig { cache_bytes: 1 << 20, memtable_bytes: 64 << 10 };
+        let config = EmbeddedConfig {
+            cache_bytes: 1 << 20,
+            memtable_bytes: 64 << 10,
+            ..EmbeddedConfig::default()
+        };
         Arc::new(Embedded::open(&self.path.join("kv"), config).unwrap())
     }
 

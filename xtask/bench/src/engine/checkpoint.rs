@@ -10,12 +10,25 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use hvs_api::{CreateCheckpoint, TaskInfo, TaskState};
+use hvs_api::{
+    CheckpointInfo, CheckpointKind, CreateCheckpoint, DeletedCheckpoint, TaskInfo, TaskState,
+};
 use hvs_checkpoint::{Chain, ChainError, Manifest, ObjectRef};
-use hvs_tests::node::Node;
+use hvs_tests::{http::Connection, node::Node};
 use xtask::report::{Measure, number};
 
 use super::ingest::Set;
+use crate::process;
+
+/// Both sides are measured in turns, and the middle one counts: what else the machine does meets
+/// both of them.
+const ROUNDS: usize = 5;
+
+/// What one side of one round took, in seconds.
+struct Cost {
+    wall: f64,
+    cpu: f64,
+}
 
 pub(super) fn measure(
     node: &Node,
@@ -23,38 +36,86 @@ pub(super) fn measure(
     set: &Set,
     rows: &mut Vec<Measure>,
 ) -> Result<()> {
-    eprintln!("a checkpoint of {} records", set.rows.len());
+    eprintln!("{ROUNDS} checkpoints of {} records", set.rows.len());
     let mut connection = node.connect()?;
-    let begun = Instant::now();
     let path = format!("{}/checkpoints", set.path());
-    let mut task: TaskInfo = connection.call("POST", &path, &CreateCheckpoint::default())?;
+    let (mut made, mut compressed) = (Vec::new(), Vec::new());
+    let mut plain = Vec::new();
+    let (mut size, mut zstd_size) = (0, 0);
+    for _ in 0..ROUNDS {
+        let (cost, checkpoint) =
+            timed(node.pid(), || create(&mut connection, &path, CheckpointKind::Full))?;
+        made.push(cost);
+        size = checkpoint.bytes;
+        if plain.is_empty() {
+            plain = plain_bytes(&folder.join("checkpoints"))?;
+        }
+        let file = folder.join("plain.zst");
+        let (cost, written) = timed(std::process::id(), || zstd(&plain, &file))?;
+        compressed.push(cost);
+        zstd_size = written;
+        fs::remove_file(file)?;
+        let one = format!("{path}/{}", checkpoint.id);
+        let _: DeletedCheckpoint = connection.call("DELETE", &one, &())?;
+    }
+    let mega = plain.len() as f64 / 1e6;
+    let side = |costs: &[Cost], read: fn(&Cost) -> f64| median(costs.iter().map(read).collect());
+    for (what, read) in [
+        ("time", (|cost| cost.wall) as fn(&Cost) -> f64),
+        ("processor time", |cost: &Cost| cost.cpu),
+    ] {
+        let (ours, theirs) = (side(&made, read), side(&compressed, read));
+        let name = format!("{}: checkpoint / zstd -1, {what}", set.name);
+        let percent = 100.0 * theirs / ours;
+        let measure = if what == "time" {
+            Measure::at_least(name, percent, "%", 50.0)
+        } else {
+            Measure::plain(name, percent, "%")
+        };
+        rows.push(measure.against(format!(
+            "{} / {} MB/s; {mega:.0} MB to {:.0} and {:.0} MB",
+            number(mega / ours),
+            number(mega / theirs),
+            size as f64 / 1e6,
+            zstd_size as f64 / 1e6
+        )));
+    }
+    Ok(())
+}
+
+fn timed<T>(pid: u32, work: impl FnOnce() -> Result<T>) -> Result<(Cost, T)> {
+    let cpu = process::cpu_time(pid)?;
+    let begun = Instant::now();
+    let done = work()?;
+    let wall = begun.elapsed().as_secs_f64();
+    let cpu = process::cpu_time(pid)?.saturating_sub(cpu).as_secs_f64();
+    Ok((Cost { wall, cpu }, done))
+}
+
+fn create(connection: &mut Connection, path: &str, kind: CheckpointKind) -> Result<CheckpointInfo> {
+    let mut task: TaskInfo = connection.call("POST", path, &CreateCheckpoint { kind })?;
     while matches!(task.state, TaskState::Running) {
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(5));
         task = connection.get(&format!("/v1/tasks/{}", task.id))?;
     }
-    let made = begun.elapsed().as_secs_f64();
-    let Some(checkpoint) = task.checkpoint else { bail!("no checkpoint: {task:?}") };
+    match task.checkpoint {
+        Some(checkpoint) => Ok(checkpoint),
+        None => bail!("no checkpoint: {task:?}"),
+    }
+}
 
-    let plain = plain_bytes(&folder.join("checkpoints"))?;
-    let file = folder.join("plain.zst");
-    let begun = Instant::now();
-    let mut encoder = zstd::Encoder::new(File::create(&file)?, 1)?;
-    encoder.write_all(&plain)?;
-    encoder.finish()?.sync_all()?;
-    let compressed = begun.elapsed().as_secs_f64();
-    let size = plain.len() as f64 / 1e6;
-    rows.push(
-        Measure::at_least("checkpoint / zstd -1 of the same", 100.0 * compressed / made, "%", 50.0)
-            .against(format!(
-                "{} / {} MB/s; {size:.0} MB to {:.0} and {:.0} MB",
-                number(size / made),
-                number(size / compressed),
-                checkpoint.bytes as f64 / 1e6,
-                fs::metadata(&file)?.len() as f64 / 1e6
-            )),
-    );
-    fs::remove_file(file)?;
-    Ok(())
+/// Returns the size of the file.
+fn zstd(plain: &[u8], file: &Path) -> Result<u64> {
+    let mut encoder = zstd::Encoder::new(File::create(file)?, 1)?;
+    encoder.write_all(plain)?;
+    let file = encoder.finish()?;
+    file.sync_all()?;
+    Ok(file.metadata()?.len())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Every row of the only checkpoint below a folder.

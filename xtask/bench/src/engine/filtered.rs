@@ -33,6 +33,7 @@ pub(super) fn measure(node: &Node, set: &Set, rows: &mut Vec<Measure>) -> Result
                     k: Some(K),
                     filter: filter.clone(),
                     explain: Some(true),
+                    cache: Some(false),
                     ..SearchRequest::default()
                 };
                 let answer: SearchResponse =

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use hvs_api::{
-    BatchOperation, BatchRequest, BatchResponse, Coordinates, CreateNamespace, IndexState,
-    NamespaceInfo, PutRecord, Vector,
+    BatchOperation, BatchRequest, BatchResponse, Coordinates, CreateNamespace, IndexSpec,
+    IndexState, IndexType, NamespaceInfo, PutRecord, Vector,
 };
 use hvs_tests::{http::Connection, node::Node};
 use serde_json::json;
@@ -65,17 +65,7 @@ pub(super) fn measure(node: &Node, set: &Set, rows: &mut Vec<Measure>) -> Result
     eprintln!("{}: writing {} rows", set.name, set.rows.len());
     let (cpu, written) = (process::cpu_time(node.pid())?, process::written(node.pid())?);
     let begun = Instant::now();
-    for (first, part) in set.rows.chunks(BATCH).enumerate() {
-        let puts = part.iter().enumerate();
-        let request = BatchRequest {
-            operations: puts
-                .map(|(at, row)| BatchOperation::Put(set.put(first * BATCH + at, row)))
-                .collect(),
-            ..BatchRequest::default()
-        };
-        let answer: BatchResponse = connection.call("POST", &format!("{path}/batch"), &request)?;
-        ensure!(answer.failed == 0, "a batch lost puts");
-    }
+    put_all(&mut connection, set)?;
     let acknowledged = begun.elapsed();
     wait_until_indexed(&mut connection, &path)?;
     let wall = begun.elapsed();
@@ -113,6 +103,36 @@ pub(super) fn measure(node: &Node, set: &Set, rows: &mut Vec<Measure>) -> Result
         Measure::plain(format!("{}: write amplification", set.name), written as f64 / bytes, "x")
             .against("bytes of the vectors; log, records and segments are in it"),
     );
+    Ok(())
+}
+
+/// Creates the namespace with an index that has nothing to build, and fills it.
+pub(super) fn fill_flat(node: &Node, set: &Set) -> Result<()> {
+    let mut connection = node.connect()?;
+    let create = CreateNamespace {
+        geometry: Some(set.geometry.to_owned()),
+        dimension: Some(set.dimension as u64),
+        index: Some(IndexSpec { kind: IndexType::Flat, ..IndexSpec::default() }),
+        ..CreateNamespace::default()
+    };
+    let _: NamespaceInfo = connection.call("PUT", &set.path(), &create)?;
+    eprintln!("{}: writing {} rows", set.name, set.rows.len());
+    put_all(&mut connection, set)
+}
+
+fn put_all(connection: &mut Connection, set: &Set) -> Result<()> {
+    let path = format!("{}/batch", set.path());
+    for (first, part) in set.rows.chunks(BATCH).enumerate() {
+        let puts = part.iter().enumerate();
+        let request = BatchRequest {
+            operations: puts
+                .map(|(at, row)| BatchOperation::Put(set.put(first * BATCH + at, row)))
+                .collect(),
+            ..BatchRequest::default()
+        };
+        let answer: BatchResponse = connection.call("POST", &path, &request)?;
+        ensure!(answer.failed == 0, "a batch lost puts");
+    }
     Ok(())
 }
 

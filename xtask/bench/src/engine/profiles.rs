@@ -87,6 +87,7 @@ fn take(workload: &Workload, profile: Profile) -> Result<Taken> {
         let request = SearchRequest {
             vector: Some(Vector(query.iter().map(|x| f64::from(*x)).collect())),
             k: Some(K as u64),
+            cache: Some(false),
             ..SearchRequest::default()
         };
         let answer: SearchResponse =

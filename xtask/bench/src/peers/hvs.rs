@@ -29,7 +29,8 @@ impl Hvs {
     }
 
     fn search(vector: &[f32], ef: u64) -> Value {
-        json!({"vector": vector, "k": K, "ef": ef})
+        // The others do not keep answers either.
+        json!({"vector": vector, "k": K, "ef": ef, "cache": false})
     }
 }
 

@@ -39,6 +39,9 @@ pub(in crate::command) fn one(info: &NamespaceInfo) -> TextTable {
     row("name", info.name.clone());
     row("uid", info.uid.clone());
     row("records", grouped(info.records));
+    if !info.loaded {
+        row("  not loaded", "the next request loads it".to_owned());
+    }
     if info.memory_records > 0 {
         row("  in memory", grouped(info.memory_records));
     }
@@ -47,6 +50,8 @@ pub(in crate::command) fn one(info: &NamespaceInfo) -> TextTable {
         row("profile", format!("{profile:?}").to_lowercase());
     }
     row("durability", format!("{:?}", info.durability).to_lowercase());
+    row("compression", format!("{:?}", info.storage.compression).to_lowercase());
+    row("bytes of records", grouped(info.storage.bytes));
     if let Some(ttl) = info.ttl_ms {
         row("time to live (ms)", ttl.to_string());
     }

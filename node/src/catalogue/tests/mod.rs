@@ -1,6 +1,10 @@
 use hvs_kv::embedded::{Embedded, EmbeddedConfig};
 
+use std::time::Instant;
+
 use super::*;
+
+mod residence;
 
 fn surroundings(directory: &std::path::Path) -> Surroundings {
     let mut config = Config::default();
@@ -29,8 +33,19 @@ fn shard_directories(directory: &std::path::Path) -> usize {
 }
 
 async fn open(surroundings: &Surroundings) -> Arc<Catalogue> {
+    open_with(surroundings, u64::MAX).await
+}
+
+/// With a budget of memory.
+async fn open_with(surroundings: &Surroundings, budget: u64) -> Arc<Catalogue> {
     let Surroundings { config, kv, writer, .. } = surroundings.clone();
-    Arc::new(Catalogue::open(config, kv, writer).await.unwrap())
+    let scale = Arc::new(crate::scale::Scale::new(config.scale.clone()));
+    let memory = Arc::new(Memory::new(budget, scale, Arc::new(())));
+    Arc::new(Catalogue::open(config, kv, writer, memory).await.unwrap())
+}
+
+fn soon() -> Instant {
+    Instant::now() + std::time::Duration::from_mins(1)
 }
 
 /// A process that ends while it creates or deletes leaves a record that says so, and shards.
@@ -44,8 +59,9 @@ async fn what_was_half_created_or_deleted_is_removed_at_the_next_start() {
         for (name, state) in [("half", State::Creating), ("doomed", State::Deleting)] {
             let entry = entry(&surroundings);
             catalogue.store.put(name, state, &entry).await.unwrap();
-            let (namespace, _) = surroundings.open(name, entry).unwrap();
-            close(&namespace).await.unwrap();
+            let description = surroundings.describe(name, entry).unwrap();
+            let (loaded, _) = surroundings.open(&description).unwrap();
+            close(name, Arc::new(loaded)).await.unwrap();
         }
         catalogue.close().await.unwrap();
     }
@@ -53,7 +69,8 @@ async fn what_was_half_created_or_deleted_is_removed_at_the_next_start() {
     assert_eq!(shard_directories(directory.path()), 4);
     let catalogue = open(&surroundings).await;
     assert_eq!(shard_directories(directory.path()), 2);
-    let names: Vec<_> = catalogue.namespaces().iter().map(|open| open.name.clone()).collect();
+    let names: Vec<_> =
+        catalogue.overviews().iter().map(|open| open.description.name.clone()).collect();
     assert_eq!(names, ["whole"]);
     assert_eq!(catalogue.store.read().unwrap().namespaces.len(), 1);
     catalogue.create("half", &flat()).await.unwrap();
@@ -64,14 +81,15 @@ async fn a_deletion_waits_for_whoever_still_reads() {
     let directory = tempfile::tempdir().unwrap();
     let surroundings = surroundings(directory.path());
     let catalogue = open(&surroundings).await;
-    let (held, is_new) = catalogue.create("n", &flat()).await.unwrap();
+    let (_, is_new) = catalogue.create("n", &flat()).await.unwrap();
     assert!(is_new);
+    let held = catalogue.get("n", soon()).await.unwrap();
     let mut deletion = tokio::spawn({
         let catalogue = Arc::clone(&catalogue);
         async move { catalogue.delete("n").await }
     });
     // Gone for new requests, and its name not yet free.
-    while catalogue.get("n").is_ok() {
+    while catalogue.describe("n").is_ok() {
         tokio::task::yield_now().await;
     }
     let busy = catalogue.create("n", &flat()).await;
@@ -143,31 +161,32 @@ fn nearest(namespace: &Namespace) -> Vec<String> {
 async fn indexes_are_changed_by_one_at_a_time_and_a_deletion_ends_it() {
     let directory = tempfile::tempdir().unwrap();
     let catalogue = open(&surroundings(directory.path())).await;
-    let (namespace, _) = catalogue.create("n", &flat()).await.unwrap();
+    catalogue.create("n", &flat()).await.unwrap();
+    let namespace = catalogue.get("n", soon()).await.unwrap();
     fill(&namespace).await;
-    let (_, rebuild) = catalogue.alter("n", &to_ivf()).await.unwrap();
-    let again = catalogue.alter("n", &to_ivf()).await;
+    let (_, rebuild) = catalogue.alter("n", &to_ivf(), soon()).await.unwrap();
+    let again = catalogue.alter("n", &to_ivf(), soon()).await;
     assert!(matches!(again, Err(CatalogueError::Altering { .. })));
     // Given up, it may be begun again.
     drop(rebuild);
-    let (_, rebuild) = catalogue.alter("n", &to_ivf()).await.unwrap();
+    let (_, rebuild) = catalogue.alter("n", &to_ivf(), soon()).await.unwrap();
     let runtime = tokio::runtime::Handle::current();
     let cancelled = tokio::task::spawn_blocking({
         let runtime = runtime.clone();
-        move || rebuild.unwrap().run(&|_| false, |put| runtime.block_on(put))
+        move || rebuild.unwrap().run(&|_| false, &|| false, |put| runtime.block_on(put))
     });
     assert!(matches!(cancelled.await.unwrap(), Err(RebuildError::Cancelled)));
-    let (_, rebuild) = catalogue.alter("n", &to_ivf()).await.unwrap();
+    let (_, rebuild) = catalogue.alter("n", &to_ivf(), soon()).await.unwrap();
     drop(namespace);
     let deletion = tokio::spawn({
         let catalogue = Arc::clone(&catalogue);
         async move { catalogue.delete("n").await }
     });
-    while catalogue.get("n").is_ok() {
+    while catalogue.describe("n").is_ok() {
         tokio::task::yield_now().await;
     }
     let ended = tokio::task::spawn_blocking(move || {
-        rebuild.unwrap().run(&|_| true, |put| runtime.block_on(put))
+        rebuild.unwrap().run(&|_| true, &|| false, |put| runtime.block_on(put))
     });
     assert!(ended.await.unwrap().is_err());
     deletion.await.unwrap().unwrap();
@@ -182,7 +201,8 @@ async fn a_change_that_ends_after_it_was_written_down_is_there_at_the_next_start
     let surroundings = surroundings(directory.path());
     {
         let catalogue = open(&surroundings).await;
-        let (namespace, _) = catalogue.create("n", &flat()).await.unwrap();
+        catalogue.create("n", &flat()).await.unwrap();
+        let namespace = catalogue.get("n", soon()).await.unwrap();
         fill(&namespace).await;
         let mut entry = namespace.entry.clone();
         let vector = entry.settings.vectors.get_mut("").unwrap();
@@ -193,7 +213,7 @@ async fn a_change_that_ends_after_it_was_written_down_is_there_at_the_next_start
         catalogue.close().await.unwrap();
     }
     let catalogue = open(&surroundings).await;
-    let namespace = catalogue.get("n").unwrap();
+    let namespace = catalogue.get("n", soon()).await.unwrap();
     let index = &namespace.entry.settings.vectors[""].index;
     assert_eq!(index.kind, hvs_api::IndexType::Ivf);
     assert_eq!(nearest(&namespace), ["20", "21", "19"]);

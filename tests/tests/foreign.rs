@@ -1,0 +1,153 @@
+//! Parts of a data directory that belong to another one are refused, by name, and touched by
+//! nobody.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use hvs_tests::{
+    http::Connection,
+    node::{Node, Settings, current_program, run_to_end},
+    sample::{self, ask, content, copy, path, records},
+};
+use serde_json::{Value, json};
+
+fn settings(data: &Path) -> Settings {
+    Settings::new(data).unwrap()
+}
+
+/// A node with a namespace of so many records.
+fn make(data: &Path, name: &str, count: usize) {
+    let node = Node::start(&settings(data)).unwrap();
+    let connection = &mut node.connect().unwrap();
+    let space = json!({"geometry": "euclidean", "dimension": 1});
+    ask(connection, "PUT", &path(name, ""), &space).unwrap();
+    for number in 0..count {
+        let at = path(name, &format!("/vectors/{name}-{number}"));
+        ask(connection, "PUT", &at, &json!({"vector": [number]})).unwrap();
+    }
+    node.stop().unwrap();
+}
+
+fn all(connection: &mut Connection) -> Vec<Value> {
+    ["one", "two"]
+        .into_iter()
+        .flat_map(|name| records(connection, name).unwrap_or_default())
+        .collect()
+}
+
+fn opened(data: &Path) -> Vec<Value> {
+    let node = Node::start(&settings(data)).unwrap();
+    let found = all(&mut node.connect().unwrap());
+    node.stop().unwrap();
+    found
+}
+
+/// Two directories of different nodes, the second with more in its logs.
+fn two(folder: &Path) -> (PathBuf, PathBuf, Vec<Value>) {
+    let (own, other) = (folder.join("own"), folder.join("other"));
+    make(&own, "one", 12);
+    make(&other, "two", 30);
+    let before = opened(&own);
+    assert_eq!(before.len(), 12);
+    (own, other, before)
+}
+
+/// Puts something of another directory in the place of one's own, and back.
+fn exchanged(own: &Path, other: &Path, what: &str, says: &[&str], before: &[Value]) {
+    let (mine, kept) = (own.join(what), own.with_extension("kept"));
+    fs::rename(&mine, &kept).unwrap();
+    let source = other.join(what);
+    if source.is_dir() {
+        copy(&source, &mine).unwrap();
+    } else if source.is_file() {
+        fs::copy(&source, &mine).unwrap();
+    }
+    let (status, said) = run_to_end(&settings(own)).unwrap();
+    println!("{what}: {}", said.lines().last().unwrap_or_default());
+    assert_eq!(status.code(), Some(1), "{what}: {said}");
+    for part in says {
+        assert!(said.contains(part), "{what}: {part:?} is not in {said}");
+    }
+    // Nothing was done to what is one's own.
+    if mine.is_dir() {
+        fs::remove_dir_all(&mine).unwrap();
+    } else if mine.exists() {
+        fs::remove_file(&mine).unwrap();
+    }
+    fs::rename(&kept, &mine).unwrap();
+    assert_eq!(opened(own), before, "{what}");
+}
+
+#[test]
+fn parts_of_another_directory_are_refused_by_name_and_hurt_nothing() {
+    let folder = sample::folder().unwrap();
+    let (own, other, before) = two(folder.path());
+    let node = |data: &Path| -> String {
+        let text = fs::read(data.join("node.json")).unwrap();
+        serde_json::from_slice::<Value>(&text).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let ids = [node(&own), node(&other)];
+    let named = ["node.json", &ids[0], &ids[1], "another data directory"];
+    exchanged(&own, &other, "node.json", &named, &before);
+    exchanged(&own, &other, "kv", &named, &before);
+    // An older and a newer state than what the log has.
+    exchanged(&own, &other, "shards/system", &["catalogue", "entry"], &before);
+    exchanged(&other, &own, "shards/system", &["catalogue", "entry"], &opened(&other));
+    let nothing = folder.path().join("nothing");
+    exchanged(&own, &nothing, "node.json", &["node.json is missing", &ids[0]], &before);
+    exchanged(&own, &nothing, "kv", &["shard 00000000-0000", "was lost", "hvs repair"], &before);
+}
+
+#[test]
+fn the_state_of_another_shard_is_refused_by_name() {
+    let folder = sample::folder().unwrap();
+    let (own, other, before) = two(folder.path());
+    let shard = |data: &Path| -> String {
+        let names = fs::read_dir(data.join("shards")).unwrap();
+        let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.find(|name| name != "system").unwrap()
+    };
+    let (mine, kept) = (own.join("shards").join(shard(&own)), own.with_extension("kept"));
+    fs::rename(&mine, &kept).unwrap();
+    copy(&other.join("shards").join(shard(&other)), &mine).unwrap();
+    let (status, said) = run_to_end(&settings(&own)).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("does not belong here") && said.contains(&shard(&other)), "{said}");
+    fs::remove_dir_all(&mine).unwrap();
+    fs::rename(&kept, &mine).unwrap();
+    assert_eq!(opened(&own), before);
+}
+
+/// What a user may do next must not make it worse.
+#[test]
+fn a_repair_gives_nothing_up_for_the_logs_of_another_node() {
+    let folder = sample::folder().unwrap();
+    let (own, other, before) = two(folder.path());
+    for exchanged in ["kv", "shards/system"] {
+        let (mine, kept) = (own.join(exchanged), own.with_extension("kept"));
+        fs::rename(&mine, &kept).unwrap();
+        copy(&other.join(exchanged), &mine).unwrap();
+        let found = content(&own).unwrap();
+        let output = Command::new(current_program("hvs-node").unwrap())
+            .args(["repair", "--data-dir", own.to_str().unwrap()])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        println!("{said}");
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(content(&own).unwrap() == found, "{said}");
+        fs::remove_dir_all(&mine).unwrap();
+        fs::rename(&kept, &mine).unwrap();
+        assert_eq!(opened(&own), before, "{exchanged}");
+    }
+}
