@@ -85,8 +85,8 @@ fn index(file: &str) -> Option<&'static str> {
 fn text(file: &str) -> Option<&'static str> {
     match file {
         "meta.json" | ".managed.json" => Some("text list"),
-        _ if file.ends_with(".lock") => Some("lock"),
         _ => match file.rsplit_once('.')?.1 {
+            "lock" => Some("lock"),
             "fast" => Some("text keys"),
             "fieldnorm" => Some("text lengths"),
             "idx" => Some("text postings"),
@@ -285,7 +285,7 @@ fn verify_and_restore(node: &Node, number: u64) -> (Vec<String>, Vec<String>) {
             if verified["state"] == "done" {
                 assert_eq!(restored["state"], "done", "{restored}");
                 let found = sample::records(connection, &copy).unwrap();
-                if Some(found.len()) != checkpoint["records"].as_u64().map(|n| n as usize) {
+                if Some(found.len() as u64) != checkpoint["records"].as_u64() {
                     wrong.push(format!("{copy} has {} records: {checkpoint}", found.len()));
                 }
                 ask(connection, "DELETE", &sample::path(&copy, ""), &Value::Null).unwrap();

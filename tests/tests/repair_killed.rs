@@ -42,8 +42,9 @@ static DAMAGED: LazyLock<Damaged> = LazyLock::new(|| {
         all.iter().filter(|path| path.to_str().unwrap().contains(part)).collect()
     };
     // The log stays whole, because the states of the shards are built from it.
-    for journal in
-        some("/store/").into_iter().filter(|path| path.to_str().unwrap().ends_with(".jnl"))
+    for journal in some("/store/")
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|kind| kind == "jnl"))
     {
         flip(journal);
     }
@@ -96,7 +97,7 @@ fn is_repaired(data: &Path, seed: u64) {
     let kept: Vec<PathBuf> = kept.flat_map(|path| sample::files(&path).unwrap()).collect();
     let is_journal = |path: &&PathBuf| {
         let path = path.to_str().unwrap();
-        path.contains("/store/") && path.ends_with(".jnl")
+        path.contains("/store/") && Path::new(path).extension().is_some_and(|kind| kind == "jnl")
     };
     assert!(kept.iter().any(|path| is_journal(&path)), "seed {seed}: {kept:?}");
 }

@@ -135,7 +135,7 @@ impl Home {
 
 fn put(connection: &mut Connection, number: usize) {
     // Not to be compressed away, so that sorted files of several blocks come to be.
-    let mut state = number as u32 + 1;
+    let mut state = u32::try_from(number).unwrap() + 1;
     let noise: String = (0..3_000)
         .map(|_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -23,9 +23,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use fjall::{AbstractTree as _, Keyspace};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
-use crate::journal::{self, JournalError};
+use crate::journal::{self, JournalError, JournalsEnd};
 
 const VERSION: &str = "version";
 const KEYSPACES: &str = "keyspaces";
@@ -98,13 +99,38 @@ impl DatabaseError {
 
 /// Looks at a database that is about to be opened: at everything, or at everything but the content
 /// of tables. If nothing is damaged, what a crash has torn is cut off. There need not be a database.
+/// Says where the journals end, for [`check_end`].
 ///
 /// # Errors
 /// [`DatabaseError`] for the first file that is damaged.
-pub fn prepare(database: &Path, with_tables: bool) -> Result<(), DatabaseError> {
+pub fn prepare(database: &Path, with_tables: bool) -> Result<Option<JournalsEnd>, DatabaseError> {
     let _lock = lock(database)?;
     if with_tables { check_all(database) } else { check(database) }?;
     Ok(journal::cut_off_torn_end(database)?)
+}
+
+/// Looks at whether the journals of a database that was just opened reach as far as its tables.
+/// Journals are synced before anything of them becomes a table, so no crash leaves less; and a batch
+/// would be there for one keyspace, and not for another. Of journals without any batch nothing is
+/// known: they are removed when all of them is in tables.
+///
+/// # Errors
+/// [`DatabaseError::Damaged`], with the last journal.
+pub fn check_end<'a>(
+    end: Option<JournalsEnd>,
+    keyspaces: impl IntoIterator<Item = &'a Keyspace>,
+) -> Result<(), DatabaseError> {
+    let Some(JournalsEnd { seqno, path, offset }) = end else { return Ok(()) };
+    let tables = keyspaces.into_iter().filter_map(|one| one.tree.get_highest_persisted_seqno());
+    match tables.max() {
+        Some(persisted) if persisted > seqno => {
+            let reason = format!(
+                "it ends at byte {offset} with batch {seqno}, and tables have what came up to {persisted}"
+            );
+            Err(DatabaseError::Damaged { path, reason })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What is written while it is looked at would look damaged.
@@ -352,6 +378,45 @@ mod tests {
                 found.push(path);
             }
         }
+    }
+
+    #[test]
+    fn journals_reach_as_far_as_tables() {
+        use fjall::{Database, KeyspaceCreateOptions, PersistMode};
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let end = prepare(folder.path(), false).unwrap();
+            let database = Database::builder(folder.path()).open().unwrap();
+            let keyspaces = ["ahead", "behind"]
+                .map(|name| database.keyspace(name, KeyspaceCreateOptions::default).unwrap());
+            let checked = check_end(end, &keyspaces);
+            (database, keyspaces, checked)
+        };
+        let (database, [ahead, behind], checked) = open();
+        checked.unwrap();
+        for number in 0..100_u8 {
+            let mut batch = database.batch();
+            batch.insert(&ahead, [number], [number; 100]);
+            batch.insert(&behind, [number], [number; 100]);
+            batch.commit().unwrap();
+            if number == 79 {
+                ahead.rotate_memtable_and_wait().unwrap();
+            }
+        }
+        database.persist(PersistMode::SyncAll).unwrap();
+        drop((ahead, behind, database));
+        open().2.unwrap();
+        let journal = journal::journals(folder.path()).unwrap().pop().unwrap();
+        let whole = fs::read(&journal).unwrap();
+        let last_byte = whole.iter().rposition(|&byte| byte != 0).unwrap();
+        // What came after the tables may be missing, and nothing before.
+        fs::write(&journal, &whole[..last_byte * 9 / 10]).unwrap();
+        open().2.unwrap();
+        fs::write(&journal, &whole[..last_byte * 7 / 10]).unwrap();
+        let refused = open().2;
+        assert!(matches!(&refused, Err(DatabaseError::Damaged { path, .. }) if *path == journal));
+        fs::write(&journal, &whole).unwrap();
+        open().2.unwrap();
     }
 
     #[test]

@@ -51,6 +51,17 @@ pub struct DamagedJournal {
     pub batches: u64,
 }
 
+/// Where the journals of a database end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalsEnd {
+    /// The number of the last batch.
+    pub seqno: u64,
+    /// The last journal.
+    pub path: PathBuf,
+    /// Where its batches end.
+    pub offset: u64,
+}
+
 /// Why journals could not be looked at.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -88,22 +99,40 @@ pub fn check(database: &Path) -> Result<(), JournalError> {
 
 /// Cuts the last journal of a database off where a crash has torn it, if nothing in it is damaged.
 /// The database does so as well, but refuses a batch whose end has arrived on the disk when a
-/// part of it has not.
+/// part of it has not. Says where the journals end then, if there is a batch in any of them.
 ///
 /// # Errors
 /// [`JournalError::Io`].
-pub fn cut_off_torn_end(database: &Path) -> Result<(), JournalError> {
-    let Some(last) = journals(database)?.pop() else { return Ok(()) };
+pub fn cut_off_torn_end(database: &Path) -> Result<Option<JournalsEnd>, JournalError> {
+    let mut journals = journals(database)?;
+    let Some(last) = journals.pop() else { return Ok(None) };
     let bytes = read(&last)?;
     let (end, _) = whole_batches(&bytes, 0);
-    if bytes.get(end..).unwrap_or_default().iter().all(|&byte| byte == 0) {
-        return Ok(());
+    if bytes.get(end..).unwrap_or_default().iter().any(|&byte| byte != 0) {
+        cut_off(&last, end)?;
     }
-    let cut = File::options().write(true).open(&last).and_then(|file| {
+    let mut seqno = last_seqno(&bytes);
+    while let (None, Some(before)) = (seqno, journals.pop()) {
+        seqno = last_seqno(&read(&before)?);
+    }
+    Ok(seqno.map(|seqno| JournalsEnd { seqno, path: last, offset: end as u64 }))
+}
+
+/// The number of the last batch.
+fn last_seqno(bytes: &[u8]) -> Option<u64> {
+    let (mut at, mut seqno) = (0, None);
+    while let Some(next) = batch(bytes, at) {
+        (at, seqno) = (next.range.end, Some(next.seqno));
+    }
+    seqno
+}
+
+fn cut_off(last: &Path, end: usize) -> Result<(), JournalError> {
+    let cut = File::options().write(true).open(last).and_then(|file| {
         file.set_len(end as u64)?;
         file.sync_all()
     });
-    cut.map_err(|source| JournalError::Io { path: last, source })
+    cut.map_err(|source| JournalError::Io { path: last.to_owned(), source })
 }
 
 /// Takes out of a journal what does not decode, and leaves every whole batch. For a copy of a

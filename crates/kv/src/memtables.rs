@@ -82,12 +82,12 @@ mod tests {
                 .map(|name| database.keyspace(name, KeyspaceCreateOptions::default).unwrap())
         };
         let database = Database::builder(path).open().unwrap();
-        let [full, _empty] = keyspaces(&database);
+        let [full, empty] = keyspaces(&database);
         for number in 0..bytes / PART {
             full.insert(number.to_be_bytes(), part(number as u64)).unwrap();
         }
         database.persist(PersistMode::SyncAll).unwrap();
-        drop((full, _empty, database));
+        drop((full, empty, database));
         let database = Database::builder(path).open().unwrap();
         let all = keyspaces(&database);
         let before = tables(path);

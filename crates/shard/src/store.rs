@@ -72,10 +72,11 @@ impl Store {
             source => OpenError::Storage { path: path.to_owned(), source },
         };
         // The database would cut a damaged journal off, and say nothing.
-        hvs_kv::database::prepare(path, verify_tables).map_err(|error| match error {
+        let damaged = |error| match error {
             DatabaseError::InUse { path } => OpenError::Locked { path },
             error => OpenError::Files { path: path.to_owned(), source: error },
-        })?;
+        };
+        let end = hvs_kv::database::prepare(path, verify_tables).map_err(damaged)?;
         let database = Database::builder(path)
             .cache_size(sizes.cache_bytes)
             .worker_threads(2)
@@ -110,6 +111,7 @@ impl Store {
             meta,
             database,
         };
+        hvs_kv::database::check_end(end, store.keyspaces()).map_err(damaged)?;
         // Before anything of the log is trimmed because it is in here.
         hvs_kv::directory::sync_database(path)
             .map_err(|error| store.storage(fjall::Error::Io(error)))?;
@@ -118,7 +120,11 @@ impl Store {
 
     /// Frees what opening the database has brought into memory.
     pub(crate) fn settle(&self) -> fjall::Result<()> {
-        let keyspaces = [
+        hvs_kv::memtables::settle(&self.path, self.keyspaces())
+    }
+
+    fn keyspaces(&self) -> [&Keyspace; 8] {
+        [
             self.records.keyspace(),
             &self.tombstones,
             &self.keys,
@@ -127,8 +133,7 @@ impl Store {
             &self.expiring,
             &self.feed,
             &self.meta,
-        ];
-        hvs_kv::memtables::settle(&self.path, keyspaces)
+        ]
     }
 
     pub(crate) fn batch(&self, capacity: usize) -> OwnedWriteBatch {
