@@ -2,7 +2,12 @@
 //! that are filtered by.
 //!
 //! `cargo run --release -p hvs-filter --example memory [records] [fields]`
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program for measurements")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program for measurements"
+)]
 
 use std::fs;
 use std::time::Instant;
@@ -15,12 +20,12 @@ use serde_json::{Map, Value, json};
 /// Fields by turns of few values, of a number for each record, and of a text for each record.
 fn metadata(record: u64, fields: u64) -> Map<String, Value> {
     let values = (0..fields).map(|field| {
-        let mixed = record.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(field as u32 % 64);
+        let mixed = record.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left((field % 64) as u32);
         let value = match field % 4 {
             0 => json!(mixed % 20),
             1 => json!(mixed % 1_000_000),
             2 => json!(format!("{mixed:016x}")),
-            _ => json!(mixed % 2 == 0),
+            _ => json!(mixed.is_multiple_of(2)),
         };
         (format!("field_{field:03}"), value)
     });

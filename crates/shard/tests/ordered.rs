@@ -18,9 +18,9 @@ use support::{Home, record, write};
 
 const RECORDS: u32 = 6_000;
 
-fn filter(json: &Value) -> Option<Filter> {
+fn filter(json: &Value) -> Filter {
     let limits = FilterLimits::default();
-    Some(hvs_filter::Filter::parse(json.as_object().unwrap(), &limits).unwrap().into())
+    hvs_filter::Filter::parse(json.as_object().unwrap(), &limits).unwrap().into()
 }
 
 fn request(subject: &str, limit: usize) -> OrderedRequest {
@@ -143,7 +143,7 @@ fn pages_from_the_index_are_those_of_the_records() {
             let (ids, pages) = pages(&shard, request.clone());
             assert_eq!(ids, expected(&records, field, descending, |_| true), "{field}");
             assert!(pages.iter().all(|page| page.by_index), "{field}");
-            let filtered = OrderedRequest { filter: filter(&few), ..request };
+            let filtered = OrderedRequest { filter: Some(filter(&few)), ..request };
             let (ids, pages) = self::pages(&shard, filtered);
             let is_low = |new: &NewRecord| new.metadata.contains_key("few") && low(new);
             assert_eq!(ids, expected(&records, field, descending, is_low), "{field}");
@@ -166,7 +166,8 @@ fn a_page_from_the_index_looks_at_little_more_than_it_answers() {
     let all: u64 = pages.iter().map(|page| page.looked_at).sum();
     assert!(all / pages.len() as u64 <= 50 * 8, "{all} in {} pages", pages.len());
     // Few that match are looked up, wherever they are in the order.
-    let rare = OrderedRequest { filter: filter(&json!({"flag": false})), ..request("number", 50) };
+    let rare =
+        OrderedRequest { filter: Some(filter(&json!({"flag": false}))), ..request("number", 50) };
     let (ids, pages) = self::pages(&shard, rare);
     assert!(!ids.is_empty() && pages.iter().all(|page| page.looked_at <= ids.len() as u64));
 }
@@ -186,7 +187,7 @@ fn what_the_index_does_not_know_is_read_from_the_records() {
     assert!(matches!(refused, Err(ReadError::TooManyToScan { .. })), "{refused:?}");
     // A filter that is not indexed makes the walk of the index long, and then the scan is refused.
     let rare = json!({"few": 17});
-    let hopeless = OrderedRequest { filter: filter(&rare), ..request("number", 10) };
+    let hopeless = OrderedRequest { filter: Some(filter(&rare)), ..request("number", 10) };
     let refused = shard.scroll_ordered(&hopeless);
     assert!(matches!(refused, Err(ReadError::TooManyToScan { .. })), "{refused:?}");
     drop(shard);

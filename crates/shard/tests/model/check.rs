@@ -9,6 +9,14 @@ use hvs_shard::{
 use crate::reference::{Known, change, must_be_logged};
 use crate::run::Run;
 
+/// Only what failed says more than that it was not applied.
+fn check_undone(failures: &[bool], outcomes: &[WriteOutcome]) {
+    assert!(failures.contains(&true), "nothing failed");
+    for (failed, outcome) in failures.iter().zip(outcomes) {
+        assert_eq!(*failed, *outcome != WriteOutcome::NotApplied);
+    }
+}
+
 impl Run {
     /// Carries a request out on the model and compares the outcomes.
     pub(crate) fn check(&mut self, request: &WriteRequest, answer: &WriteAnswer) {
@@ -99,10 +107,7 @@ impl Run {
         let undone = answer.outcomes.contains(&WriteOutcome::NotApplied)
             || request.atomic && failures.contains(&true);
         if undone {
-            assert!(failures.contains(&true), "nothing failed");
-            for (failed, outcome) in failures.iter().zip(&answer.outcomes) {
-                assert_eq!(*failed, *outcome != WriteOutcome::NotApplied);
-            }
+            check_undone(&failures, &answer.outcomes);
             self.model.records = records;
             self.model.versions = versions;
             self.model.expired = expired;
