@@ -50,7 +50,10 @@ fn allocated(metadata: &fs::Metadata) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::{thread, time::Duration};
+    use std::{
+        thread,
+        time::{Duration, Instant},
+    };
 
     use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 
@@ -101,7 +104,9 @@ mod tests {
     fn what_a_journal_held_becomes_a_table() {
         let folder = tempfile::tempdir().unwrap();
         let (_database, full, before) = settled(folder.path(), 6 << 20);
+        let begun = Instant::now();
         while tables(folder.path()) == before {
+            assert!(begun.elapsed() < Duration::from_mins(2), "no table is written");
             thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(full.len().unwrap(), 96);
