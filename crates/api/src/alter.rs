@@ -34,6 +34,9 @@ pub struct AlterNamespace {
     /// background.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+    /// Whether records of hits are read before someone asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<bool>,
 }
 
 /// What is to change of a named vector.

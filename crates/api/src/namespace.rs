@@ -166,6 +166,10 @@ pub struct CreateNamespace {
     /// How labels and metadata of records are compressed at rest. Left out, as the node has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+    /// Whether records of hits are read before someone asks for them, in the background. Left
+    /// out, only with the profile `latency`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<bool>,
 }
 
 /// How labels and metadata of records are compressed at rest. Vectors are not: coordinates hardly
@@ -252,6 +256,9 @@ pub struct NamespaceInfo {
     /// The state of the indexes of metadata.
     #[serde(default)]
     pub payload: PayloadState,
+    /// Whether records of hits are read before someone asks for them.
+    #[serde(default)]
+    pub prefetch: bool,
     /// What the records take on the disk, over all shards.
     #[serde(default)]
     pub storage: StorageState,

@@ -43,6 +43,7 @@ struct Altered {
     text: Option<(TextAlteration, VectorSettings)>,
     payload: Option<PayloadSettings>,
     compression: Option<Compression>,
+    prefetch: Option<bool>,
 }
 
 /// What is to become of the index of text.
@@ -76,6 +77,7 @@ impl Settings {
             text: None,
             payload: (payload != self.payload).then_some(payload),
             compression: request.compression.filter(|wanted| self.compression != Some(*wanted)),
+            prefetch: request.prefetch.filter(|wanted| self.prefetch != Some(*wanted)),
         };
         let named = request.vectors.iter().map(|(name, vector)| (name.as_str(), &vector.index));
         let default = request.index.iter().map(|index| ("", index));
@@ -196,6 +198,10 @@ impl Catalogue {
             for shard in namespace.shards() {
                 shard.set_compression(shard_compression(compression));
             }
+        }
+        if let Some(prefetch) = altered.prefetch {
+            let change = |settings: &mut Settings| settings.prefetch = Some(prefetch);
+            self.put_settings(&namespace, change, || {}).await?;
         }
         if !altered.tuned.is_empty() {
             self.tune(&namespace, &altered.tuned).await?;

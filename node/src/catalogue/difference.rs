@@ -31,6 +31,10 @@ pub(super) fn difference(before: &Settings, wanted: &Settings) -> Option<String>
         let (before, wanted) = (json(&before.compression), json(&wanted.compression));
         return Some(format!("compression is {before}, not {wanted}"));
     }
+    if before.prefetch != wanted.prefetch {
+        let (before, wanted) = (json(&before.prefetch), json(&wanted.prefetch));
+        return Some(format!("prefetch is {before}, not {wanted}"));
+    }
     let names = before.vectors.keys().chain(wanted.vectors.keys());
     for name in names {
         match (before.vectors.get(name), wanted.vectors.get(name)) {

@@ -36,8 +36,8 @@ use uuid::Uuid;
 
 pub use inspect::InspectError;
 pub use namespace::{
-    Description, Entry, Namespace, Released, Routed, RoutedWriteError, Surroundings, VectorSpace,
-    WriteOptions, Written,
+    Description, Entry, Loaded, Namespace, Released, Routed, RoutedWriteError, Surroundings,
+    VectorSpace, WriteOptions, Written,
 };
 pub use rebuild::{Rebuild, RebuildError};
 pub use settings::{

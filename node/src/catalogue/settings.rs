@@ -162,6 +162,10 @@ pub struct Settings {
     /// How records are compressed at rest; as the node has it, if none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+    /// Whether records of hits are read before someone asks for them; as the profile has it, if it
+    /// is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<bool>,
 }
 
 impl Settings {
@@ -216,6 +220,7 @@ impl Settings {
         )?;
         let text_generation = existing.map_or(0, |settings| settings.text_generation);
         let compression = request.compression.or(existing.and_then(|known| known.compression));
+        let prefetch = request.prefetch.or(existing.and_then(|known| known.prefetch));
         Ok(Self {
             vectors,
             shards,
@@ -225,6 +230,7 @@ impl Settings {
             payload,
             text_generation,
             compression,
+            prefetch,
         })
     }
 
@@ -255,7 +261,13 @@ pub(super) fn shard_compression(compression: Compression) -> hvs_shard::Compress
 impl Settings {
     /// How records are compressed at rest.
     pub fn compression(&self, config: &Config) -> Compression {
-        self.compression.unwrap_or(config.storage.compression)
+        let of_profile = self.profile.and_then(profile::compression);
+        self.compression.or(of_profile).unwrap_or(config.storage.compression)
+    }
+
+    /// Whether records of hits are read before someone asks for them.
+    pub fn prefetch(&self) -> bool {
+        self.prefetch.unwrap_or_else(|| self.profile.is_some_and(profile::prefetch))
     }
 
     /// Which generation of each index is in use.

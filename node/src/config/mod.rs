@@ -263,6 +263,9 @@ pub struct Index {
 pub struct Cache {
     /// Bytes of answers of searches, estimated; 0 keeps none.
     pub query_bytes: u64,
+    /// Answers of shards whose records wait to be read ahead, where a namespace has `prefetch`; 0
+    /// reads nothing ahead.
+    pub prefetch_queue: usize,
 }
 
 /// How much memory the node holds for its data.
@@ -425,7 +428,7 @@ impl Default for Storage {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { query_bytes: 64 << 20 }
+        Self { query_bytes: 64 << 20, prefetch_queue: 256 }
     }
 }
 

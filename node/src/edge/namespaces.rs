@@ -177,6 +177,7 @@ pub(super) fn info(overview: &Overview, aliases: &BTreeMap<String, String>) -> N
         payload_indexing: settings.payload.indexing,
         payload_indexes: settings.payload.indexes.clone(),
         payload: payload_state(stats),
+        prefetch: namespace.prefetch,
         storage: StorageState {
             compression: namespace.compression,
             bytes: stats.iter().map(|shard| shard.store_bytes).sum(),

@@ -68,6 +68,9 @@ pub(crate) struct AlterArgs {
     /// what is there is written anew in the background.
     #[arg(long)]
     compression: Option<CompressionArg>,
+    /// Whether records of hits are read before someone asks for them.
+    #[arg(long)]
+    prefetch: Option<bool>,
     /// Do not wait until the new index answers.
     #[arg(long)]
     no_wait: bool,
@@ -94,6 +97,7 @@ pub(crate) async fn run(context: &Context, args: &AlterArgs) -> Result<(), CliEr
         payload_indexing: args.payload_indexing.map(PayloadIndexingArg::indexing),
         payload_indexes: declares.then(|| args.payload_index.clone()),
         compression: compression_kind(args.compression),
+        prefetch: args.prefetch,
         ..AlterNamespace::default()
     };
     let index = Some(index).filter(|index| *index != AlterIndex::default());

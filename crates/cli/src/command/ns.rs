@@ -157,11 +157,15 @@ pub(crate) struct CreateArgs {
     /// How labels and metadata are compressed at rest; left out, as the node has it.
     #[arg(long)]
     compression: Option<CompressionArg>,
+    /// Whether records of hits are read before someone asks for them; left out, only with the
+    /// profile `latency`.
+    #[arg(long)]
+    prefetch: Option<bool>,
     /// The settings as JSON, in the API's form, in place of all the above.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["geometry", "dimension", "curvature",
         "component", "precision", "profile", "index", "resident", "m", "ef_construction", "ef_search",
         "nlist", "nprobe", "quantisation", "vector", "shards", "durability", "ttl_ms",
-        "text_field", "language", "payload_indexing", "payload_index", "compression"])]
+        "text_field", "language", "payload_indexing", "payload_index", "compression", "prefetch"])]
     file: Option<PathBuf>,
 }
 
@@ -356,6 +360,7 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
         payload_indexing: args.payload_indexing.map(PayloadIndexingArg::indexing),
         payload_indexes: (!args.payload_index.is_empty()).then(|| args.payload_index.clone()),
         compression: compression_kind(args.compression),
+        prefetch: args.prefetch,
     })
 }
 

@@ -51,6 +51,9 @@ pub(in crate::command) fn one(info: &NamespaceInfo) -> TextTable {
     }
     row("durability", format!("{:?}", info.durability).to_lowercase());
     row("compression", format!("{:?}", info.storage.compression).to_lowercase());
+    if info.prefetch {
+        row("prefetch", "records of hits are read ahead".to_owned());
+    }
     row("bytes of records", grouped(info.storage.bytes));
     if let Some(ttl) = info.ttl_ms {
         row("time to live (ms)", ttl.to_string());
