@@ -20,6 +20,7 @@ mod gate;
 mod identity;
 pub mod memory;
 mod node;
+pub mod prefetch;
 pub mod repair;
 pub mod scale;
 mod server;

@@ -148,6 +148,7 @@ impl Node {
             Arc::clone(&metrics),
         );
         metrics.watch_followers(Arc::clone(&app.followers))?;
+        metrics.watch_prefetch(app.prefetcher.figures())?;
         metrics.watch_checkpoints(app.checkpoints.figures())?;
         metrics.watch_scale(Arc::clone(&app.scale))?;
         let data_dir = &config.storage.data_dir;

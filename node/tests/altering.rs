@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use hvs_api::Encoding;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -21,19 +19,15 @@ async fn alter(node: &TestNode, body: Value) -> Answer {
 async fn done(node: &TestNode, answer: Answer) -> Value {
     let status = answer.status;
     let body = answer.ok();
-    let Some(id) = body["task"]["id"].as_str() else {
+    let id = &body["task"]["id"];
+    if id.is_null() {
         assert_eq!(status, 200);
         return body;
-    };
-    assert_eq!((status, &body["task"]["kind"]), (202, &json!("reindex")));
-    loop {
-        let task = node.get(&format!("/v1/tasks/{id}")).await.ok();
-        if task["state"] != "running" {
-            assert_eq!(task["state"], "done", "{task}");
-            return task;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    assert_eq!((status, &body["task"]["kind"]), (202, &json!("reindex")));
+    let task = node.task(id).await;
+    assert_eq!(task["state"], "done", "{task}");
+    task
 }
 
 async fn put(node: &TestNode, from: u32, to: u32) {
@@ -139,8 +133,11 @@ async fn text_stays_when_the_index_beside_it_changes() {
     let search = json!({"text": "word3", "k": 5});
     let hits = node.post(&format!("{DOCS}/search"), search).await.ok();
     assert_eq!(hits["hits"].as_array().unwrap().len(), 5);
-    alter(&node, json!({"index": {"type": "IVF"}})).await.problem("invalid_index");
     alter(&node, json!({"index": {"dense": "HYBRID"}})).await.problem("invalid_index");
+    // Not both at once.
+    let both = json!({"index": {"dense": "FLAT", "language": "english"}});
+    alter(&node, both).await.problem("invalid_index");
+    alter(&node, json!({"index": {"type": "FLAT"}})).await.problem("invalid_index");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,6 @@ mod support;
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -18,14 +17,7 @@ const CHECKPOINTS: &str = "/v1/namespaces/docs/checkpoints";
 /// Waits for the task that an answer began.
 async fn ended(node: &TestNode, begun: Answer) -> Value {
     assert_eq!(begun.status, 202, "{begun:?}");
-    let id = begun.body["id"].as_str().unwrap().to_owned();
-    loop {
-        let task = node.get(&format!("/v1/tasks/{id}")).await.ok();
-        if task["state"] != "running" {
-            return task;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    node.task(&begun.body["id"]).await
 }
 
 async fn done(node: &TestNode, begun: Answer) -> Value {

@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use hvs_api::Encoding;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -34,13 +32,7 @@ async fn put(node: &TestNode) {
 
 /// Waits until all records are as they should be.
 async fn settled(node: &TestNode) -> Value {
-    loop {
-        let storage = node.get(DOCS).await.ok()["storage"].clone();
-        if storage["rewriting"] == false {
-            return storage;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    node.until(DOCS, |body| body["storage"]["rewriting"] == false).await["storage"].clone()
 }
 
 async fn records(node: &TestNode) -> Value {

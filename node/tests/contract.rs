@@ -84,10 +84,7 @@ async fn every_metric_is_documented() {
     node.namespace("n", settings).await;
     node.put("/v1/namespaces/n/vectors/a", json!({"vector": [1]})).await.ok();
     let task = node.post("/v1/namespaces/n/checkpoints", json!({})).await.ok();
-    let task = format!("/v1/tasks/{}", task["id"].as_str().unwrap());
-    while node.get(&task).await.ok()["state"] == "running" {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    node.task(&task["id"]).await;
     let metrics = node.get("/metrics").await.ok();
     let types = metrics.as_str().unwrap().lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let rows: BTreeSet<String> = types

@@ -377,3 +377,148 @@ async fn answers_stay_within_their_limit() {
     let answer = node.post("/v1/namespaces/n/search", request(60)).await;
     answer.problem("answer_too_large");
 }
+
+/// Groups, each a value with the ids of its hits.
+fn groups(answer: &Value) -> Vec<(Value, Vec<String>)> {
+    let groups = answer["groups"].as_array().unwrap().iter();
+    groups.map(|group| (group["value"].clone(), ids(group))).collect()
+}
+
+/// What gathering an order makes of it.
+fn gathered(
+    order: impl Iterator<Item = (Value, String)>,
+    groups: usize,
+    size: usize,
+) -> Vec<(Value, Vec<String>)> {
+    let mut found: Vec<(Value, Vec<String>)> = Vec::new();
+    for (value, id) in order {
+        if let Some(group) = found.iter_mut().find(|group| group.0 == value) {
+            if group.1.len() < size {
+                group.1.push(id);
+            }
+        } else if found.len() < groups {
+            found.push((value, vec![id]));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn hits_by_text_are_gathered_by_a_field() {
+    let node = filled(1, |_| {}).await;
+    let text = "ant hen";
+    let order = |accept: fn(usize) -> bool| {
+        let order = by_text(&["ant", "hen"], accept);
+        order.into_iter().map(|(number, _)| (json!(number % 12), id(number)))
+    };
+    for (number, size) in [(3, 2), (12, 1), (40, 30)] {
+        let request = json!({
+            "text": text, "group_by": "group", "groups": number, "group_size": size,
+            "exact": true,
+        });
+        let answer = search(&node, request.clone()).await;
+        assert_eq!(groups(&answer), gathered(order(|_| true), number, size), "{number}, {size}");
+        assert_eq!((&answer["exact"], &answer["hits"]), (&json!(true), &json!([])));
+        let mut filtered = request;
+        filtered["filter"] = json!({"group": {"$gte": 10}});
+        let answer = search(&node, filtered).await;
+        assert_eq!(groups(&answer), gathered(order(|n| n % 12 >= 10), number, size));
+        let first = &answer["groups"][0]["hits"][0];
+        assert_eq!(first["rank"], 1);
+        let score = by_text(&["ant", "hen"], |n| n % 12 >= 10)[0].1;
+        assert!(close(first["score"].as_f64().unwrap(), score));
+    }
+    // One look, and it says that there may be more.
+    let quick = json!({"text": text, "group_by": "group", "groups": 12, "group_size": 3});
+    let answer = search(&node, quick).await;
+    let found = groups(&answer);
+    assert!(!found.is_empty());
+    let whole = gathered(order(|_| true), 12, 3);
+    assert!(answer["exact"] == false || found == whole);
+    let shards = filled(3, |_| {}).await;
+    let request = json!({
+        "text": text, "group_by": "group", "groups": 40, "group_size": 200, "exact": true,
+    });
+    let sorted = |found: Vec<(Value, Vec<String>)>| {
+        let sorted = found.into_iter().map(|(value, mut ids)| {
+            ids.sort();
+            (value.to_string(), ids)
+        });
+        sorted.collect::<BTreeMap<_, _>>()
+    };
+    let found = sorted(groups(&search(&shards, request).await));
+    assert_eq!(found, sorted(gathered(order(|_| true), 40, 200)));
+    // As with a vector, exact is of use only where something may be missed.
+    let alone = json!({"text": text, "k": 3, "exact": true});
+    node.post("/v1/namespaces/n/search", alone).await.problem("search_unsupported");
+    let both = json!({"text": text, "k": 3, "group_by": "group"});
+    node.post("/v1/namespaces/n/search", both).await.problem("invalid_argument");
+}
+
+#[tokio::test]
+async fn fused_hits_are_gathered_by_a_field() {
+    for shards in [1, 3] {
+        let node = filled(shards, |_| {}).await;
+        let fusion = json!({"candidates": 240});
+        let both = json!({"vector": [0.3, -0.2], "text": "gnu hen", "fusion": fusion});
+        let mut all = both.clone();
+        (all["k"], all["include_metadata"]) = (json!(240), json!(true));
+        let order = search(&node, all).await["hits"].clone();
+        let order = || {
+            let hits = order.as_array().unwrap().iter();
+            hits.map(|hit| (hit["metadata"]["group"].clone(), id(number(hit))))
+        };
+        for (groups_asked, size) in [(4, 2), (12, 20)] {
+            let mut request = both.clone();
+            request["group_by"] = json!("group");
+            (request["groups"], request["group_size"]) = (json!(groups_asked), json!(size));
+            request["explain"] = json!(true);
+            let answer = search(&node, request).await;
+            assert_eq!(groups(&answer), gathered(order(), groups_asked, size), "{shards}");
+            assert_eq!(answer["exact"], true, "{shards} {groups_asked}");
+            assert_eq!(answer["explain"]["shards"].as_array().unwrap().len(), 2 * shards);
+            let hit = &answer["groups"][0]["hits"][0];
+            assert!(hit["distance"].is_number() && hit["metadata"].is_null(), "{hit}");
+        }
+        // Of few candidates there are few groups, which is told.
+        let mut few = both;
+        few["fusion"] = json!({"candidates": 12});
+        (few["group_by"], few["groups"]) = (json!("group"), json!(12));
+        let answer = search(&node, few).await;
+        assert!(answer["exact"] == false || groups(&answer).len() == 12, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn records_in_memory_are_found_by_their_text() {
+    let node = filled(2, |_| {}).await;
+    let put = |id: &str, durability: &str| {
+        let body = json!({
+            "vector": [0.1, 0.2], "metadata": {"title": "yak zebu", "group": 77},
+            "durability": durability,
+        });
+        let path = format!("/v1/namespaces/n/vectors/{id}");
+        let node = &node;
+        async move { node.put(&path, body).await.ok() }
+    };
+    assert_eq!(put("logged", "buffered").await["durability"], "buffered");
+    for id in ["held1", "held2", "held3"] {
+        assert_eq!(put(id, "memory").await["durability"], "memory");
+    }
+    let filter = json!({"group": 77});
+    let answer = search(&node, json!({"text": "yak", "k": 9, "filter": filter})).await;
+    let mut found = ids(&answer);
+    found.sort();
+    assert_eq!(found, ["held1", "held2", "held3", "logged"]);
+    let scores: Vec<f64> =
+        answer["hits"].as_array().unwrap().iter().map(|h| h["score"].as_f64().unwrap()).collect();
+    assert!(scores.iter().all(|score| close(*score, scores[0])), "{scores:?}");
+    let both = json!({"text": "zebu", "vector": [0.1, 0.2], "k": 4, "include_metadata": true});
+    let hits = search(&node, both).await["hits"].clone();
+    for hit in hits.as_array().unwrap() {
+        assert_eq!(hit["metadata"]["title"], "yak zebu");
+        assert!(hit["distance"].as_f64().unwrap() < 1e-6);
+    }
+    let info = node.get("/v1/namespaces/n").await.ok();
+    assert_eq!(info["text"]["documents"], RECORDS + 4);
+}

@@ -272,8 +272,35 @@ async fn scrolls_in_order_meet_every_record_once() {
         post(&node, "scroll", other).await.problem("invalid_token");
     }
     post(&node, "scroll", json!({"descending": true})).await.problem("invalid_argument");
-    let capped = filled(1, |config| config.limits.exact_vectors = 59).await;
+    post(&node, "scroll", json!({"explain": true})).await.problem("invalid_argument");
+}
+
+#[tokio::test]
+async fn an_ordered_scroll_says_how_it_was_found_and_scans_no_more_than_it_may() {
+    let capped = filled(2, |config| config.limits.exact_vectors = 20).await;
+    let page = json!({"order_by": "n", "limit": 3, "explain": true, "filter": {"colour": "red"}});
+    let answer = post(&capped, "scroll", page.clone()).await.ok();
+    let shards = answer["explain"]["shards"].as_array().unwrap();
+    assert_eq!(shards.len(), 2);
+    for shard in shards {
+        assert_eq!(shard["strategy"], "ordered_index", "{shard}");
+        assert_eq!(shard["indexed"], json!(["colour"]));
+        assert!(shard["scanned"].as_u64().unwrap() <= 20, "{shard}");
+    }
+    let patch = json!({"payload_indexing": "declared"});
+    let path = "/v1/namespaces/n";
+    capped.call_in(hvs_api::Encoding::Json, reqwest::Method::PATCH, path, &patch).await.ok();
+    until_ready(&capped).await;
+    // Few enough to be looked at one by one, and too many.
+    let none = json!({"order_by": "n", "limit": 3, "filter": {"$kind": "other"}});
+    assert_eq!(post(&capped, "scroll", none).await.ok()["records"], json!([]));
     post(&capped, "scroll", json!({"order_by": "n"})).await.problem("scan_too_large");
+}
+
+async fn until_ready(node: &TestNode) {
+    while node.get("/v1/namespaces/n").await.ok()["payload"]["ready"] != true {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

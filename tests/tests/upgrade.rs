@@ -30,7 +30,10 @@ const MANY: usize = 2_150;
 const TAIL: &str = "2100";
 /// A time that is not over soon: the year 2100.
 const FAR: u64 = 4_102_444_800_000;
-const NAMESPACES: [&str; 3] = ["kinds", "texts", "life"];
+/// What a corpus of this version has; an older one may have fewer.
+const NAMESPACES: [&str; 4] = ["kinds", "texts", "life", "packed"];
+/// Enough of them to have a dictionary.
+const PACKED: usize = 400;
 
 fn settings(data: &Path) -> Settings {
     Settings::new(data).unwrap().with("index.tail", TAIL)
@@ -78,7 +81,9 @@ fn create(connection: &mut Connection) {
                 "index": {"type": "FLAT"}}}}),
         json!({"geometry": "hyperboloid", "dimension": 2,
             "index": {"type": "HYBRID", "text_fields": ["title"], "language": "english"}}),
-        json!({"geometry": "euclidean", "dimension": 1, "shards": 2}),
+        json!({"geometry": "euclidean", "dimension": 1, "shards": 2, "compression": "lz4"}),
+        json!({"geometry": "euclidean", "dimension": 1, "payload_indexing": "declared",
+            "payload_indexes": [{"field": "year", "type": "integer"}]}),
     ];
     for (name, space) in NAMESPACES.iter().zip(spaces) {
         ask(connection, "PUT", &path(name, ""), &space);
@@ -104,6 +109,26 @@ fn fill(connection: &mut Connection) {
             "region": region, "metadata": {"n": n, "tags": ["a", n.to_string()]}}})
     });
     batch(connection, "life", &life.collect::<Vec<_>>());
+    batch(connection, "packed", &(0..PACKED).map(packed).collect::<Vec<_>>());
+}
+
+/// With metadata that compresses well.
+fn packed(number: usize) -> Value {
+    let text = format!("the record of this number, {number}, is one of very many alike");
+    json!({"put": {"id": format!("p{number:03}"), "vector": [number % 50],
+        "metadata": {"year": 1900 + number % 100, "text": text}}})
+}
+
+/// Has what is there written anew with a dictionary, and adds to it.
+fn compress(connection: &mut Connection) {
+    let describe = path("packed", "");
+    ask(connection, "PATCH", &describe, &json!({"compression": "zstd"}));
+    let begun = Instant::now();
+    while ask(connection, "GET", &describe, &Value::Null)["storage"]["rewriting"] == true {
+        assert!(begun.elapsed() < PATIENCE, "records are rewritten for ever");
+        thread::sleep(Duration::from_millis(20));
+    }
+    batch(connection, "packed", &(PACKED..PACKED + 20).map(packed).collect::<Vec<_>>());
 }
 
 /// Changes of every sort, after the checkpoints.
@@ -112,6 +137,8 @@ fn change(connection: &mut Connection) {
     batch(connection, "kinds", &deleted.collect::<Vec<_>>());
     batch(connection, "kinds", &(100..130).map(with_all_kinds).collect::<Vec<_>>());
     batch(connection, "texts", &[json!({"delete": {"id": "t03"}})]);
+    let deleted = (0..PACKED).step_by(9).map(|n| json!({"delete": {"id": format!("p{n:03}")}}));
+    batch(connection, "packed", &deleted.collect::<Vec<_>>());
     let changed = (0..80).map(|n| match n % 4 {
         0 => json!({"delete": {"id": format!("l{n:02}")}}),
         1 => json!({"patch": {"id": format!("l{n:02}"), "metadata": {"n": n + 1000, "new": true}}}),
@@ -165,9 +192,9 @@ fn summary(records: &Value) -> Value {
 }
 
 /// What is asked of the data: everything that an upgrade must not change.
-fn answers(connection: &mut Connection) -> Value {
+fn answers(connection: &mut Connection, names: &[&str]) -> Value {
     let mut found = json!({"once": once(connection)});
-    for name in NAMESPACES {
+    for name in names {
         let records = records(connection, name);
         let count = ask(connection, "POST", &path(name, "/count"), &json!({}))["count"].take();
         found[name] = json!({"records": summary(&records), "count": count});
@@ -196,6 +223,15 @@ fn answers(connection: &mut Connection) -> Value {
     ids.sort();
     found["texts"]["text"] = json!(ids);
     found["life"]["search"] = search("life", json!({"vector": [3.0], "k": 20, "exact": true}));
+    if names.contains(&"packed") {
+        let filter = json!({"year": {"$gte": 1940, "$lt": 1943}});
+        let request = json!({"vector": [3.0], "k": 20, "exact": true, "filter": filter});
+        found["packed"]["filtered"] =
+            ask(connection, "POST", &path("packed", "/search"), &request)["hits"].take();
+        let request = json!({"order_by": "year", "descending": true, "limit": 30});
+        let page = ask(connection, "POST", &path("packed", "/scroll"), &request)["records"].take();
+        found["packed"]["ordered"] = page;
+    }
     found
 }
 
@@ -256,6 +292,7 @@ fn make(data: &Path) -> Value {
     let node = Node::start(&settings(data)).unwrap();
     let connection = &mut node.connect().unwrap();
     fill(connection);
+    compress(connection);
     let begun = Instant::now();
     while segments(data) < 3 {
         assert!(begun.elapsed() < PATIENCE, "segments were not built");
@@ -273,13 +310,15 @@ fn make(data: &Path) -> Value {
     let node = Node::start(&settings(data)).unwrap();
     let connection = &mut node.connect().unwrap();
     change(connection);
-    let mut expected = answers(connection);
+    let mut expected = answers(connection, &NAMESPACES);
     expected["checkpoints"] = restored;
     node.kill().unwrap();
     expected
 }
 
 fn check(data: &Path, expected: &Value) {
+    let names = expected["checkpoints"].as_object().unwrap().keys().map(String::as_str);
+    let names: Vec<&str> = names.collect();
     let output = Command::new(current_program("hvs").unwrap())
         .args(["repair", "--dry-run", "--data-dir", data.to_str().unwrap()])
         .stdin(Stdio::null())
@@ -289,15 +328,15 @@ fn check(data: &Path, expected: &Value) {
     assert_eq!(output.status.code(), Some(0), "{said}");
     for _ in 0..2 {
         let node = Node::start(&settings(data)).unwrap();
-        let found = answers(&mut node.connect().unwrap());
-        for part in ["once", "kinds", "texts", "life"] {
+        let found = answers(&mut node.connect().unwrap(), &names);
+        for part in names.iter().copied().chain(["once"]) {
             assert_within(&expected[part], &found[part], part);
         }
         node.stop().unwrap();
     }
     let node = Node::start(&settings(data)).unwrap();
     let connection = &mut node.connect().unwrap();
-    for name in NAMESPACES {
+    for name in names {
         let copy = format!("{name}-copy");
         task(connection, "/v1/restore", &json!({"namespace": copy, "source": name}));
         let found = summary(&records(connection, &copy));

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{BufRead, BufReader, Write},
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use xtask::{places, report};
 
-use crate::{cargo::cargo, heavy, prerequisites};
+use crate::{cargo::cargo, heavy, lines, prerequisites, processes};
 
 /// The version of cargo-deny that is installed into the cache when none is there.
 const CARGO_DENY: &str = "0.20.2";
@@ -19,6 +19,13 @@ const CARGO_DENY: &str = "0.20.2";
 /// What is deliberately not part of a run, said at its end.
 const NOT_DONE: &str = "Not done here: `cargo deny check advisories` (security advisories), because \
                         it needs a database from the network that this run must work without.";
+
+/// Tests that say nothing for so long wait for something that does not come. The first words of a
+/// run come after all tests are compiled.
+const SILENCE: Duration = Duration::from_mins(30);
+
+/// The same where single tests take long.
+const LONG_SILENCE: Duration = Duration::from_mins(90);
 
 /// What one check found.
 enum Outcome {
@@ -52,10 +59,10 @@ pub(crate) fn run(full: bool) -> ExitCode {
         ("build", || cargo_check(&["build", "--workspace", "--bins", "--locked"])),
         ("tests", || {
             let select = ["test", "--workspace", "--locked", "--no-fail-fast"];
-            cargo_test(&[select.as_slice(), &["--lib", "--bins", "--tests"]].concat())
+            cargo_test(&[select.as_slice(), &["--lib", "--bins", "--tests"]].concat(), SILENCE)
         }),
         ("doc-tests", || {
-            cargo_test(&["test", "--workspace", "--locked", "--no-fail-fast", "--doc"])
+            cargo_test(&["test", "--workspace", "--locked", "--no-fail-fast", "--doc"], SILENCE)
         }),
         ("rustdoc", || cargo_check(&["doc", "--workspace", "--no-deps", "--locked"])),
     ];
@@ -64,6 +71,7 @@ pub(crate) fn run(full: bool) -> ExitCode {
             let select = ["test", "--workspace", "--locked", "--no-fail-fast"];
             cargo_test(
                 &[select.as_slice(), &["--lib", "--bins", "--tests", "--", "--ignored"]].concat(),
+                LONG_SILENCE,
             )
         }));
         checks.push(("demo", || Ok(from_exit(heavy::run_bench(&["demo"])?))));
@@ -241,8 +249,9 @@ fn programs_folder() -> PathBuf {
     this.parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// Runs `cargo test`, shows its output as it comes and counts the tests in it.
-fn cargo_test(arguments: &[&str]) -> Result<Outcome> {
+/// Runs `cargo test`, shows its output as it comes and counts the tests in it. After `silence`
+/// without output it is ended, with the test programs that it started.
+fn cargo_test(arguments: &[&str], silence: Duration) -> Result<Outcome> {
     let mut command = cargo();
     let mut child = command
         .args(arguments)
@@ -250,16 +259,18 @@ fn cargo_test(arguments: &[&str]) -> Result<Outcome> {
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start cargo")?;
+    let output = child.stdout.take().context("cargo has no output")?;
     let mut tally = Tally::default();
-    if let Some(output) = child.stdout.take() {
-        for line in BufReader::new(output).split(b'\n') {
-            let line = String::from_utf8_lossy(&line?).into_owned();
-            tally.see(&line);
-            writeln!(std::io::stdout(), "{line}")?;
-        }
+    let ended = lines::until_silent(output, silence, |line| {
+        tally.see(line);
+        writeln!(std::io::stdout(), "{line}")
+    })?;
+    if !ended {
+        processes::end_all(child.id());
+        tally.failures.push(format!("nothing was said for {}", duration(silence)));
     }
     let success = child.wait()?.success();
-    Ok(tally.outcome(success))
+    Ok(tally.outcome(success && ended))
 }
 
 /// Counts what the test programs report.

@@ -4,7 +4,9 @@ mod cargo;
 mod checks;
 mod corpus;
 mod heavy;
+mod lines;
 mod prerequisites;
+mod processes;
 
 use std::{
     path::{Path, PathBuf},

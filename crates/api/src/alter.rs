@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Compression, IndexType, NamespaceInfo, Quantisation, TaskInfo, object};
+use crate::{
+    Compression, IndexType, NamespaceInfo, PayloadIndex, PayloadIndexing, Quantisation, TaskInfo,
+    object,
+};
 
 /// What is to change of a namespace. Spaces, dimensions and precisions never do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -21,10 +24,19 @@ pub struct AlterNamespace {
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub vectors: BTreeMap<String, AlterVector>,
+    /// Which fields of metadata are indexed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_indexing: Option<PayloadIndexing>,
+    /// All fields of metadata that are to be indexed in any case, in place of those before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_indexes: Option<Vec<PayloadIndex>>,
     /// How records are compressed at rest. Those that are there are written anew in the
     /// background.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+    /// Whether records of hits are read before someone asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<bool>,
 }
 
 /// What is to change of a named vector.
@@ -67,6 +79,12 @@ pub struct AlterIndex {
     /// The index of the vector (HYBRID).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dense: Option<IndexType>,
+    /// Where in the metadata the text is (HYBRID): all paths, in place of those before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_fields: Option<Vec<String>>,
+    /// The language whose stems are searched by (HYBRID).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
 }
 
 /// A namespace that changes.

@@ -68,6 +68,8 @@ pub enum Code {
     InvalidPrecision,
     /// The index settings cannot be used.
     InvalidIndex,
+    /// Fields of metadata cannot be indexed.
+    InvalidPayloadIndex,
     /// The number of shards cannot be used.
     InvalidShards,
     /// The namespace names too many vectors.
@@ -251,6 +253,7 @@ impl Code {
         Self::InvalidComponents,
         Self::InvalidPrecision,
         Self::InvalidIndex,
+        Self::InvalidPayloadIndex,
         Self::InvalidShards,
         Self::TooManyNamedVectors,
         Self::LimitReached,
@@ -508,6 +511,12 @@ impl Code {
                 "The index settings cannot be used",
                 "Use type HNSW with m, ef_construction and ef_search, IVF with nlist and nprobe, or GEOMETRIC or FLAT without parameters; quantisation f16, or i8 or pq where the space allows them. HYBRID has text_fields and a language beside one of these as dense.",
             ),
+            Self::InvalidPayloadIndex => entry(
+                "invalid_payload_index",
+                400,
+                "The fields of metadata cannot be indexed",
+                "Declare each field once, by a path into the metadata no longer than limits.path_bytes, and no more of them than limits.payload_indexes. $kind and $region are always indexed.",
+            ),
             Self::InvalidShards => entry(
                 "invalid_shards",
                 400,
@@ -686,7 +695,7 @@ impl Code {
                 "no_text_index",
                 400,
                 "The namespace has no index of text",
-                "Create a namespace whose index has the type HYBRID and names its text_fields, and import the records into it; see docs/hybrid.md.",
+                "Change the type of its index to HYBRID, with its text_fields; see docs/hybrid.md.",
             ),
             Self::TextIndexBuilding => entry(
                 "text_index_building",

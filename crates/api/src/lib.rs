@@ -18,6 +18,7 @@ mod maintenance;
 mod namespace;
 mod object;
 mod openapi;
+mod payload;
 mod problem;
 mod recommend;
 mod record;
@@ -51,6 +52,7 @@ pub use namespace::{
 };
 pub use object::{StrictObject, StrictValue, UniqueMap};
 pub use openapi::{Endpoint, endpoints, openapi, openapi_json};
+pub use payload::{PayloadIndex, PayloadIndexing, PayloadState, PayloadType};
 pub use problem::{ItemProblem, PROBLEM_JSON, PROBLEM_MESSAGE_PACK, Problem};
 pub use recommend::{Example, RecommendRequest, RecommendResponse};
 pub use record::{

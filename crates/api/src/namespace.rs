@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ComponentSpec, Durability, SpaceInfo, object};
+use crate::{
+    ComponentSpec, Durability, PayloadIndex, PayloadIndexing, PayloadState, SpaceInfo, object,
+};
 
 /// How many bits a stored coordinate has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -155,9 +157,19 @@ pub struct CreateNamespace {
     /// not expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
+    /// Which fields of metadata are indexed; `auto` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_indexing: Option<PayloadIndexing>,
+    /// Fields of metadata that are indexed in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_indexes: Option<Vec<PayloadIndex>>,
     /// How labels and metadata of records are compressed at rest. Left out, as the node has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+    /// Whether records of hits are read before someone asks for them, in the background. Left
+    /// out, only with the profile `latency`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<bool>,
 }
 
 /// How labels and metadata of records are compressed at rest. Vectors are not: coordinates hardly
@@ -235,6 +247,18 @@ pub struct NamespaceInfo {
     /// The state of the index of text, over all shards, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextState>,
+    /// Which fields of metadata are indexed.
+    #[serde(default)]
+    pub payload_indexing: PayloadIndexing,
+    /// Fields of metadata that are indexed in any case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub payload_indexes: Vec<PayloadIndex>,
+    /// The state of the indexes of metadata.
+    #[serde(default)]
+    pub payload: PayloadState,
+    /// Whether records of hits are read before someone asks for them.
+    #[serde(default)]
+    pub prefetch: bool,
     /// What the records take on the disk, over all shards.
     #[serde(default)]
     pub storage: StorageState,

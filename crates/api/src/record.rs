@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::{PatchRecord, Vector, object};
+use crate::{Explain, PatchRecord, Vector, object};
 
 /// The kind of a record that names none.
 pub const DEFAULT_KIND: &str = "vector";
@@ -320,6 +320,9 @@ pub struct ScrollRequest {
     /// Whether to answer metadata; true when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_metadata: Option<bool>,
+    /// Whether the answer says how it was found; only with `order_by`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<bool>,
 }
 
 /// A page, in the order of the ids within each shard.
@@ -330,6 +333,9 @@ pub struct ScrollResponse {
     /// For the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// How it was found, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Explain>,
 }
 
 /// How many records, or how many of them match.

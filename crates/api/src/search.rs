@@ -165,10 +165,11 @@ pub struct Explain {
 pub struct ShardExplain {
     /// The shard's number.
     pub shard: u64,
-    /// The planner's choice; `text` for the index of text.
+    /// The planner's choice; `text` for the index of text; of an ordered scroll `ordered_index` or
+    /// `ordered_scan`.
     pub strategy: String,
-    /// How many vectors were compared, where it is known, or how many records had a word of the
-    /// text.
+    /// How many vectors were compared, where it is known, how many records had a word of the text,
+    /// or how many were looked at.
     pub scanned: u64,
     /// Whether this shard missed nothing.
     pub exact: bool,
@@ -176,6 +177,12 @@ pub struct ShardExplain {
     /// indexes its metadata after a start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matching: Option<u64>,
+    /// The fields of the filter that the index of metadata knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indexed: Vec<String>,
+    /// Those that it does not: records that may match are looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unindexed: Vec<String>,
     /// Whether this is the answer to an equal search before, since which nothing has changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cached: bool,

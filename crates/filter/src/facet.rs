@@ -96,7 +96,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{PayloadIndex, PayloadLimits};
+    use crate::{PayloadIndex, PayloadLimits, PayloadSchema};
 
     fn records() -> Vec<serde_json::Map<String, Value>> {
         [
@@ -113,8 +113,10 @@ mod tests {
 
     fn both(subject: &str, most: usize) -> Vec<(Value, u64)> {
         let subject = Subject::parse(subject).unwrap();
-        let (mut counted, mut index) =
-            (Facet::new(most), PayloadIndex::new(PayloadLimits::default()));
+        let (mut counted, mut index) = (
+            Facet::new(most),
+            PayloadIndex::new(PayloadLimits::default(), &PayloadSchema::default()),
+        );
         let mut keys = roaring::RoaringTreemap::new();
         for (key, metadata) in (1..).zip(&records()) {
             let fields = Fields { kind: "vector", region: None, partition_key: None, metadata };

@@ -14,14 +14,16 @@ mod matching;
 mod operand;
 mod parse;
 mod scalar;
+mod schema;
 
 use serde_json::Value;
 
 pub use facet::Facet;
-pub use index::{Matching, PayloadIndex, PayloadLimits, PayloadStats};
+pub use index::{Matching, OrderPart, OrderRequest, PayloadIndex, PayloadLimits, PayloadStats};
 pub use matching::Fields;
 pub use parse::{FilterError, FilterLimits};
 pub use scalar::Scalar;
+pub use schema::{FieldType, PayloadSchema};
 
 /// What a record must be like to be part of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,6 +103,24 @@ impl Filter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::And(filters) if filters.is_empty())
+    }
+
+    /// Calls with every property that it asks for.
+    pub fn properties(&self, visit: &mut dyn FnMut(&Subject)) {
+        self.visit(&mut |test| visit(&test.subject));
+    }
+
+    /// Calls with every test in it.
+    fn visit(&self, visit: &mut dyn FnMut(&Test)) {
+        match self {
+            Self::And(filters) | Self::Or(filters) => {
+                for filter in filters {
+                    filter.visit(visit);
+                }
+            }
+            Self::Not(filter) => filter.visit(visit),
+            Self::Test(test) => visit(test),
+        }
     }
 
     /// Whether a record's metadata must be known to say whether it matches.

@@ -8,6 +8,8 @@
 //! field   = "$kind" | "$region" | path into the metadata, its keys joined by dots
 //! ```
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 use crate::{Bound, Comparison, Filter, Operator, Subject, Test};
@@ -107,6 +109,17 @@ impl Subject {
     /// [`FilterError`] says what is wrong.
     pub fn parse(name: &str) -> Result<Self, FilterError> {
         subject(name, "$kind, $region and fields of the metadata")
+    }
+}
+
+impl fmt::Display for Subject {
+    /// As it stands in a filter.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind => formatter.write_str("$kind"),
+            Self::Region => formatter.write_str("$region"),
+            Self::Metadata(path) => formatter.write_str(&path.join(".")),
+        }
     }
 }
 

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
-use hvs_filter::{Fields, Filter, FilterLimits, Matching, PayloadIndex, PayloadLimits};
+use hvs_filter::{
+    FieldType, Fields, Filter, FilterLimits, Matching, OrderRequest, PayloadIndex, PayloadLimits,
+    PayloadSchema, Scalar, Subject,
+};
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
@@ -104,6 +108,22 @@ fn limits() -> impl Strategy<Value = PayloadLimits> {
     ]
 }
 
+fn schema() -> impl Strategy<Value = PayloadSchema> {
+    use FieldType::{Bool, Datetime, Float, Integer, Keyword};
+    let field = select(vec!["a", "b", "a.b", "b.a", "z"]).prop_map(str::to_owned);
+    let declared = (field, select(vec![Keyword, Integer, Float, Bool, Datetime]));
+    prop_oneof![
+        1 => Just(PayloadSchema::default()),
+        2 => (any::<bool>(), vec(declared, 0..4)).prop_map(|(only_declared, declared)| {
+            PayloadSchema { only_declared, declared: declared.into_iter().collect() }
+        }),
+    ]
+}
+
+fn automatic(limits: PayloadLimits) -> PayloadIndex {
+    PayloadIndex::new(limits, &PayloadSchema::default())
+}
+
 fn parse(filter: &Value) -> Filter {
     Filter::parse(filter.as_object().unwrap(), &FilterLimits::default()).unwrap()
 }
@@ -130,9 +150,10 @@ proptest! {
         records in vec(record(), 0..12),
         filters in vec(filter(), 1..4),
         limits in limits(),
+        schema in schema(),
         removed in vec(0_usize..12, 0..6),
     ) {
-        let mut index = PayloadIndex::new(limits);
+        let mut index = PayloadIndex::new(limits, &schema);
         let mut left = BTreeMap::new();
         for (key, record) in (1_u64 << 31..).step_by(1 << 30).zip(&records) {
             index.insert(key, &record.fields());
@@ -153,6 +174,61 @@ proptest! {
             check(&left, &filter, &index.evaluate(&filter));
         }
     }
+
+    #[test]
+    fn the_order_of_an_index_is_that_of_the_records(
+        records in vec(record(), 0..12),
+        field in select(vec!["a", "b", "a.b", "z", "$kind", "$region"]),
+        limits in limits(),
+        schema in schema(),
+        descending in any::<bool>(),
+        step in (1_u64..4, 1_usize..4),
+    ) {
+        let subject = Subject::parse(field).unwrap();
+        let mut index = PayloadIndex::new(limits, &schema);
+        let (mut keys, mut expected) = (roaring::RoaringTreemap::new(), BTreeSet::new());
+        for (key, record) in (0_u64..).zip(&records) {
+            index.insert(key, &record.fields());
+            // Every third is not asked for.
+            if key % 3 != 2 {
+                keys.insert(key);
+                record.fields().scalars(&subject, &mut |scalar| {
+                    expected.insert((scalar, key));
+                });
+            }
+        }
+        let Some(unknown) = index.unordered(&subject) else { return Ok(()) };
+        let mut found = Vec::new();
+        let mut from = Some(Bound::Unbounded);
+        while let Some(begin) = from {
+            let request = OrderRequest {
+                subject: &subject,
+                descending,
+                from: begin,
+                keys: &keys,
+                records: step.0,
+                values: step.1,
+            };
+            let Some(part) = index.order(&request) else { break };
+            for (scalar, with) in part.values {
+                found.extend(with.iter().map(|key| (scalar.clone(), key)));
+            }
+            from = part.next;
+        }
+        let place = |scalar: &Scalar, key| (scalar.clone(), key);
+        let is_in_order = found.windows(2).all(|pair| {
+            let values = pair[0].0.cmp(&pair[1].0);
+            let values = if descending { values.reverse() } else { values };
+            values.then(pair[0].1.cmp(&pair[1].1)).is_lt()
+        });
+        prop_assert!(is_in_order, "{found:?}");
+        // Whatever is missing is of records that are known to be unknown.
+        let found: BTreeSet<_> = found.iter().map(|(scalar, key)| place(scalar, *key)).collect();
+        prop_assert!(found.is_subset(&expected));
+        for (scalar, key) in expected.difference(&found) {
+            prop_assert!(unknown.contains(*key), "{scalar:?} of {key}");
+        }
+    }
 }
 
 fn metadata(value: &Value) -> Map<String, Value> {
@@ -164,7 +240,7 @@ fn plain(metadata: &Map<String, Value>) -> Fields<'_> {
 }
 
 fn numbered(count: u64) -> PayloadIndex {
-    let mut index = PayloadIndex::new(PayloadLimits::default());
+    let mut index = automatic(PayloadLimits::default());
     for key in 1..=count {
         let metadata = metadata(&json!({"n": key, "parity": key % 2, "name": format!("r{key}")}));
         index.insert(key, &plain(&metadata));
@@ -230,7 +306,7 @@ fn what_is_dead_is_compacted_away() {
 #[test]
 fn fields_texts_and_bytes_are_limited() {
     let limits = PayloadLimits { fields: 2, bytes: 2_000, text_bytes: 3 };
-    let mut index = PayloadIndex::new(limits);
+    let mut index = automatic(limits);
     let insert = |index: &mut PayloadIndex, key: u64, value: Value| {
         index.insert(key, &plain(&metadata(&value)));
     };
@@ -255,7 +331,7 @@ fn fields_texts_and_bytes_are_limited() {
 
 #[test]
 fn partition_keys_are_found_with_their_records() {
-    let mut index = PayloadIndex::new(PayloadLimits { text_bytes: 0, ..PayloadLimits::default() });
+    let mut index = automatic(PayloadLimits { text_bytes: 0, ..PayloadLimits::default() });
     let none = Map::new();
     for key in 1..=30 {
         let partition_key = ["", "a", "b"][usize::try_from(key % 3).unwrap()];
@@ -270,7 +346,7 @@ fn partition_keys_are_found_with_their_records() {
 
 #[test]
 fn a_record_with_several_values_may_pass_each_bound_with_another() {
-    let mut index = PayloadIndex::new(PayloadLimits::default());
+    let mut index = automatic(PayloadLimits::default());
     for (key, value) in (1..).zip([json!({"n": [0, 9]}), json!({"n": [[3], 9]}), json!({"n": 3})]) {
         index.insert(key, &plain(&metadata(&value)));
     }
@@ -280,4 +356,66 @@ fn a_record_with_several_values_may_pass_each_bound_with_another() {
     assert!(matching.maybe.contains(1) && matching.sure.contains(3), "{matching:?}");
     let matching = index.evaluate(&parse(&json!({"list.n": {"$gt": 1, "$lt": 5}})));
     assert!(matching.maybe.contains(4), "{matching:?}");
+}
+
+#[test]
+fn a_declared_field_is_answered_alone_and_the_rest_looked_at() {
+    let schema = PayloadSchema {
+        only_declared: true,
+        declared: [("n", FieldType::Integer), ("day", FieldType::Datetime)]
+            .map(|(path, of)| (path.to_owned(), of))
+            .into(),
+    };
+    let mut index = PayloadIndex::new(PayloadLimits::default(), &schema);
+    for key in 1..=100_u64 {
+        let day = format!("2026-01-{:02}", key % 28 + 1);
+        let metadata = metadata(&json!({"n": key, "day": day, "name": format!("r{key}")}));
+        index.insert(key, &plain(&metadata));
+    }
+    let odd = [json!({"n": "12"}), json!({"n": 12.5}), json!({"day": "soon"}), json!({"n": null})];
+    for (key, odd) in (101..).zip(odd) {
+        index.insert(key, &plain(&metadata(&odd)));
+    }
+    let counts = |filter: Value| {
+        let matching = index.evaluate(&parse(&filter));
+        (matching.sure.len(), matching.maybe.len())
+    };
+    // Those of another type are looked at, whatever is asked.
+    assert_eq!(counts(json!({"n": 12})), (1, 2));
+    assert_eq!(counts(json!({"n": {"$gt": 50, "$lte": 60}})), (10, 2));
+    assert_eq!(counts(json!({"n": null})), (1, 2));
+    assert_eq!(counts(json!({"day": {"$lt": "2026-01-03"}})), (7, 1));
+    // Nothing is known of what is not declared, of those that have such a field.
+    assert_eq!(counts(json!({"name": "r1"})), (0, 100));
+    assert_eq!(counts(json!({"name": "r1", "n": 1})), (0, 1));
+    assert_eq!(counts(json!({"$kind": "vector"})), (104, 0));
+    assert_eq!(index.stats().fields, 2);
+    assert_eq!(index.stats().partial, 3);
+    let filter = parse(&json!({"$or": [{"n": 1}, {"name": "x"}, {"$not": {"$region": "eu"}}]}));
+    let expected = [("$region", true), ("n", true), ("name", false)];
+    assert_eq!(index.properties(&filter), expected.map(|(p, i)| (p.to_owned(), i)).into());
+}
+
+#[test]
+fn declared_fields_have_room_beside_the_others() {
+    let declared = [("z".to_owned(), FieldType::Keyword)].into();
+    let schema = PayloadSchema { only_declared: false, declared };
+    let limits = PayloadLimits { fields: 1, ..PayloadLimits::default() };
+    let mut index = PayloadIndex::new(limits, &schema);
+    for key in 1..=9_000 {
+        index.insert(key, &plain(&metadata(&json!({"a": 1, "b": 1, "z": "x"}))));
+    }
+    assert_eq!(index.stats().fields, 2);
+    let matching = index.evaluate(&parse(&json!({"z": "x"})));
+    assert_eq!((matching.sure.len(), matching.maybe.len()), (9_000, 0));
+    // It stays when nobody has it any more.
+    for key in 1..=9_000 {
+        index.remove(key);
+    }
+    for _ in 0..10 {
+        index.compact_step();
+    }
+    assert_eq!(index.stats().fields, 1);
+    index.insert(9_001, &plain(&metadata(&json!({"c": 1, "d": 1, "z": "x"}))));
+    assert_eq!(index.evaluate(&parse(&json!({"z": "x"}))).sure.len(), 1);
 }

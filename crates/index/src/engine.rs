@@ -92,6 +92,7 @@ pub(crate) trait Engine: Send + Sync {
     fn tune(&self, kind: IndexKind) -> bool;
     fn stats(&self) -> IndexStats;
     fn holds(&self, key: u64) -> bool;
+    fn id(&self, key: u64) -> Option<String>;
     fn raw(&self) -> Result<Option<RawSearch>, FlushError>;
     fn visit_live(&self, visit: &mut VisitRow<'_>);
 }
@@ -288,6 +289,20 @@ impl<T: Lane> Engine for TypedEngine<T> {
         visit_live(&self.0.snapshot.load(), visit);
     }
 
+    fn id(&self, key: u64) -> Option<String> {
+        let snapshot = self.0.snapshot.load();
+        if let Some(block) = block_of(&snapshot, key) {
+            let rows = block.read();
+            if let Ok(row) = rows.keys().binary_search(&key) {
+                return rows.id(row).map(str::to_owned);
+            }
+        }
+        snapshot.segments.iter().find_map(|segment| {
+            let row = segment.find(key)?;
+            segment.id(row).map(str::to_owned)
+        })
+    }
+
     fn holds(&self, key: u64) -> bool {
         let _writer = self.0.writer.lock();
         let snapshot = self.0.snapshot.load();
@@ -368,11 +383,7 @@ impl<T: Lane> Shared<T> {
 
     /// The block whose keys may include this one.
     fn block_of(&self, key: u64) -> Option<Arc<Block<T>>> {
-        let snapshot = self.snapshot.load();
-        let after = snapshot.blocks.partition_point(|block| {
-            block.read().keys().first().is_some_and(|&first| first <= key)
-        });
-        snapshot.blocks.get(after.checked_sub(1)?).cloned()
+        block_of(&self.snapshot.load(), key).cloned()
     }
 
     /// Marks the row of a key; `None` if there is no such row, else whether it was alive.
@@ -386,6 +397,14 @@ impl<T: Lane> Shared<T> {
             .iter()
             .find_map(|segment| segment.find(key).map(|row| segment.dead.set(row)))
     }
+}
+
+/// The block whose keys may include this one.
+fn block_of<T: Lane>(snapshot: &Snapshot<T>, key: u64) -> Option<&Arc<Block<T>>> {
+    let after = snapshot
+        .blocks
+        .partition_point(|block| block.read().keys().first().is_some_and(|&first| first <= key));
+    snapshot.blocks.get(after.checked_sub(1)?)
 }
 
 /// What a search of this kind takes when it does not say how widely; 0 for what has no such figure

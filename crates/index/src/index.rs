@@ -114,6 +114,11 @@ impl VectorIndex {
         self.engine.holds(key)
     }
 
+    /// The id of the row of a key, dead or alive; none if no such row is held.
+    pub fn id(&self, key: u64) -> Option<String> {
+        self.engine.id(key)
+    }
+
     /// Calls with the key, the id and the vector, in storage form, of every row that a search can
     /// return, in no order. What changes meanwhile may be among them or not.
     pub fn visit_live(&self, mut visit: impl FnMut(u64, &str, &[f64])) {

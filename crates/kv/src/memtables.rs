@@ -50,7 +50,10 @@ fn allocated(metadata: &fs::Metadata) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::{thread, time::Duration};
+    use std::{
+        thread,
+        time::{Duration, Instant},
+    };
 
     use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 
@@ -75,8 +78,9 @@ mod tests {
     }
 
     /// Fills a keyspace, opens the database anew and settles it; the keyspace `empty` stays so.
-    /// With the number of tables that there were before; fjall has some of its own.
-    fn settled(path: &Path, bytes: usize) -> (Keyspace, usize) {
+    /// With the number of tables that there were before; fjall has some of its own. Tables are
+    /// written only as long as the database is held.
+    fn settled(path: &Path, bytes: usize) -> (Database, Keyspace, usize) {
         let keyspaces = |database: &Database| {
             ["full", "empty"]
                 .map(|name| database.keyspace(name, KeyspaceCreateOptions::default).unwrap())
@@ -93,14 +97,16 @@ mod tests {
         let before = tables(path);
         settle(path, &all).unwrap();
         let [full, _empty] = all;
-        (full, before)
+        (database, full, before)
     }
 
     #[test]
     fn what_a_journal_held_becomes_a_table() {
         let folder = tempfile::tempdir().unwrap();
-        let (full, before) = settled(folder.path(), 6 << 20);
+        let (_database, full, before) = settled(folder.path(), 6 << 20);
+        let begun = Instant::now();
         while tables(folder.path()) == before {
+            assert!(begun.elapsed() < Duration::from_mins(2), "no table is written");
             thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(full.len().unwrap(), 96);
@@ -113,7 +119,7 @@ mod tests {
     #[test]
     fn little_stays_in_the_journal() {
         let folder = tempfile::tempdir().unwrap();
-        let (full, before) = settled(folder.path(), 1 << 20);
+        let (_database, full, before) = settled(folder.path(), 1 << 20);
         assert_eq!(full.len().unwrap(), 16);
         assert_eq!(tables(folder.path()), before);
     }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hvs_filter::PayloadLimits;
+use hvs_filter::{PayloadLimits, PayloadSchema};
 use hvs_index::IndexConfig;
 use hvs_log::{LogId, Writer};
 use hvs_text::TextConfig;
 use uuid::Uuid;
 
 use crate::error::OpenError;
+use crate::wall::WallClock;
 
 /// Most operations of one request, unless configured otherwise.
 pub const DEFAULT_MAX_OPERATIONS: usize = 1_000;
@@ -44,6 +45,8 @@ pub struct ShardConfig {
     pub retention: LogRetention,
     /// For how long the version of a deleted record is remembered, by the shard's clock.
     pub tombstone_millis: u64,
+    /// What the shard's clock follows.
+    pub wall: WallClock,
     /// Memory of the local state.
     pub store: StoreSizes,
     /// How records are compressed at rest.
@@ -54,8 +57,12 @@ pub struct ShardConfig {
     pub memory_bytes: usize,
     /// How much memory the index of metadata may take.
     pub payload: PayloadLimits,
+    /// Which fields of metadata are indexed.
+    pub payload_schema: PayloadSchema,
     /// The text that is indexed, if any is.
     pub text: Option<TextConfig>,
+    /// How often the index of text was changed or added: which of those on disk is the one in use.
+    pub text_generation: u64,
     /// Most operations of one request.
     pub max_operations: usize,
     /// Payload at which a log entry is closed although more is waiting, in bytes.
@@ -89,12 +96,15 @@ impl ShardConfig {
             idempotency: IdempotencyLimits::default(),
             retention: LogRetention::default(),
             tombstone_millis: DEFAULT_TOMBSTONE_MILLIS,
+            wall: WallClock::default(),
             store: StoreSizes::default(),
             compression: Compression::default(),
             verify_tables: true,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             payload: PayloadLimits::default(),
+            payload_schema: PayloadSchema::default(),
             text: None,
+            text_generation: 0,
             max_operations: DEFAULT_MAX_OPERATIONS,
             entry_target_bytes: 1 << 20,
             max_k: 10_000,

@@ -369,6 +369,18 @@ pub enum ReindexError {
         /// Why.
         reason: String,
     },
+    /// The index of text cannot be changed.
+    #[error("the index of text: {reason}")]
+    Text {
+        /// Why.
+        reason: String,
+    },
+    /// The index of metadata cannot be built.
+    #[error("cannot start the thread that indexes metadata: {source}")]
+    Thread {
+        /// Why.
+        source: std::io::Error,
+    },
     /// The records cannot be read.
     #[error("cannot read the local state of the shard: {source}")]
     Storage {

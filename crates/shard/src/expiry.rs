@@ -1,7 +1,6 @@
 //! Time as a shard reads it, and the records whose time has come.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use roaring::RoaringTreemap;
@@ -10,11 +9,13 @@ use crate::error::ReadError;
 use crate::inner::Inner;
 use crate::record::Timestamp;
 use crate::store::expiring_until;
+use crate::wall::WallClock;
 
 /// The hybrid logical clock of a shard, for everyone in the process. It follows the wall clock,
 /// and neither goes behind the log nor back.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
+    wall: WallClock,
     latest: AtomicU64,
     /// No record ceases to exist before this, in milliseconds. 0 while that is not known.
     next_expiry: AtomicU64,
@@ -24,9 +25,12 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    pub(crate) fn new(wall: WallClock) -> Self {
+        Self { wall, ..Self::default() }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = Timestamp::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        let wall = self.wall.now();
         let latest = Timestamp(self.latest.load(Ordering::Acquire));
         // Most readers come within one millisecond, and do not write.
         if wall > latest { self.advance(wall).max(wall) } else { latest }

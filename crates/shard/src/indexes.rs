@@ -16,7 +16,7 @@ use crate::named::{self, Named};
 use crate::payload::Payload;
 use crate::store::{Store, key_row};
 use crate::stored::StoredRecord;
-use crate::text::Text;
+use crate::text::TextSlot;
 
 /// What one log entry changes in the indexes.
 #[derive(Default)]
@@ -54,7 +54,7 @@ pub(crate) struct Indexes {
     directory: PathBuf,
     by_name: BTreeMap<String, Named>,
     payload: Payload,
-    text: Option<Text>,
+    text: TextSlot,
 }
 
 impl Indexes {
@@ -78,13 +78,12 @@ impl Indexes {
             let index = Source { directory: path, name, config, store }.open(next_key)?;
             by_name.insert(name.clone(), Named::new(index, generation));
         }
-        let payload = Payload::open(store, shard.payload, next_key).map_err(|source| {
-            OpenError::Io { what: "start the thread that indexes metadata".to_owned(), source }
+        let payload = Payload::open(store, shard.payload, &shard.payload_schema, next_key);
+        let payload = payload.map_err(|source| OpenError::Io {
+            what: "start the thread that indexes metadata".to_owned(),
+            source,
         })?;
-        let text = match &shard.text {
-            Some(config) => Some(Text::open(&directory.join(TEXT), config, store, meta)?),
-            None => None,
-        };
+        let text = TextSlot::open(directory, shard, store, meta)?;
         Ok(Self { directory: directory.to_owned(), by_name, payload, text })
     }
 
@@ -93,17 +92,20 @@ impl Indexes {
         &self.payload
     }
 
-    /// The index of text.
-    pub(crate) fn text(&self) -> Option<&Text> {
-        self.text.as_ref()
+    /// The index of text, if there is one.
+    pub(crate) fn text(&self) -> &TextSlot {
+        &self.text
+    }
+
+    /// Where the indexes are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Stops what works in the background, and lets go of the store. Everything has been applied.
     pub(crate) fn close(&self) {
         self.payload.close();
-        if let Some(text) = &self.text {
-            text.close();
-        }
+        self.text.close();
     }
 
     /// The index of a vector that answers now.
@@ -136,9 +138,7 @@ impl Indexes {
             self.by_name.values().for_each(|index| index.remove(*key));
         }
         self.payload.remove(&changes.removes);
-        if let Some(text) = &self.text {
-            text.apply(changes, meta)?;
-        }
+        self.text.apply(changes, meta)?;
         Ok(())
     }
 
@@ -160,6 +160,11 @@ impl Indexes {
         self.by_name.iter().map(|(name, index)| (name.as_str(), index.covered()))
     }
 
+    /// The id of the record of a key, which has a vector at least.
+    pub(crate) fn id(&self, key: u64) -> Option<String> {
+        self.by_name.values().find_map(|index| index.current().id(key))
+    }
+
     /// Whether any index still holds a row of this key.
     pub(crate) fn holds(&self, key: u64) -> bool {
         self.by_name.values().any(|index| index.holds(key))
@@ -173,7 +178,7 @@ impl Indexes {
     /// Waits until every vector is in durable segments, and all metadata is indexed.
     pub(crate) fn flush(&self) -> Result<(), (String, hvs_index::FlushError)> {
         self.payload.wait();
-        if let Some(text) = &self.text {
+        if let Some(text) = self.text.current() {
             text.flush();
         }
         self.by_name
@@ -196,9 +201,6 @@ impl Indexes {
         self.by_name.iter().map(|(name, index)| (name.clone(), index.current().stats())).collect()
     }
 }
-
-/// The directory of the index of text; those of vectors are hexadecimal numbers.
-pub(crate) const TEXT: &str = "text";
 
 /// What one index is opened from.
 pub(crate) struct Source<'a> {

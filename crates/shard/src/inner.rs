@@ -51,7 +51,7 @@ impl Inner {
         let store = Store::open(&directory.join("store"), config.store, config.verify_tables)?;
         store.check_identity(&config)?;
         store.records.set_compression(config.compression);
-        let mut machine = Machine::new(store.clone(), store.load_meta()?);
+        let mut machine = Machine::new(store.clone(), store.load_meta()?, config.wall.clone());
 
         machine.load_feed().map_err(|source| store.storage(source))?;
         let may_lose_buffered = kv.may_lose_buffered();
@@ -67,7 +67,8 @@ impl Inner {
         let progress = machine.progress();
 
         let queue = Arc::new(Queue::new(config.queue));
-        let memory = Arc::new(Memory::new(leader.epoch(), config.memory_bytes));
+        let memory = Memory::new(leader.epoch(), &config);
+        let memory = Arc::new(memory);
         let writer_stats = Arc::new(WriterStats::default());
         let mut writer = Writer::new(
             config.clone(),
@@ -172,13 +173,14 @@ impl Inner {
             indexes: self.indexes.stats(),
             rebuild_rows: self.indexes.rebuild_rows(),
             payload: self.indexes.payload().stats(),
-            text: self.indexes.text().map(crate::text::Text::stats),
+            payload_building: self.indexes.payload().is_building(),
+            text: self.text_stats(),
             stopped: self.stopped().map(|error| error.to_string()),
         }
     }
 
     pub(crate) fn memory_held(&self) -> ShardMemory {
-        let text = self.indexes.text().map(|text| text.stats().pending_bytes);
+        let text = self.indexes.text().current().map(|text| text.stats().pending_bytes);
         ShardMemory {
             indexes: self.indexes.anonymous_bytes(),
             metadata: self.indexes.payload().stats().bytes as u64,

@@ -42,6 +42,7 @@ mod memory;
 mod meta;
 mod named;
 mod operation;
+mod ordered;
 mod patch;
 mod payload;
 mod prepare;
@@ -58,6 +59,7 @@ mod state;
 mod store;
 mod stored;
 mod text;
+mod wall;
 mod writer;
 
 pub use hvs_index::{IndexConfig, IndexKind, IndexStats, Strategy};
@@ -75,10 +77,12 @@ pub use error::{CloseError, OpenError, ReadError, ReindexError, WriteError};
 pub use feed::{Change, ChangeKind, ChangesError, ChangesPage, ChangesRequest, FeedPosition};
 pub use filter::Filter;
 pub use hvs_filter::{
-    Facet, FilterError, FilterLimits, PayloadLimits, PayloadStats, Scalar, Subject,
+    Facet, FieldType, FilterError, FilterLimits, PayloadLimits, PayloadSchema, PayloadStats,
+    Scalar, Subject,
 };
-pub use listing::{FacetRequest, Matched, MatchingPage, MatchingRequest, OrderedRequest};
+pub use listing::{FacetRequest, Matched, MatchingPage, MatchingRequest};
 pub use operation::{Condition, Durability, Operation, WriteAnswer, WriteOutcome, WriteRequest};
+pub use ordered::{OrderedPage, OrderedRecord, OrderedRequest};
 pub use prepare::{MAX_IDEMPOTENCY_KEY_BYTES, MAX_OPERATIONS_BYTES};
 pub use read::{
     ScrollPage, ScrollRequest, SearchAnswer, SearchHit, SearchRequest, ShardMemory, ShardStats,
@@ -90,4 +94,7 @@ pub use record::{
 pub use reindex::{IndexChange, ReplacedIndex};
 pub use shard::Shard;
 pub use state::SearchState;
-pub use text::{Detail, DetailsRequest, TextAnswer, TextMatch, TextSearch};
+pub use text::{
+    Detail, DetailsRequest, ReplacedText, TextAnswer, TextChange, TextMatch, TextSearch,
+};
+pub use wall::WallClock;

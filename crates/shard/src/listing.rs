@@ -1,20 +1,18 @@
-//! Reads over many records beside search: which match, which values they have, and their order by
-//! one of these.
+//! Reads over many records beside search: which match, and which values they have.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::ops::Bound;
 use std::time::Instant;
 
 use fjall::Slice;
-use hvs_filter::{Facet, Fields, Scalar, Subject};
+use hvs_filter::{Facet, Fields, Subject};
 
 use crate::codec::DecodeError;
 use crate::error::ReadError;
 use crate::filter::Filter;
 use crate::inner::Inner;
 use crate::reading::{Row, corrupt, is_over, next_row, storage, text};
-use crate::record::{Etag, Metadata, Record};
+use crate::record::{Etag, Metadata};
 use crate::stored::StoredRecord;
 
 /// Records that are looked at for one page of matching ones before it is returned as it is.
@@ -60,25 +58,6 @@ pub struct FacetRequest {
     pub filter: Option<Filter>,
     /// Most values that are held.
     pub most: usize,
-    /// When to give up.
-    pub deadline: Option<Instant>,
-}
-
-/// A page of records in the order of a property. Those that have no scalar value for it are left
-/// out. Of several values the smallest counts, or the largest if the order is descending.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OrderedRequest {
-    /// By which property.
-    pub subject: Subject,
-    /// From the largest value to the smallest.
-    pub descending: bool,
-    /// Value and id of the last record of the page before, and whether that one itself may be
-    /// part of this page.
-    pub after: Option<(Scalar, String, bool)>,
-    /// Most records of the page.
-    pub limit: usize,
-    /// Which records.
-    pub filter: Option<Filter>,
     /// When to give up.
     pub deadline: Option<Instant>,
 }
@@ -140,61 +119,8 @@ impl Inner {
         Ok(facet)
     }
 
-    pub(crate) fn scroll_ordered(
-        &self,
-        request: &OrderedRequest,
-    ) -> Result<Vec<(Scalar, Record)>, ReadError> {
-        let max = self.config.max_page;
-        if request.limit == 0 || request.limit > max {
-            return Err(ReadError::InvalidLimit { limit: request.limit, max });
-        }
-        self.check_scan_of(self.stored())?;
-        let order = |left: &(Scalar, String), right: &(Scalar, String)| {
-            let values = left.0.cmp(&right.0);
-            let values = if request.descending { values.reverse() } else { values };
-            values.then_with(|| left.1.cmp(&right.1))
-        };
-        let after = request.after.clone().map(|(value, id, same)| ((value, id), same));
-        let mut found: Vec<(Scalar, String)> = Vec::new();
-        self.for_each_selected(request.filter.as_ref(), request.deadline, |id, fields| {
-            let mut value: Option<Scalar> = None;
-            fields.scalars(&request.subject, &mut |scalar| {
-                let wins = value.as_ref().is_none_or(|before| {
-                    scalar.cmp(before)
-                        == if request.descending { Ordering::Greater } else { Ordering::Less }
-                });
-                if wins {
-                    value = Some(scalar);
-                }
-            });
-            let Some(value) = value else { return };
-            let candidate = (value, text(id));
-            let is_after =
-                after.as_ref().is_none_or(|(last, same)| match order(&candidate, last) {
-                    Ordering::Greater => true,
-                    Ordering::Equal => *same,
-                    Ordering::Less => false,
-                });
-            if is_after {
-                found.push(candidate);
-            }
-            // Sorting now and then costs less than a heap of texts.
-            if found.len() >= request.limit.saturating_mul(4).max(1_024) {
-                found.sort_unstable_by(order);
-                found.truncate(request.limit);
-            }
-        })?;
-        found.sort_unstable_by(order);
-        found.truncate(request.limit);
-        let ids: Vec<&str> = found.iter().map(|(_, id)| id.as_str()).collect();
-        // A record that was changed or deleted meanwhile is shown as it is now, or not at all.
-        let records = self.get_many(&ids)?;
-        let found = found.into_iter().zip(records);
-        Ok(found.filter_map(|((value, _), record)| Some((value, record?))).collect())
-    }
-
     /// Calls with the id and the properties of every record that is selected, in one state.
-    fn for_each_selected(
+    pub(crate) fn for_each_selected(
         &self,
         filter: Option<&Filter>,
         deadline: Option<Instant>,

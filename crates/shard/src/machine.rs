@@ -19,6 +19,7 @@ use crate::meta::Meta;
 use crate::operation::WriteOutcome;
 use crate::record::{Etag, Timestamp};
 use crate::store::Store;
+use crate::wall::WallClock;
 
 /// What an entry counts beside its payload when the size of the log is reckoned. Its real frame
 /// depends on the writer's name, which must not matter to the state.
@@ -87,8 +88,9 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(store: Store, meta: Meta) -> Self {
-        let progress = Arc::new(Progress::default());
+    pub(crate) fn new(store: Store, meta: Meta, wall: WallClock) -> Self {
+        let progress = Progress { clock: Clock::new(wall), ..Progress::default() };
+        let progress = Arc::new(progress);
         progress.publish(&meta);
         Self { store, indexes: None, meta, progress }
     }

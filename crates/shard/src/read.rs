@@ -176,6 +176,9 @@ pub struct ShardStats {
     pub rebuild_rows: u64,
     /// The index of metadata.
     pub payload: PayloadStats,
+    /// Whether it is being built: after a start, or for other fields, and until then the one before
+    /// answers.
+    pub payload_building: bool,
     /// The index of text, if there is one.
     pub text: Option<TextStats>,
     /// Why the shard has stopped, if it has.

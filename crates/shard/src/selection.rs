@@ -1,5 +1,6 @@
 //! Which records an answer is made of: those that match a filter and have not expired.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use hvs_filter::{Facet, PayloadIndex, Subject};
@@ -51,7 +52,7 @@ impl Inner {
     }
 
     /// What the index of metadata says of a filter; none while it is being built.
-    fn ask_payload<R>(
+    pub(crate) fn ask_payload<R>(
         &self,
         filter: &Filter,
         mut then: impl FnMut(&PayloadIndex, Known) -> R,
@@ -68,6 +69,19 @@ impl Inner {
             }
         }
         Ok(None)
+    }
+
+    /// Which properties a filter is about, each with whether they are indexed.
+    pub(crate) fn filter_properties(&self, filter: &Filter) -> BTreeMap<String, bool> {
+        let known = self.indexes.payload().look(|index| index.properties(&filter.condition));
+        // While it is being built nothing is known.
+        known.unwrap_or_else(|| {
+            let mut properties = BTreeMap::new();
+            filter.condition.properties(&mut |subject| {
+                properties.insert(subject.to_string(), false);
+            });
+            properties
+        })
     }
 
     /// The facet of those that match, if the index of metadata knows all of it.
@@ -89,7 +103,7 @@ impl Inner {
 
     /// Takes away what the index of metadata does not know of. It is looked up after what is
     /// known, so that it holds for all of that.
-    fn leave_out(
+    pub(crate) fn leave_out(
         &self,
         known: &mut Known,
         filter: &Filter,

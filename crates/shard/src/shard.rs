@@ -1,13 +1,14 @@
 //! The shard as its node sees it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hvs_filter::{Facet, Scalar};
+use hvs_filter::{Facet, PayloadSchema};
 use hvs_index::{IndexConfig, IndexKind};
 use hvs_kv::Kv;
-use hvs_text::{Statistics, TextQuery};
+use hvs_text::{Statistics, TextConfig, TextQuery};
 use tokio::sync::watch;
 
 use crate::config::{Compression, ShardConfig};
@@ -15,15 +16,16 @@ use crate::error::{CloseError, OpenError, ReadError, ReindexError, WriteError};
 use crate::feed::{ChangesError, ChangesPage, ChangesRequest};
 use crate::filter::Filter;
 use crate::inner::Inner;
-use crate::listing::{FacetRequest, MatchingPage, MatchingRequest, OrderedRequest};
+use crate::listing::{FacetRequest, MatchingPage, MatchingRequest};
 use crate::operation::{WriteAnswer, WriteRequest};
+use crate::ordered::{OrderedPage, OrderedRequest};
 use crate::read::{
     ScrollPage, ScrollRequest, SearchAnswer, SearchRequest, ShardMemory, ShardStats,
 };
 use crate::record::Record;
 use crate::reindex::IndexChange;
 use crate::state::SearchState;
-use crate::text::{Detail, DetailsRequest, TextAnswer, TextSearch};
+use crate::text::{Detail, DetailsRequest, ReplacedText, TextAnswer, TextChange, TextSearch};
 
 /// One shard that this process leads. Cheap to clone; all clones are the same shard.
 ///
@@ -108,11 +110,9 @@ impl Shard {
         self.inner.facet(request)
     }
 
-    /// A page of records in the order of a property, with their values. It looks at every record.
-    pub fn scroll_ordered(
-        &self,
-        request: &OrderedRequest,
-    ) -> Result<Vec<(Scalar, Record)>, ReadError> {
+    /// A page of records in the order of a property. It looks at every record, unless the index of
+    /// metadata knows the order.
+    pub fn scroll_ordered(&self, request: &OrderedRequest) -> Result<OrderedPage, ReadError> {
         self.inner.scroll_ordered(request)
     }
 
@@ -181,6 +181,41 @@ impl Shard {
         generation: u64,
     ) -> Result<IndexChange, ReindexError> {
         IndexChange::begin(Arc::clone(&self.inner), name, config, generation)
+    }
+
+    /// Begins to build an index of text, beside the one in use if there is one. `generation` must
+    /// be above that one's, see [`ShardConfig::text_generation`].
+    pub fn change_text(
+        &self,
+        config: TextConfig,
+        generation: u64,
+    ) -> Result<TextChange, ReindexError> {
+        TextChange::begin(Arc::clone(&self.inner), config, generation)
+    }
+
+    /// Gives up the index of text. Call it when it is written down where the shard's configuration
+    /// comes from: a restart uses what is written there.
+    pub fn drop_text(&self) -> Result<ReplacedText, ReindexError> {
+        self.inner.drop_text()
+    }
+
+    /// Waits until the index of text that answers is complete. `go_on` is told often how many
+    /// records it has read, and says whether to go on. Blocks.
+    pub fn wait_for_text(&self, go_on: &dyn Fn(u64) -> bool) -> Result<(), ReindexError> {
+        self.inner.wait_for_text(go_on)
+    }
+
+    /// Begins to index other fields of metadata. Until that is done what was indexed before
+    /// answers; answers are the same with either.
+    pub fn index_metadata(&self, schema: &PayloadSchema) -> Result<(), ReindexError> {
+        let begun = self.inner.indexes.payload().build(schema);
+        begun.map_err(|source| ReindexError::Thread { source })
+    }
+
+    /// Which properties a filter is about, each with whether they are indexed at this moment;
+    /// where not, the records that may match are looked at.
+    pub fn filter_properties(&self, filter: &Filter) -> BTreeMap<String, bool> {
+        self.inner.filter_properties(filter)
     }
 
     /// Changes how widely the index of a vector is searched when a search does not say it:

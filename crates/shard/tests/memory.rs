@@ -78,7 +78,7 @@ fn what_lists_counts_and_orders_records_has_those_in_memory() {
         deadline: None,
     };
     let ordered = shard.scroll_ordered(&ordered).unwrap();
-    let ordered: Vec<_> = ordered.iter().map(|(_, record)| record.id.as_str()).collect();
+    let ordered: Vec<_> = ordered.records.iter().map(|found| found.record.id.as_str()).collect();
     assert_eq!(ordered, ["b", "c", "a", "d"]);
     // A write under the etag that was seen reaches the record where it is.
     let condition = Some(Condition::IfMatch(matching[0].etag));

@@ -7,7 +7,6 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::Path;
 use std::sync::Arc;
 
 use hvs_filter::FilterLimits;
@@ -19,7 +18,7 @@ use hvs_shard::{
 };
 use proptest::prelude::*;
 use serde_json::json;
-use support::{FLAT, Home, lift, put, record, write};
+use support::{FLAT, Home, copy, lift, put, record, write};
 use uuid::Uuid;
 
 const WORDS: [&str; 5] = ["ant", "bee", "cat", "dog", "elk"];
@@ -87,19 +86,6 @@ fn fill(shard: &Shard, model: &mut Model, from: usize, to: usize) {
                 let words: Vec<usize> = (0..left).map(|i| (n * 7 + i * n) % 5).collect();
                 put_words(shard, model, &id, &words);
             }
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
         }
     }
 }

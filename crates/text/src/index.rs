@@ -166,9 +166,7 @@ impl TextIndex {
             let mut statistics =
                 Statistics { with_word: vec![0; query.words().len()], ..Statistics::default() };
             for memory in state.memories() {
-                let (documents, words) = memory.size();
-                let with_word = query.words().iter().map(|word| memory.with_word(word)).collect();
-                statistics.add(&Statistics { documents, words, with_word });
+                statistics.add(&memory.statistics(query));
             }
             Some((state.layer()?, statistics))
         })?;
@@ -215,6 +213,12 @@ impl TextIndex {
             rebuilds: self.shared.rebuilds.load(Ordering::Relaxed),
             is_ready: matches!(state.phase, Phase::Ready),
         }
+    }
+
+    /// Ends the thread that writes, and does not wait for it: the index is about to be given up.
+    /// Searches go on.
+    pub fn stop(&self) {
+        self.shared.stop();
     }
 
     /// Writes what was told to the disk, and stops. Nothing is found any more.

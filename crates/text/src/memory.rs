@@ -6,6 +6,8 @@ use std::sync::Arc;
 use roaring::RoaringTreemap;
 use tantivy::fieldnorm::FieldNormReader;
 
+use crate::query::{Statistics, TextQuery};
+
 /// What a document, one of its words, and a new word take beside their texts, about.
 const DOCUMENT_BYTES: usize = 160;
 const WORD_BYTES: usize = 40;
@@ -31,6 +33,11 @@ impl Pending {
         }
         let words = counts.into_iter().map(|(word, count)| (Arc::from(word), count)).collect();
         Self { id, words, length }
+    }
+
+    /// What it takes, about, where its words are not new.
+    pub(crate) fn bytes(&self) -> usize {
+        DOCUMENT_BYTES + self.id.len() + WORD_BYTES * self.words.len()
     }
 }
 
@@ -74,9 +81,8 @@ impl Memory {
     }
 
     pub(crate) fn insert(&mut self, key: u64, mut document: Pending) {
-        self.bytes += DOCUMENT_BYTES + document.id.len();
+        self.bytes += document.bytes();
         for (word, times) in &mut document.words {
-            self.bytes += WORD_BYTES;
             // One copy of each word is enough.
             if let Some((known, _)) = self.postings.get_key_value(word) {
                 *word = Arc::clone(known);
@@ -105,8 +111,19 @@ impl Memory {
         (self.documents.len() as u64, self.words)
     }
 
+    /// What is known of the words of a query.
+    pub(crate) fn statistics(&self, query: &TextQuery) -> Statistics {
+        let (documents, words) = self.size();
+        let with_word = query.words().iter().map(|word| self.with_word(word)).collect();
+        Statistics { documents, words, with_word }
+    }
+
+    pub(crate) fn into_documents(self) -> HashMap<u64, Pending> {
+        self.documents
+    }
+
     /// How many documents have a word.
-    pub(crate) fn with_word(&self, word: &str) -> u64 {
+    fn with_word(&self, word: &str) -> u64 {
         self.live(word).count() as u64
     }
 

@@ -16,6 +16,7 @@ pub struct QueryLimits {
 /// it has one of them. Nothing in a query is syntax.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextQuery {
+    language: Language,
     words: Vec<String>,
 }
 
@@ -36,8 +37,13 @@ impl TextQuery {
             count if count > limits.words => {
                 Err(QueryError::TooManyWords { words: count, limit: limits.words })
             }
-            _ => Ok(Self { words }),
+            _ => Ok(Self { language, words }),
         }
+    }
+
+    /// The language whose stems its words are.
+    pub fn language(&self) -> Language {
+        self.language
     }
 
     /// The words.

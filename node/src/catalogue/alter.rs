@@ -1,8 +1,12 @@
 //! Changing a namespace that is in use: its indexes, and how its records are compressed.
 //!
-//! What only searches look at changes at once; so does the compression of what is written. Everything else is built beside what is there; the
-//! catalogue is written when it is complete, and names the generation of each index, so that after
-//! a crash either the old index or the new one is opened, and what is not named is removed.
+//! What only searches look at changes at once, and so does the compression of what is written, and
+//! what metadata is indexed: the index of it is built beside the one that answers, and answers are
+//! the same with either. A first index of text is written down before it is built: until it is
+//! complete searches by text are told so, also after a crash. Everything else is built beside what
+//! is there ([`Rebuild`]); the catalogue is written when it is complete, and names the generation of
+//! each index, so that after a crash either the old index or the new one is opened, and what is not
+//! named is removed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,26 +18,40 @@ use std::{
 };
 
 use hvs_api::{AlterIndex, AlterNamespace, Compression, IndexSpec, IndexType};
-use hvs_shard::{IndexChange, ReindexError};
+use hvs_shard::{PayloadSchema, ReindexError, Shard, TextChange};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{
     Catalogue, CatalogueError, Entry, Namespace, Overview, Settings, SettingsError, Slot,
     VectorSettings, check_name,
+    payload::PayloadSettings,
+    rebuild::{Rebuild, TextWork},
     settings::{resolve_index, shard_compression},
     store::State,
+    text,
 };
 use crate::config::Config;
 
 /// What a request changes.
 struct Altered {
-    /// How records are compressed at rest, if that changes.
-    compression: Option<Compression>,
     /// The settings of vectors whose searches change.
     tuned: BTreeMap<String, VectorSettings>,
     /// Those of vectors whose indexes have to be built anew.
     rebuilt: BTreeMap<String, VectorSettings>,
+    /// Those of the default vector, with another index of text.
+    text: Option<(TextAlteration, VectorSettings)>,
+    payload: Option<PayloadSettings>,
+    compression: Option<Compression>,
+    prefetch: Option<bool>,
+}
+
+/// What is to become of the index of text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TextAlteration {
+    Add,
+    Change,
+    Remove,
 }
 
 fn refuse(reason: impl Into<String>) -> SettingsError {
@@ -42,40 +60,79 @@ fn refuse(reason: impl Into<String>) -> SettingsError {
 
 impl Settings {
     fn alter(&self, request: &AlterNamespace, config: &Config) -> Result<Altered, SettingsError> {
-        let compression =
-            request.compression.filter(|wanted| self.compression.as_ref() != Some(wanted));
-        let mut altered = Altered { compression, tuned: BTreeMap::new(), rebuilt: BTreeMap::new() };
-        let named = request.vectors.iter().map(|(name, vector)| (name.as_str(), &vector.index));
-        let default = request.index.iter().map(|index| ("", index));
-        for (name, change) in default.chain(named.filter(|(name, _)| !name.is_empty())) {
-            let Some(before) = self.vectors.get(name) else {
-                let reason = "the namespace has no such vector".to_owned();
-                return Err(SettingsError::VectorName { name: name.to_owned(), reason });
-            };
-            let index = alter_index(&before.index, change, config)?;
-            let mut after = VectorSettings { index, ..before.clone() };
-            after.check(config)?;
-            if after == *before {
-                continue;
-            }
-            let in_searches = IndexSpec {
-                ef_search: before.index.ef_search,
-                nprobe: before.index.nprobe,
-                ..after.index.clone()
-            };
-            if in_searches == before.index {
-                altered.tuned.insert(name.to_owned(), after);
-            } else {
-                after.generation += 1;
-                altered.rebuilt.insert(name.to_owned(), after);
-            }
-        }
         if request.vectors.contains_key("") {
             return Err(refuse(
                 "the index of the default vector is given beside vectors, as index",
             ));
         }
+        let payload = PayloadSettings::resolve(
+            request.payload_indexing,
+            request.payload_indexes.as_deref(),
+            Some(&self.payload),
+            &config.limits,
+        )?;
+        let mut altered = Altered {
+            tuned: BTreeMap::new(),
+            rebuilt: BTreeMap::new(),
+            text: None,
+            payload: (payload != self.payload).then_some(payload),
+            compression: request.compression.filter(|wanted| self.compression != Some(*wanted)),
+            prefetch: request.prefetch.filter(|wanted| self.prefetch != Some(*wanted)),
+        };
+        let named = request.vectors.iter().map(|(name, vector)| (name.as_str(), &vector.index));
+        let default = request.index.iter().map(|index| ("", index));
+        for (name, change) in default.chain(named) {
+            let Some(before) = self.vectors.get(name) else {
+                let reason = "the namespace has no such vector".to_owned();
+                return Err(SettingsError::VectorName { name: name.to_owned(), reason });
+            };
+            if !name.is_empty() && change.kind == Some(IndexType::Hybrid) {
+                return Err(text::not_of_a_vector());
+            }
+            let index = alter_index(&before.index, change, config)?;
+            let after = VectorSettings { index, ..before.clone() };
+            after.check(config)?;
+            altered.add(name, before, after)?;
+        }
         Ok(altered)
+    }
+}
+
+impl Altered {
+    /// Adds what becomes of a vector.
+    fn add(
+        &mut self,
+        name: &str,
+        before: &VectorSettings,
+        mut after: VectorSettings,
+    ) -> Result<(), SettingsError> {
+        let (old, new) = (text::dense(&before.index), text::dense(&after.index));
+        let of_text = match (text::of_text(&before.index), text::of_text(&after.index)) {
+            (before, after) if before == after => None,
+            (None, _) => Some(TextAlteration::Add),
+            (_, None) => Some(TextAlteration::Remove),
+            _ => Some(TextAlteration::Change),
+        };
+        match of_text {
+            None if after == *before => {}
+            Some(_) if old != new => {
+                return Err(refuse(
+                    "the index of the vector and that of text cannot be changed at once; change \
+                     the one and then the other",
+                ));
+            }
+            Some(alteration) => self.text = Some((alteration, after)),
+            None => {
+                let in_searches = IndexSpec { ef_search: old.ef_search, nprobe: old.nprobe, ..new };
+                if in_searches == old {
+                    self.tuned.insert(name.to_owned(), after);
+                } else {
+                    after.generation += 1;
+                    self.rebuilt.insert(name.to_owned(), after);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -85,21 +142,6 @@ fn alter_index(
     config: &Config,
 ) -> Result<IndexSpec, SettingsError> {
     let kind = change.kind.unwrap_or(before.kind);
-    match (before.kind == IndexType::Hybrid, kind == IndexType::Hybrid) {
-        (true, false) => {
-            return Err(refuse(
-                "type HYBRID has an index of text, which cannot be taken from a namespace; change \
-                 the index of the vector with dense",
-            ));
-        }
-        (false, true) => {
-            return Err(refuse(
-                "an index of text cannot be added to a namespace; create one of type HYBRID, and \
-                 lead an alias to it",
-            ));
-        }
-        _ => {}
-    }
     let spec = IndexSpec {
         kind,
         m: change.m,
@@ -110,52 +152,26 @@ fn alter_index(
         quantisation: change.quantisation,
         resident: change.resident,
         dense: change.dense,
-        ..IndexSpec::default()
+        text_fields: change.text_fields.clone(),
+        language: change.language.clone(),
     };
-    resolve_index(&spec, Some(before), config)
+    resolve_index(&spec, Some(&text::base(before, kind)), config)
 }
 
 /// The namespaces whose indexes are being built anew, by uid, and whether that is to end.
 pub(super) type Alterations = Mutex<HashMap<Uuid, Arc<AtomicBool>>>;
 
-/// Indexes that are to be built anew, of a namespace that nobody else changes meanwhile.
-pub struct Rebuild {
-    catalogue: Arc<Catalogue>,
-    namespace: Arc<Namespace>,
-    vectors: BTreeMap<String, VectorSettings>,
-    claim: Claim,
-}
-
 /// The right to change the indexes of a namespace.
-struct Claim {
+pub(super) struct Claim {
     catalogue: Arc<Catalogue>,
     uid: Uuid,
-    ends: Arc<AtomicBool>,
+    pub(super) ends: Arc<AtomicBool>,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         self.catalogue.alterations.lock().remove(&self.uid);
     }
-}
-
-/// Why indexes were not built anew. Those before them are in use.
-#[derive(Debug, thiserror::Error)]
-pub enum RebuildError {
-    /// The catalogue, or the namespace was deleted.
-    #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
-    /// A shard.
-    #[error("shard {shard}: {source}")]
-    Shard {
-        /// Its number.
-        shard: usize,
-        /// Why.
-        source: ReindexError,
-    },
-    /// It was not to go on.
-    #[error("the task was cancelled; the indexes are as they were")]
-    Cancelled,
 }
 
 impl Catalogue {
@@ -183,28 +199,114 @@ impl Catalogue {
                 shard.set_compression(shard_compression(compression));
             }
         }
-        if !altered.tuned.is_empty() {
-            let config = &self.surroundings.config;
-            let kinds = altered.tuned.iter().map(|(vector, settings)| {
-                Ok((vector.as_str(), settings.index_config(config)?.kind))
-            });
-            let kinds: Vec<_> = kinds.collect::<Result<_, CatalogueError>>()?;
-            // Before the settings are published: what is kept of answers belongs to them.
-            let tune = || {
-                for shard in namespace.shards() {
-                    for (vector, kind) in &kinds {
-                        shard.tune_index(vector, *kind);
-                    }
-                }
-            };
-            self.put_vectors(&namespace, &altered.tuned, tune).await?;
+        if let Some(prefetch) = altered.prefetch {
+            let change = |settings: &mut Settings| settings.prefetch = Some(prefetch);
+            self.put_settings(&namespace, change, || {}).await?;
         }
-        if altered.rebuilt.is_empty() {
+        if !altered.tuned.is_empty() {
+            self.tune(&namespace, &altered.tuned).await?;
+        }
+        if let Some(payload) = altered.payload {
+            let schema = payload.schema();
+            let change = |settings: &mut Settings| settings.payload = payload;
+            self.put_settings(&namespace, change, || {}).await?;
+            let shards = namespace.shards().to_vec();
+            on_a_thread(move || index_metadata(&shards, &schema)).await?;
+        }
+        let text = match altered.text {
+            None => None,
+            Some((TextAlteration::Remove, settings)) => {
+                self.remove_text(&namespace, settings).await?;
+                None
+            }
+            Some((TextAlteration::Add, settings)) => {
+                let before = namespace.entry.settings.vectors.get("").cloned();
+                self.add_text(&namespace, settings).await?;
+                before.map(TextWork::Await)
+            }
+            Some((TextAlteration::Change, settings)) => Some(TextWork::Change(settings)),
+        };
+        if altered.rebuilt.is_empty() && text.is_none() {
             return Ok((slot.overview(), None));
         }
-        let rebuild =
-            Rebuild { catalogue: Arc::clone(self), namespace, vectors: altered.rebuilt, claim };
+        // With the settings that what is built is added to.
+        let namespace = self.lease(&slot, until).await?;
+        let vectors = altered.rebuilt;
+        let rebuild = Rebuild { catalogue: Arc::clone(self), namespace, vectors, text, claim };
         Ok((slot.overview(), Some(rebuild)))
+    }
+
+    async fn tune(
+        &self,
+        namespace: &Namespace,
+        tuned: &BTreeMap<String, VectorSettings>,
+    ) -> Result<(), CatalogueError> {
+        let config = &self.surroundings.config;
+        let kinds = tuned
+            .iter()
+            .map(|(vector, settings)| Ok((vector.as_str(), settings.index_config(config)?.kind)));
+        let kinds: Vec<_> = kinds.collect::<Result<_, CatalogueError>>()?;
+        // Before the settings are published: what is kept of answers belongs to them.
+        let tune = || {
+            for shard in namespace.shards() {
+                for (vector, kind) in &kinds {
+                    shard.tune_index(vector, *kind);
+                }
+            }
+        };
+        let change = |settings: &mut Settings| settings.vectors.extend(tuned.clone());
+        self.put_settings(namespace, change, tune).await
+    }
+
+    /// Begins to index text, and writes it down. Searches by text wait until it is complete.
+    async fn add_text(
+        &self,
+        namespace: &Namespace,
+        settings: VectorSettings,
+    ) -> Result<(), CatalogueError> {
+        let mut after = self.by_own_name(&namespace.name)?.description().entry.settings.clone();
+        set_text(&mut after, settings);
+        let Some(config) = after.text_config(&self.surroundings.config)? else {
+            return Ok(());
+        };
+        let generation = after.text_generation;
+        let begun: Result<Vec<TextChange>, _> = namespace
+            .shards()
+            .iter()
+            .map(|shard| shard.change_text(config.clone(), generation))
+            .collect();
+        let begun = begun.map_err(reindex)?;
+        self.put_settings(namespace, |settings| *settings = after, || {}).await?;
+        on_a_thread(move || {
+            for change in begun {
+                // There is none that it replaces.
+                change.switch().remove()?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_text(
+        &self,
+        namespace: &Namespace,
+        settings: VectorSettings,
+    ) -> Result<(), CatalogueError> {
+        let change = |all: &mut Settings| {
+            all.vectors.insert(String::new(), settings);
+        };
+        self.put_settings(namespace, change, || {}).await?;
+        let shards = namespace.shards().to_vec();
+        on_a_thread(move || {
+            for shard in shards {
+                if let Err(error) = shard.drop_text()?.remove() {
+                    // It is removed at the next start.
+                    tracing::warn!(%error, "an index of text is left");
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     fn by_own_name(&self, name: &str) -> Result<Arc<Slot>, CatalogueError> {
@@ -236,19 +338,8 @@ impl Catalogue {
         }
     }
 
-    /// Writes down new settings of vectors, and publishes them after `then`.
-    async fn put_vectors(
-        &self,
-        namespace: &Namespace,
-        vectors: &BTreeMap<String, VectorSettings>,
-        then: impl FnOnce() + Send,
-    ) -> Result<(), CatalogueError> {
-        let change = |settings: &mut Settings| settings.vectors.extend(vectors.clone());
-        self.put_settings(namespace, change, then).await
-    }
-
-    /// Writes down new settings, and publishes them after `then`.
-    async fn put_settings(
+    /// Writes down other settings, and publishes them after `then`.
+    pub(super) async fn put_settings(
         &self,
         namespace: &Namespace,
         change: impl FnOnce(&mut Settings) + Send,
@@ -270,72 +361,24 @@ impl Catalogue {
     }
 }
 
-impl Rebuild {
-    /// The name of the namespace.
-    pub fn namespace(&self) -> &str {
-        &self.namespace.name
-    }
+/// Gives the default vector an index with other text, of another generation.
+pub(super) fn set_text(settings: &mut Settings, vector: VectorSettings) {
+    settings.vectors.insert(String::new(), vector);
+    settings.text_generation += 1;
+}
 
-    /// About how many rows are to be built.
-    pub fn rows(&self) -> u64 {
-        let records: u64 = self.namespace.shards().iter().map(|shard| shard.stats().records).sum();
-        records.saturating_mul(self.vectors.len() as u64)
-    }
+fn index_metadata(shards: &[Shard], schema: &PayloadSchema) -> Result<(), ReindexError> {
+    shards.iter().try_for_each(|shard| shard.index_metadata(schema))
+}
 
-    /// Builds the indexes and lets them answer. `go_on` is told how many rows are built, and says
-    /// whether to go on. Blocks the thread, `wait` with what it is given.
-    ///
-    /// # Errors
-    /// [`RebuildError`].
-    pub fn run(
-        self,
-        go_on: &dyn Fn(u64) -> bool,
-        wait: impl FnOnce(
-            std::pin::Pin<Box<dyn Future<Output = Result<(), CatalogueError>> + Send + '_>>,
-        ) -> Result<(), CatalogueError>,
-    ) -> Result<(), RebuildError> {
-        let ends = Arc::clone(&self.claim.ends);
-        let mut done = 0;
-        let mut changes = Vec::new();
-        for (vector, settings) in &self.vectors {
-            let config = settings.index_config(&self.catalogue.surroundings.config);
-            let mut config = config.map_err(CatalogueError::from)?;
-            config.builders = self.catalogue.surroundings.builders.clone();
-            for (number, shard) in self.namespace.shards().iter().enumerate() {
-                let failed = |source| match source {
-                    ReindexError::Cancelled => RebuildError::Cancelled,
-                    source => RebuildError::Shard { shard: number, source },
-                };
-                let change = shard.change_index(vector, config.clone(), settings.generation);
-                let change = change.map_err(failed)?;
-                let last = std::cell::Cell::new(0);
-                let fill = change.fill(&|built| {
-                    last.set(built);
-                    !ends.load(Ordering::Acquire) && go_on(done + built)
-                });
-                fill.map_err(failed)?;
-                done += last.get();
-                changes.push((number, change));
-            }
-        }
-        let mut replaced = Vec::new();
-        let mut failure = None;
-        let switch = || {
-            for (shard, change) in changes {
-                match IndexChange::switch(change) {
-                    Ok(index) => replaced.push(index),
-                    Err(source) => failure = Some(RebuildError::Shard { shard, source }),
-                }
-            }
-        };
-        let put = self.catalogue.put_vectors(&self.namespace, &self.vectors, switch);
-        wait(Box::pin(put))?;
-        for index in replaced {
-            if let Err(error) = index.remove() {
-                // It is removed at the next start.
-                tracing::warn!(hvs.namespace = self.namespace.name, %error, "an old index is left");
-            }
-        }
-        failure.map_or(Ok(()), Err)
-    }
+fn reindex(source: ReindexError) -> CatalogueError {
+    CatalogueError::Reindex { source: Box::new(source) }
+}
+
+/// What may wait, for a shard's writer or for files, and must not on a thread that serves.
+async fn on_a_thread(
+    work: impl FnOnce() -> Result<(), ReindexError> + Send + 'static,
+) -> Result<(), CatalogueError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| CatalogueError::Worker)?.map_err(reindex)
 }

@@ -19,9 +19,21 @@ pub(super) fn difference(before: &Settings, wanted: &Settings) -> Option<String>
         let of = |ttl: Option<u64>| ttl.map_or_else(|| "none".to_owned(), |ttl| ttl.to_string());
         return Some(format!("ttl_ms is {}, not {}", of(before.ttl_ms), of(wanted.ttl_ms)));
     }
+    if before.payload.indexing != wanted.payload.indexing {
+        let (before, wanted) = (json(&before.payload.indexing), json(&wanted.payload.indexing));
+        return Some(format!("payload_indexing is {before}, not {wanted}"));
+    }
+    if before.payload.indexes != wanted.payload.indexes {
+        let (before, wanted) = (json(&before.payload.indexes), json(&wanted.payload.indexes));
+        return Some(format!("payload_indexes is {before}, not {wanted}"));
+    }
     if before.compression != wanted.compression {
         let (before, wanted) = (json(&before.compression), json(&wanted.compression));
         return Some(format!("compression is {before}, not {wanted}"));
+    }
+    if before.prefetch != wanted.prefetch {
+        let (before, wanted) = (json(&before.prefetch), json(&wanted.prefetch));
+        return Some(format!("prefetch is {before}, not {wanted}"));
     }
     let names = before.vectors.keys().chain(wanted.vectors.keys());
     for name in names {

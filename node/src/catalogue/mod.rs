@@ -8,7 +8,9 @@ mod alter;
 mod difference;
 pub(crate) mod inspect;
 mod namespace;
+mod payload;
 mod profile;
+mod rebuild;
 mod residence;
 mod restore;
 mod settings;
@@ -32,12 +34,12 @@ use hvs_shard::{CloseError, OpenError, ReadError, ShardStats, WriteError, Writer
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-pub use alter::{Rebuild, RebuildError};
 pub use inspect::InspectError;
 pub use namespace::{
-    Description, Entry, Namespace, Released, Routed, RoutedWriteError, Surroundings, VectorSpace,
-    WriteOptions, Written,
+    Description, Entry, Loaded, Namespace, Released, Routed, RoutedWriteError, Surroundings,
+    VectorSpace, WriteOptions, Written,
 };
+pub use rebuild::{Rebuild, RebuildError};
 pub use settings::{
     Limited, Settings, SettingsError, VectorSettings, build_space, geometry_precision, space_info,
 };
@@ -106,6 +108,12 @@ pub enum CatalogueError {
     Altering {
         /// The name.
         name: String,
+    },
+    /// An index of a shard cannot be changed.
+    #[error("an index cannot be changed: {source}")]
+    Reindex {
+        /// Why.
+        source: Box<hvs_shard::ReindexError>,
     },
     /// The node holds as many as it may.
     #[error("there are {count} {what} already, which is the limit ({setting})")]

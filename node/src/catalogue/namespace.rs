@@ -1,6 +1,11 @@
 //! An open namespace: its spaces, and the shards that its records are spread over.
 
-use std::{collections::BTreeMap, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::Deref,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use hvs_geometry::Space;
 use hvs_index::Builders;
@@ -58,6 +63,8 @@ pub struct Description {
     pub durability: hvs_api::Durability,
     /// How records are compressed at rest.
     pub compression: hvs_api::Compression,
+    /// Whether records of hits are read ahead.
+    pub prefetch: bool,
     /// The language of its index of text, if there is one.
     pub text: Option<hvs_shard::Language>,
 }
@@ -73,6 +80,7 @@ impl Description {
             vectors: vector_spaces(&entry.settings, config)?,
             durability: entry.settings.durability.unwrap_or(config.writes.durability),
             compression: entry.settings.compression(config),
+            prefetch: entry.settings.prefetch(),
             text: entry.settings.text_config(config)?.map(|config| config.language),
             entry,
             revision: 0,
@@ -93,6 +101,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// The shard of this number, if there is one.
+    pub(crate) fn shard(&self, number: usize) -> Option<&Shard> {
+        self.shards.get(number)
+    }
+
     /// The counters of every shard.
     pub(super) fn stats(&self) -> Vec<ShardStats> {
         self.shards.iter().map(Shard::stats).collect()
@@ -200,7 +213,9 @@ impl Surroundings {
                 bytes: self.config.payload.bytes,
                 text_bytes: self.config.payload.text_bytes,
             },
+            payload_schema: entry.settings.payload.schema(),
             text: entry.settings.text_config(&self.config)?,
+            text_generation: entry.settings.text_generation,
             max_operations: limits.batch_operations,
             max_k: limits.k,
             max_page: limits.page,
@@ -290,6 +305,11 @@ impl Namespace {
     /// All shards, in the order of their numbers.
     pub fn shards(&self) -> &[Shard] {
         &self.loaded.shards
+    }
+
+    /// The same for whoever can do without them.
+    pub(crate) fn shards_unheld(&self) -> Weak<Loaded> {
+        Arc::downgrade(&self.loaded)
     }
 
     /// Keeps it loaded after this is dropped, without keeping it from being deleted.

@@ -1,6 +1,6 @@
 //! Profiles: what an index is to be good at, as its parameters.
 
-use hvs_api::{IndexSpec, IndexType, Profile, Quantisation, SpaceSpec};
+use hvs_api::{Compression, IndexSpec, IndexType, Profile, Quantisation, SpaceSpec};
 use hvs_index::IndexConfig;
 use hvs_shard::StoreSizes;
 
@@ -72,6 +72,20 @@ pub(super) fn store_sizes(profile: Option<Profile>, storage: &config::Storage) -
         cache_bytes: storage.shard_cache_bytes / part,
         memtable_bytes: storage.shard_memtable_bytes / part,
     }
+}
+
+/// How records are compressed at rest, if the profile says it.
+pub(super) fn compression(profile: Profile) -> Option<Compression> {
+    match profile {
+        Profile::Latency => Some(Compression::None),
+        Profile::Memory => Some(Compression::Lz4),
+        Profile::Throughput | Profile::Accuracy => None,
+    }
+}
+
+/// Whether records of hits are read before someone asks for them.
+pub(super) fn prefetch(profile: Profile) -> bool {
+    profile == Profile::Latency
 }
 
 /// The first quantisation that the space allows.
@@ -163,6 +177,26 @@ mod tests {
         assert_eq!(sizes(None), whole);
         assert_eq!(sizes(Some(Profile::Accuracy)), whole);
         assert_eq!(sizes(Some(Profile::Memory)), (whole.0 / 4, whole.1 / 4));
+    }
+
+    #[test]
+    fn records_are_compressed_and_read_ahead_as_the_profile_has_it() {
+        let mut config = Config::default();
+        config.storage.compression = Compression::Zstd;
+        let of = |profile, compression, prefetch| {
+            let request =
+                CreateNamespace { compression, prefetch, ..request("euclidean", profile) };
+            let settings = Settings::resolve(&request, None, &config).unwrap();
+            (settings.compression(&config), settings.prefetch())
+        };
+        assert_eq!(of(Profile::Latency, None, None), (Compression::None, true));
+        assert_eq!(of(Profile::Throughput, None, None), (Compression::Zstd, false));
+        assert_eq!(of(Profile::Memory, None, None), (Compression::Lz4, false));
+        assert_eq!(of(Profile::Accuracy, None, None), (Compression::Zstd, false));
+        // What is given goes before it.
+        let given = of(Profile::Latency, Some(Compression::Lz4), Some(false));
+        assert_eq!(given, (Compression::Lz4, false));
+        assert_eq!(of(Profile::Memory, None, Some(true)), (Compression::Lz4, true));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use hvs_geometry::{Component, Geometry, Space, SpaceError, UnknownGeometry};
 use hvs_index::{IndexConfig, IndexKind};
 use serde::{Deserialize, Serialize};
 
-use super::{profile, text};
+use super::{payload::PayloadSettings, profile, text};
 use crate::{
     config::{self, Config, Limits},
     durability,
@@ -56,6 +56,12 @@ pub enum SettingsError {
     /// An index parameter that the type does not have, or out of its range.
     #[error("index: {reason}")]
     Index {
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// Fields of metadata that cannot be indexed.
+    #[error("payload_indexes: {reason}")]
+    Payload {
         /// What is wrong and what would be right.
         reason: String,
     },
@@ -147,9 +153,19 @@ pub struct Settings {
     /// The time to live of records that are put without one, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
+    /// Which metadata is indexed.
+    #[serde(default, skip_serializing_if = "PayloadSettings::is_default")]
+    pub payload: PayloadSettings,
+    /// How often an index of text was added or changed: which of those on disk is in use.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub text_generation: u64,
     /// How records are compressed at rest; as the node has it, if none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+    /// Whether records of hits are read before someone asks for them; as the profile has it, if it
+    /// is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<bool>,
 }
 
 impl Settings {
@@ -196,8 +212,26 @@ impl Settings {
         {
             return Err(SettingsError::Ttl { ttl, limit: limits.ttl_ms });
         }
+        let payload = PayloadSettings::resolve(
+            request.payload_indexing,
+            request.payload_indexes.as_deref(),
+            existing.map(|settings| &settings.payload),
+            limits,
+        )?;
+        let text_generation = existing.map_or(0, |settings| settings.text_generation);
         let compression = request.compression.or(existing.and_then(|known| known.compression));
-        Ok(Self { vectors, shards, profile, durability, ttl_ms, compression })
+        let prefetch = request.prefetch.or(existing.and_then(|known| known.prefetch));
+        Ok(Self {
+            vectors,
+            shards,
+            profile,
+            durability,
+            ttl_ms,
+            payload,
+            text_generation,
+            compression,
+            prefetch,
+        })
     }
 
     /// What each index of a shard is opened with.
@@ -227,7 +261,13 @@ pub(super) fn shard_compression(compression: Compression) -> hvs_shard::Compress
 impl Settings {
     /// How records are compressed at rest.
     pub fn compression(&self, config: &Config) -> Compression {
-        self.compression.unwrap_or(config.storage.compression)
+        let of_profile = self.profile.and_then(profile::compression);
+        self.compression.or(of_profile).unwrap_or(config.storage.compression)
+    }
+
+    /// Whether records of hits are read before someone asks for them.
+    pub fn prefetch(&self) -> bool {
+        self.prefetch.unwrap_or_else(|| self.profile.is_some_and(profile::prefetch))
     }
 
     /// Which generation of each index is in use.

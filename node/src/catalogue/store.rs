@@ -237,3 +237,45 @@ pub(super) fn add(contents: &mut Contents, record: Record) -> Result<(), Catalog
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use hvs_shard::{Etag, Timestamp};
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(id: &str, metadata: &Value) -> Record {
+        Record {
+            id: id.to_owned(),
+            partition_key: None,
+            vectors: Vectors::new(),
+            metadata: metadata.as_object().cloned().unwrap(),
+            region: None,
+            kind: ALIAS.to_owned(),
+            version: 1,
+            etag: Etag { epoch: 1, seq: 1, index: 0 },
+            timestamp: Timestamp::default(),
+            content_hash: [0; 32],
+            expires_at: None,
+        }
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_said_to_be_so_and_nothing_else_is() {
+        let mut contents = Contents::default();
+        let mut add = |format: Value| {
+            let metadata = json!({"format": format, "namespace": "n", "added_later": true});
+            add(&mut contents, record("alias/a", &metadata))
+        };
+        let newer = add(json!(FORMAT + 1)).unwrap_err();
+        let said = newer.to_string();
+        assert!(matches!(newer, CatalogueError::Newer { found: 2, known: 1, .. }), "{said}");
+        assert!(said.contains("alias/a") && said.contains("upgrade"), "{said}");
+        for damaged in [json!(null), json!("1"), json!(0), json!(-1)] {
+            assert!(matches!(add(damaged), Err(CatalogueError::Damaged { .. })));
+        }
+        add(json!(FORMAT)).unwrap();
+        assert_eq!(contents.aliases["a"], "n");
+    }
+}

@@ -5,11 +5,11 @@ use std::time::Duration;
 use hvs_api::{IndexSpec, IndexType};
 use hvs_shard::{FieldPath, Language, TextConfig};
 
-use super::settings::{Settings, SettingsError, resolve_index, type_name};
+use super::{
+    payload::check_path,
+    settings::{Settings, SettingsError, resolve_index, type_name},
+};
 use crate::config::Config;
-
-/// Bytes of one path.
-const PATH_BYTES: usize = 512;
 
 fn wrong(reason: impl Into<String>) -> SettingsError {
     SettingsError::Index { reason: reason.into() }
@@ -23,6 +23,25 @@ pub(super) fn dense(spec: &IndexSpec) -> IndexSpec {
     }
     (dense.dense, dense.text_fields, dense.language) = (None, None, None);
     dense
+}
+
+/// What is left of an index, or added to it, where a request changes its type from or to HYBRID: that
+/// of the vector stays as it is.
+pub(super) fn base(before: &IndexSpec, kind: IndexType) -> IndexSpec {
+    match (before.kind, kind) {
+        (IndexType::Hybrid, IndexType::Hybrid) => before.clone(),
+        (IndexType::Hybrid, _) => dense(before),
+        (of_vector, IndexType::Hybrid) => {
+            IndexSpec { kind: IndexType::Hybrid, dense: Some(of_vector), ..before.clone() }
+        }
+        _ => before.clone(),
+    }
+}
+
+/// What an index has of text.
+pub(super) fn of_text(spec: &IndexSpec) -> Option<(&[String], Option<&str>)> {
+    let fields = spec.text_fields.as_deref().unwrap_or_default();
+    (spec.kind == IndexType::Hybrid).then_some((fields, spec.language.as_deref()))
 }
 
 pub(super) fn not_of_a_vector() -> SettingsError {
@@ -72,13 +91,8 @@ pub(super) fn resolve(
         )));
     }
     for (position, field) in fields.iter().enumerate() {
-        if field.len() > PATH_BYTES {
-            return Err(wrong(format!(
-                "text_fields has a path of {} bytes, at most {PATH_BYTES} are allowed",
-                field.len()
-            )));
-        }
-        FieldPath::parse(field).map_err(|error| wrong(format!("text_fields: {error}")))?;
+        check_path(field, &config.limits)
+            .map_err(|reason| wrong(format!("text_fields: {reason}")))?;
         if fields.iter().take(position).any(|other| other == field) {
             return Err(wrong(format!("text_fields names {field:?} twice")));
         }
@@ -186,7 +200,8 @@ mod tests {
     fn limits_hold_at_their_edges() {
         let mut config = Config::default();
         config.limits.text_fields = 2;
-        let path = "x".repeat(PATH_BYTES);
+        config.limits.path_bytes = 9;
+        let path = "x".repeat(9);
         let with = |index| resolve(index, &config);
         assert!(with(json!({"type": "HYBRID", "text_fields": ["a", path]})).is_ok());
         for refused in [

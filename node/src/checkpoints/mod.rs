@@ -132,7 +132,9 @@ impl Checkpoints {
         let name = rebuild.namespace().to_owned();
         self.tasks.begin(TaskKind::Reindex, &name, move |work| {
             work.expect_rows(rebuild.rows());
-            match rebuild.run(&|rows| work.go_on(rows), |put| work.wait(put)) {
+            let run =
+                rebuild.run(&|rows| work.go_on(rows), &|| work.is_stopping(), |put| work.wait(put));
+            match run {
                 Err(RebuildError::Cancelled) if work.is_stopping() => {
                     Err(CheckpointError::Stopping)
                 }

@@ -56,6 +56,8 @@ impl Config {
         found.range("limits.text_bytes", limits.text_bytes, 1, 1 << 20);
         found.range("limits.text_words", limits.text_words, 1, 4_096);
         found.range("limits.text_fields", limits.text_fields, 1, 256);
+        found.range("limits.payload_indexes", limits.payload_indexes, 0, 4_096);
+        found.range("limits.path_bytes", limits.path_bytes, 1, 4_096);
         found.range("limits.metadata_bytes", limits.metadata_bytes, 2, METADATA_BYTES);
         found.range("limits.id_bytes", limits.id_bytes, 1, ID_BYTES);
         found.range("limits.filter_writes", limits.filter_writes, 1, 1 << 40);
@@ -86,6 +88,7 @@ impl Config {
         found.range("storage.log_cache_bytes", storage.log_cache_bytes, 0, 1 << 40);
         found.range("storage.log_memtable_bytes", storage.log_memtable_bytes, 1 << 16, 1 << 36);
         found.range("cache.query_bytes", self.cache.query_bytes, 0, 1 << 40);
+        found.range("cache.prefetch_queue", self.cache.prefetch_queue, 0, 1 << 20);
         found.range("memory.warn_percent", self.memory.warn_percent, 1, 100);
         found.range("memory.idle_seconds", self.memory.idle_seconds, 0, 1 << 32);
         found.range("memory.evict_idle_seconds", self.memory.evict_idle_seconds, 0, 1 << 32);

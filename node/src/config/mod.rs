@@ -137,6 +137,10 @@ pub struct Limits {
     pub text_words: usize,
     /// Text fields of a namespace.
     pub text_fields: usize,
+    /// Fields of metadata whose indexes a namespace declares.
+    pub payload_indexes: usize,
+    /// Bytes of the path of a field that a namespace names.
+    pub path_bytes: usize,
     /// Bytes of one record's metadata, as JSON.
     pub metadata_bytes: usize,
     /// Bytes of an id or partition key; at most 512.
@@ -259,6 +263,9 @@ pub struct Index {
 pub struct Cache {
     /// Bytes of answers of searches, estimated; 0 keeps none.
     pub query_bytes: u64,
+    /// Answers of shards whose records wait to be read ahead, where a namespace has `prefetch`; 0
+    /// reads nothing ahead.
+    pub prefetch_queue: usize,
 }
 
 /// How much memory the node holds for its data.
@@ -280,7 +287,7 @@ pub struct Memory {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Payload {
-    /// Fields, each path by itself.
+    /// Fields that are not declared, each path by itself.
     pub fields: usize,
     /// Bytes, estimated.
     pub bytes: usize,
@@ -421,7 +428,7 @@ impl Default for Storage {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { query_bytes: 64 << 20 }
+        Self { query_bytes: 64 << 20, prefetch_queue: 256 }
     }
 }
 
@@ -449,6 +456,8 @@ impl Default for Limits {
             text_bytes: 8 << 10,
             text_words: 256,
             text_fields: 16,
+            payload_indexes: 64,
+            path_bytes: 512,
             metadata_bytes: 64 << 10,
             id_bytes: 512,
             filter_writes: 10_000,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use hvs_api::ShardExplain;
-use hvs_shard::{SearchAnswer, SearchHit, Shard};
+use hvs_shard::{Filter, SearchAnswer, SearchHit, Shard};
 
 use super::failure::Failure;
 use crate::cache::{Query, QueryCache};
@@ -19,17 +19,30 @@ pub(super) struct Answered {
 }
 
 impl Answered {
-    pub(super) fn explain(&self) -> ShardExplain {
+    pub(super) fn explain(&self, shard: &Shard, filter: Option<&Filter>) -> ShardExplain {
+        let (indexed, unindexed) = properties(shard, filter);
         ShardExplain {
             shard: self.shard as u64,
             strategy: self.answer.strategy.as_str().to_owned(),
             scanned: self.answer.scanned as u64,
             exact: self.answer.exact,
             matching: self.answer.matching,
+            indexed,
+            unindexed,
             cached: self.is_recalled,
             index_us: self.index_us,
         }
     }
+}
+
+/// The fields of a filter that the index of metadata of a shard knows, and the others.
+pub(super) fn properties(shard: &Shard, filter: Option<&Filter>) -> (Vec<String>, Vec<String>) {
+    let properties = filter.map(|filter| shard.filter_properties(filter)).unwrap_or_default();
+    let of = |wanted: bool| {
+        let these = properties.iter().filter(|(_, is_indexed)| **is_indexed == wanted);
+        these.map(|(name, _)| name.clone()).collect()
+    };
+    (of(true), of(false))
 }
 
 /// Equal distances in the order of the ids.

@@ -1,10 +1,10 @@
 //! Hits gathered by the values of a field.
 
-use hvs_api::{Code, Group, SearchRequest, SearchResponse};
+use hvs_api::{Code, Group, Hit, SearchRequest, SearchResponse};
 use hvs_filter::{Operator, Test};
 use hvs_shard::{Filter, Record, Scalar, SearchHit, Subject};
 
-use super::{failure::Failure, filter::read_subject, search::Prepared};
+use super::{failure::Failure, filter::read_subject, room::Room, search::Prepared};
 use crate::config::Limits;
 
 const DEFAULT_GROUPS: u64 = 10;
@@ -22,10 +22,27 @@ pub(super) struct Grouping {
     most: usize,
 }
 
-struct Found {
-    value: Scalar,
-    hits: Vec<SearchHit>,
+/// What can be gathered: a hit with its record.
+pub(super) trait Grouped {
+    /// The record.
+    fn record(&self) -> Option<&Record>;
 }
+
+impl Grouped for SearchHit {
+    fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
+    }
+}
+
+/// The hits of one value, best first.
+pub(super) struct Found<T> {
+    value: Scalar,
+    hits: Vec<T>,
+}
+
+/// Asks for at most so many of the best hits that match a filter: those, and whether none can have
+/// been missed.
+pub(super) type Ask<'a, T> = dyn Fn(Filter, usize) -> Result<(Vec<T>, bool), Failure> + 'a;
 
 impl Grouping {
     pub(super) fn read(wire: &SearchRequest, limits: &Limits) -> Result<Option<Self>, Failure> {
@@ -63,18 +80,39 @@ impl Grouping {
         self.groups.saturating_mul(self.size).saturating_mul(LOOKED_AT).min(self.most)
     }
 
+    /// The hits that the groups hold at most.
+    pub(super) fn all(&self) -> usize {
+        self.groups.saturating_mul(self.size)
+    }
+
     pub(super) fn run(&self, search: &Prepared) -> Result<SearchResponse, Failure> {
         let mut request = hvs_shard::SearchRequest::clone(&search.request);
         request.with_records = true;
         let asked = request.filter.take().unwrap_or_default();
-        let mut found: Vec<Found> = Vec::new();
+        let (found, exact) = self.gather(&asked, request.exact, &|filter, k| {
+            search.ask(&hvs_shard::SearchRequest {
+                k: Some(k),
+                filter: Some(filter),
+                ..request.clone()
+            })
+        })?;
+        self.respond(&search.room, found, exact, &|rank, hit| search.hit(rank, hit))
+    }
+
+    /// Gathers the best hits; all that there are, if that is asked for, else those that one search
+    /// finds. Also says whether that makes a difference.
+    pub(super) fn gather<T: Grouped>(
+        &self,
+        asked: &Filter,
+        exhaustive: bool,
+        ask: &Ask<'_, T>,
+    ) -> Result<(Vec<Found<T>>, bool), Failure> {
+        let mut found: Vec<Found<T>> = Vec::new();
         let mut k = self.first_k();
         let mut exact = true;
         loop {
             // Groups that are known are left out, so that every further search finds others.
-            request.k = Some(k);
-            request.filter = Some(self.without(&asked, &found));
-            let (hits, is_exact) = search.ask(&request)?;
+            let (hits, is_exact) = ask(self.without(asked, &found), k)?;
             exact &= is_exact;
             let is_last = hits.len() < k;
             let before = found.len();
@@ -82,7 +120,7 @@ impl Grouping {
             if found.len() >= self.groups || is_last {
                 break;
             }
-            if !request.exact {
+            if !exhaustive {
                 exact = false;
                 break;
             }
@@ -95,20 +133,29 @@ impl Grouping {
                 k = k.saturating_mul(4).min(self.most);
             }
         }
-        if request.exact {
+        if exhaustive {
             for group in found.iter_mut().filter(|group| group.hits.len() < self.size) {
-                exact &= self.fill(group, search, &mut request, &asked)?;
+                exact &= self.fill(group, asked, ask)?;
             }
         } else {
             exact &= found.iter().all(|group| group.hits.len() >= self.size);
         }
-        self.respond(search, found, exact)
+        Ok((found, exact))
+    }
+
+    /// Gathers what is all that is to be looked at, and says whether the groups are complete.
+    pub(super) fn gather_from<T: Grouped>(&self, hits: Vec<T>) -> (Vec<Found<T>>, bool) {
+        let mut found = Vec::new();
+        self.sort(hits, &mut found);
+        let is_full = found.iter().all(|group| group.hits.len() >= self.size);
+        let is_complete = is_full && found.len() >= self.groups;
+        (found, is_complete)
     }
 
     /// Puts hits to their groups, and makes new groups while there are too few.
-    fn sort(&self, hits: Vec<SearchHit>, found: &mut Vec<Found>) {
+    fn sort<T: Grouped>(&self, hits: Vec<T>, found: &mut Vec<Found<T>>) {
         for hit in hits {
-            let Some(value) = hit.record.as_ref().and_then(|record| self.value(record)) else {
+            let Some(value) = hit.record().and_then(|record| self.value(record)) else {
                 continue;
             };
             if let Some(group) = found.iter_mut().find(|group| group.value == value) {
@@ -122,23 +169,20 @@ impl Grouping {
     }
 
     /// Finds all hits of a group, up to its size.
-    fn fill(
+    fn fill<T: Grouped>(
         &self,
-        group: &mut Found,
-        search: &Prepared,
-        request: &mut hvs_shard::SearchRequest,
+        group: &mut Found<T>,
         asked: &Filter,
+        ask: &Ask<'_, T>,
     ) -> Result<bool, Failure> {
-        request.filter = Some(and(asked, self.test(Operator::Equal(group.value.to_value()))));
         let mut k = self.size;
         loop {
-            request.k = Some(k);
-            let (mut hits, exact) = search.ask(request)?;
+            let of_group = self.test(Operator::Equal(group.value.to_value()));
+            let (mut hits, exact) = ask(and(asked, of_group), k)?;
             let is_last = hits.len() < k;
             // A list with the value matches as well, but is in no group.
             hits.retain(|hit| {
-                hit.record.as_ref().and_then(|record| self.value(record)).as_ref()
-                    == Some(&group.value)
+                hit.record().and_then(|record| self.value(record)).as_ref() == Some(&group.value)
             });
             if hits.len() >= self.size || is_last || k >= self.most {
                 let is_whole = hits.len() >= self.size || is_last;
@@ -161,7 +205,7 @@ impl Grouping {
         fields.only_scalar(&self.subject)
     }
 
-    fn without(&self, asked: &Filter, found: &[Found]) -> Filter {
+    fn without<T>(&self, asked: &Filter, found: &[Found<T>]) -> Filter {
         let exists = self.test(Operator::Exists(true));
         if found.is_empty() {
             return and(asked, exists);
@@ -175,15 +219,16 @@ impl Grouping {
         hvs_filter::Filter::Test(Test { subject: self.subject.clone(), operator })
     }
 
-    fn respond(
+    pub(super) fn respond<T>(
         &self,
-        search: &Prepared,
-        found: Vec<Found>,
+        room: &Room,
+        found: Vec<Found<T>>,
         exact: bool,
+        hit: &dyn Fn(u64, T) -> Hit,
     ) -> Result<SearchResponse, Failure> {
         let mut groups = Vec::with_capacity(found.len());
         for Found { value, hits } in found.into_iter().take(self.groups) {
-            let hits: Vec<_> = (1..).zip(hits).map(|(rank, hit)| search.hit(rank, hit)).collect();
+            let hits: Vec<_> = (1..).zip(hits).map(|(rank, found)| hit(rank, found)).collect();
             let bytes = hits.iter().map(|hit| {
                 let vector = hit.vector.as_ref().map_or(0, |vector| vector.len() * 8);
                 let metadata = hit.metadata.as_ref().map_or(0, |metadata| {
@@ -191,7 +236,7 @@ impl Grouping {
                 });
                 HIT_BYTES + hit.id.len() + vector + metadata
             });
-            search.room.take_bytes(bytes.sum())?;
+            room.take_bytes(bytes.sum())?;
             groups.push(Group { value: value.to_value(), hits });
         }
         Ok(SearchResponse { groups, exact, ..SearchResponse::default() })

@@ -4,6 +4,8 @@
 //! records have a word: that is added up over all shards of the namespace, so that scores do not
 //! depend on which shard a record is in.
 
+mod groups;
+
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use hvs_api::{Code, Explain, Hit, HitRanks, SearchRequest, SearchResponse, ShardExplain, Vector};
@@ -13,10 +15,11 @@ use hvs_shard::{
 
 use super::{
     App,
-    asking::{Answered, ask, microseconds_since},
+    asking::{Answered, ask, microseconds_since, properties},
     failure::Failure,
     filter::read_filter,
     fusion::{Fused, Rule, fuse},
+    groups::Grouping,
     records::{Parts, check_partition_key},
     room::Room,
     search::{Prepared, checked_k},
@@ -49,6 +52,9 @@ pub(super) struct Hybrid {
     text: TextSearch,
     shard: Option<usize>,
     hits: usize,
+    grouping: Option<Grouping>,
+    /// Whether groups are to be found until there are enough; of a search by text alone.
+    exhaustive: bool,
     parts: Parts,
     explain: bool,
     max_bytes: usize,
@@ -79,8 +85,12 @@ impl Hybrid {
             return Err(Failure::new(Code::NoTextIndex, detail));
         };
         refuse_unusable(&wire)?;
-        // A radius was refused, so that there is a k.
-        let hits = checked_k(&wire, limits)?.unwrap_or(1);
+        let grouping = Grouping::read(&wire, limits)?;
+        let hits = match &grouping {
+            Some(grouping) => grouping.all(),
+            // A radius was refused, so that there is a k.
+            None => checked_k(&wire, limits)?.unwrap_or(1),
+        };
         check_partition_key(wire.partition_key.as_deref(), limits)?;
         let bounds = QueryLimits { bytes: limits.text_bytes, words: limits.text_words };
         let query = TextQuery::new(wire.text.as_deref().unwrap_or_default(), language, bounds)
@@ -98,6 +108,7 @@ impl Hybrid {
             metadata: wire.include_metadata.unwrap_or_default(),
         };
         let (has_vector, explain) = (wire.vector.is_some(), wire.explain.unwrap_or_default());
+        let exhaustive = wire.exact.unwrap_or_default();
         let vector = if has_vector {
             let by_vector = SearchRequest {
                 text: None,
@@ -106,6 +117,9 @@ impl Hybrid {
                 include_vectors: None,
                 include_metadata: None,
                 explain: None,
+                group_by: None,
+                groups: None,
+                group_size: None,
                 // What is fused is found anew.
                 cache: Some(false),
                 ..wire
@@ -131,6 +145,8 @@ impl Hybrid {
             text,
             shard,
             hits,
+            grouping,
+            exhaustive,
             parts,
             explain,
             max_bytes: limits.answer_bytes,
@@ -142,6 +158,9 @@ impl Hybrid {
 
     /// On this thread, one shard after the other.
     pub(super) fn run(&self) -> Result<SearchResponse, Failure> {
+        if let (Some(grouping), None) = (&self.grouping, &self.vector) {
+            return self.run_grouped(grouping);
+        }
         for attempt in 1.. {
             let search = self.with_statistics()?;
             let found: Result<Vec<_>, Failure> =
@@ -156,7 +175,8 @@ impl Hybrid {
     /// On workers, the shards side by side.
     pub(super) async fn run_heavy(self: Arc<Self>, app: &App) -> Result<SearchResponse, Failure> {
         let deadline = self.deadline;
-        if self.shards().count() <= 1 {
+        let is_repeated = self.grouping.is_some() && self.vector.is_none();
+        if is_repeated || self.shards().count() <= 1 {
             return app.workers.run(deadline, move || self.run()).await?;
         }
         for attempt in 1.. {
@@ -227,31 +247,39 @@ impl Hybrid {
                 })
                 .collect()
         };
-        fused.truncate(self.hits);
-        let details = self.details(&fused)?;
+        if self.grouping.is_none() {
+            fused.truncate(self.hits);
+        }
+        let mut details = self.details(&fused)?;
         let is_gone =
             |fused: &Fused<Place>| details.get(&fused.item).is_some_and(|detail| !detail.exists);
         if !is_last && fused.iter().any(is_gone) {
             return Ok(None);
         }
         fused.retain(|fused| !is_gone(fused));
+        let mut answers = found.iter().filter_map(|found| found.vector.as_ref());
+        let exact = answers.all(|answered| answered.answer.exact);
+        if let Some(grouping) = &self.grouping {
+            let is_whole = by_vector.len() < self.rule.candidates && scores.len() < self.text.k;
+            let explain = self.explain.then(|| self.explanation(found));
+            let response = self.grouped(grouping, fused, &mut details, &scores)?;
+            let exact = exact && (response.exact || is_whole);
+            return Ok(Some(SearchResponse { exact, explain, ..response }));
+        }
         let ids = fused.iter().map(|fused| fused.item.id.as_str());
         self.room.take_hits(ids, details.values().map(|detail| detail.bytes).sum())?;
-        let mut details = details;
         let hits = (1..).zip(fused).map(|(rank, fused)| {
             let detail = details.remove(&fused.item).unwrap_or_default();
             self.hit(rank, fused, detail, &scores)
         });
         let hits = hits.collect();
         let explain = self.explain.then(|| self.explanation(found));
-        let mut answers = found.iter().filter_map(|found| found.vector.as_ref());
-        let exact = answers.all(|answered| answered.answer.exact);
         Ok(Some(SearchResponse { hits, exact, explain, ..SearchResponse::default() }))
     }
 
     /// What is to be told of the hits, as far as it is not known yet.
     fn details(&self, hits: &[Fused<Place>]) -> Result<BTreeMap<Place, Detail>, Failure> {
-        let with_records = self.parts.vectors || self.parts.metadata;
+        let with_records = self.parts.vectors || self.parts.metadata || self.grouping.is_some();
         let mut details = BTreeMap::new();
         if self.vector.is_none() && !with_records {
             return Ok(details);
@@ -310,16 +338,25 @@ impl Hybrid {
     }
 
     fn explanation(&self, found: &[Found]) -> Explain {
-        let by_vector = found.iter().filter_map(|found| found.vector.as_ref());
-        let mut shards: Vec<_> = by_vector.map(Answered::explain).collect();
-        shards.extend(found.iter().map(|found| ShardExplain {
-            shard: found.shard as u64,
-            strategy: "text".to_owned(),
-            scanned: found.text.scanned as u64,
-            exact: true,
-            matching: found.text.matching,
-            cached: false,
-            index_us: found.text_us,
+        let filter = self.text.filter.as_ref();
+        let of = |found: &Found| self.namespace.shards().get(found.shard);
+        let by_vector = found.iter().filter_map(|found| Some((found.vector.as_ref()?, of(found)?)));
+        let mut shards: Vec<_> =
+            by_vector.map(|(answered, shard)| answered.explain(shard, filter)).collect();
+        shards.extend(found.iter().map(|found| {
+            let (indexed, unindexed) =
+                of(found).map(|shard| properties(shard, filter)).unwrap_or_default();
+            ShardExplain {
+                shard: found.shard as u64,
+                strategy: "text".to_owned(),
+                scanned: found.text.scanned as u64,
+                exact: true,
+                matching: found.text.matching,
+                indexed,
+                unindexed,
+                cached: false,
+                index_us: found.text_us,
+            }
         }));
         Explain {
             index_us: shards.iter().map(|shard| shard.index_us).sum(),
@@ -374,7 +411,7 @@ fn refuse_unusable(wire: &SearchRequest) -> Result<(), Failure> {
     let given = [
         ("ef", wire.ef.is_some()),
         ("nprobe", wire.nprobe.is_some()),
-        ("exact", wire.exact.is_some()),
+        ("exact", wire.exact.is_some() && wire.group_by.is_none()),
         ("coordinates", wire.coordinates.is_some()),
         ("geometry", wire.geometry.is_some()),
         ("curvature", wire.curvature.is_some()),

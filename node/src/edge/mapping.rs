@@ -39,6 +39,7 @@ impl From<SettingsError> for Failure {
             }
             SettingsError::Durability(_) => Code::DurabilityUnavailable,
             SettingsError::Index { .. } => Code::InvalidIndex,
+            SettingsError::Payload { .. } => Code::InvalidPayloadIndex,
             SettingsError::Ttl { .. } => Code::InvalidExpiry,
             SettingsError::VectorName { .. } => Code::InvalidName,
         };

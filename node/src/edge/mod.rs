@@ -46,7 +46,7 @@ pub(crate) use self::failure::Failure;
 use self::{body::Budget, call::RequestIds};
 use crate::{
     cache::QueryCache, catalogue::Catalogue, checkpoints::Checkpoints, config::Config,
-    followers::Followers, scale::Scale, telemetry::Metrics, workers::Workers,
+    followers::Followers, prefetch::Prefetcher, scale::Scale, telemetry::Metrics, workers::Workers,
 };
 
 /// What every handler can reach.
@@ -58,6 +58,7 @@ pub(crate) struct App {
     pub(crate) scale: Arc<Scale>,
     pub(crate) followers: Arc<Followers>,
     pub(crate) cache: Option<Arc<QueryCache>>,
+    pub(crate) prefetcher: Arc<Prefetcher>,
     workers: Workers,
     budget: Arc<Budget>,
     request_ids: RequestIds,
@@ -76,6 +77,7 @@ impl App {
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            prefetcher: Arc::new(Prefetcher::new(config.cache.prefetch_queue)),
             workers: Workers::new(config.search.heavy, config.search.heavy_queue),
             budget: Budget::new(config.limits.bytes_in_flight, metrics.bytes_in_flight.clone()),
             request_ids: RequestIds::new(),

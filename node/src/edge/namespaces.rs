@@ -9,7 +9,8 @@ use axum::{
 };
 use hvs_api::{
     AliasInfo, AliasList, Code, CreateNamespace, DeletedName, IndexState, NEAR_LIMIT,
-    NamespaceInfo, NamespaceList, SetAlias, StorageState, SwitchAliases, TextState, VectorInfo,
+    NamespaceInfo, NamespaceList, PayloadState, SetAlias, StorageState, SwitchAliases, TextState,
+    VectorInfo,
 };
 use hvs_index::IndexStats;
 use hvs_shard::ShardStats;
@@ -173,6 +174,10 @@ pub(super) fn info(overview: &Overview, aliases: &BTreeMap<String, String>) -> N
         durability: namespace.durability,
         memory_records: stats.iter().map(|shard| shard.memory_records).sum(),
         text: namespace.text.map(|_| text_state(stats)),
+        payload_indexing: settings.payload.indexing,
+        payload_indexes: settings.payload.indexes.clone(),
+        payload: payload_state(stats),
+        prefetch: namespace.prefetch,
         storage: StorageState {
             compression: namespace.compression,
             bytes: stats.iter().map(|shard| shard.store_bytes).sum(),
@@ -183,8 +188,20 @@ pub(super) fn info(overview: &Overview, aliases: &BTreeMap<String, String>) -> N
     }
 }
 
+fn payload_state(shards: &[ShardStats]) -> PayloadState {
+    let all = shards.iter();
+    all.fold(PayloadState { ready: true, ..PayloadState::default() }, |sum, stats| PayloadState {
+        fields: sum.fields.max(stats.payload.fields as u64),
+        values: sum.values + stats.payload.values as u64,
+        bytes: sum.bytes + stats.payload.bytes as u64,
+        partial: sum.partial + stats.payload.partial,
+        ready: sum.ready && !stats.payload_building,
+    })
+}
+
 fn text_state(shards: &[ShardStats]) -> TextState {
-    let of_text = shards.iter().filter_map(|shard| shard.text);
+    // One whose index is about to be there is not ready.
+    let of_text = shards.iter().map(|shard| shard.text.unwrap_or_default());
     of_text.fold(TextState { ready: true, ..TextState::default() }, |sum, stats| TextState {
         documents: sum.documents + stats.documents,
         segments: sum.segments + stats.segments,

@@ -4,15 +4,16 @@
 //! partition keys make possible) in that of their shards. The token holds the value, id and shard
 //! of the last record; everything after it, in this order, belongs to the pages that follow.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::response::Response;
-use hvs_api::{Code, ScrollRequest, ScrollResponse};
-use hvs_shard::{OrderedRequest, Record, Scalar};
+use hvs_api::{Code, Explain, ScrollRequest, ScrollResponse, ShardExplain};
+use hvs_shard::{OrderedPage, OrderedRequest, Record, Scalar, Shard};
 use serde_json::Value;
 
 use super::{
     App,
+    asking::{microseconds_since, properties},
     call::Call,
     failure::Failure,
     filter::{read_filter, read_subject},
@@ -45,6 +46,7 @@ pub(super) async fn scroll(
     limit: usize,
     call: &Call,
 ) -> Result<Response, Failure> {
+    let started = Instant::now();
     let limits = &app.config.limits;
     let subject = read_subject(&order.field)?;
     let what = format!("order\0{}\0{}", order.field, order.descending);
@@ -61,30 +63,49 @@ pub(super) async fn scroll(
         filter: read_filter(request.filter, limits)?,
         deadline: Some(call.deadline),
     };
+    let explain = request.explain == Some(true);
     let work = move || page(&namespace, shard_request, after.as_ref());
-    let (records, last) = app.workers.run(call.deadline, work).await??;
+    let Page { records, last, shards } = app.workers.run(call.deadline, work).await??;
     let parts = Parts::unless_left_out(request.include_vectors, request.include_metadata);
     let records = records.into_iter().map(|record| record_info(record, parts)).collect();
-    call.reply(&ScrollResponse { records, next: last.map(|last| write_token(&last, query)) })
+    let explain = explain.then(|| Explain {
+        index_us: shards.iter().map(|shard| shard.index_us).sum(),
+        shards,
+        total_us: microseconds_since(started),
+    });
+    let next = last.map(|last| write_token(&last, query));
+    call.reply(&ScrollResponse { records, next, explain })
+}
+
+struct Page {
+    records: Vec<Record>,
+    /// None on the last one.
+    last: Option<Last>,
+    /// How each shard answered.
+    shards: Vec<ShardExplain>,
 }
 
 fn page(
     namespace: &Namespace,
     mut request: OrderedRequest,
     after: Option<&Last>,
-) -> Result<(Vec<Record>, Option<Last>), Failure> {
+) -> Result<Page, Failure> {
     let limit = request.limit;
     let descending = request.descending;
     let mut found: Vec<(Scalar, Record, usize)> = Vec::new();
+    let mut shards = Vec::new();
     let mut is_full = false;
     for (number, shard) in namespace.shards().iter().enumerate() {
+        let started = Instant::now();
         request.after = after.map(|last| {
             // Shards behind that of the last record still have what equals it.
             (last.value.clone(), last.id.clone(), number > last.shard)
         });
         let page = shard.scroll_ordered(&request)?;
-        is_full |= page.len() >= limit;
-        found.extend(page.into_iter().map(|(value, record)| (value, record, number)));
+        is_full |= page.records.len() >= limit;
+        shards.push(explain(number, shard, &request, &page, started));
+        let records = page.records.into_iter();
+        found.extend(records.map(|found| (found.value, found.record, number)));
     }
     is_full |= found.len() > limit;
     found.sort_by(|left, right| {
@@ -98,7 +119,30 @@ fn page(
         id: record.id.clone(),
         value: value.clone(),
     });
-    Ok((found.into_iter().map(|(_, record, _)| record).collect(), last))
+    let records = found.into_iter().map(|(_, record, _)| record).collect();
+    Ok(Page { records, last, shards })
+}
+
+fn explain(
+    number: usize,
+    shard: &Shard,
+    request: &OrderedRequest,
+    page: &OrderedPage,
+    started: Instant,
+) -> ShardExplain {
+    let index_us = microseconds_since(started);
+    let (indexed, unindexed) = properties(shard, request.filter.as_ref());
+    ShardExplain {
+        shard: number as u64,
+        strategy: if page.by_index { "ordered_index" } else { "ordered_scan" }.to_owned(),
+        scanned: page.looked_at,
+        exact: true,
+        matching: None,
+        indexed,
+        unindexed,
+        cached: false,
+        index_us,
+    }
 }
 
 fn write_token(last: &Last, query: Digest) -> String {

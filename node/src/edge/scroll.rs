@@ -51,8 +51,8 @@ pub(super) async fn scroll(
         let order = Order { field: field.clone(), descending: request.descending == Some(true) };
         return ordered::scroll(&app, namespace, request, order, limit, &call).await;
     }
-    if request.descending.is_some() {
-        let detail = "descending is of no use without order_by";
+    if request.descending.is_some() || request.explain.is_some() {
+        let detail = "descending and explain are of no use without order_by";
         return Err(Failure::new(Code::InvalidArgument, detail));
     }
     let query = query_digest(&namespace, request.filter.as_ref(), "");
@@ -66,7 +66,8 @@ pub(super) async fn scroll(
     let work = move || page(&namespace, place, limit, filter, deadline);
     let (records, next) = app.workers.run(deadline, work).await??;
     let records = records.into_iter().map(|record| record_info(record, parts)).collect();
-    call.reply(&ScrollResponse { records, next: next.map(|place| write_token(&place, query)) })
+    let next = next.map(|place| write_token(&place, query));
+    call.reply(&ScrollResponse { records, next, explain: None })
 }
 
 pub(super) fn page_limit(asked: Option<u64>, most: usize) -> Result<usize, Failure> {

@@ -35,6 +35,7 @@ use crate::{
     cache::{Query, QueryCache},
     catalogue::{Namespace, VectorSpace, build_space},
     config::{Config, Limits},
+    prefetch::Prefetcher,
 };
 
 pub(super) async fn search(
@@ -142,6 +143,10 @@ fn take<'a>(prepared: &'a [Job], next: &AtomicUsize) -> Option<(usize, &'a Job)>
     prepared.get(index).map(|one| (index, one))
 }
 
+/// Records of one shard that are read ahead for one search: who asks for thousands wants no more
+/// than their ids.
+const PREFETCHED: usize = 100;
+
 /// A search that is checked and ready to run.
 enum Job {
     /// By vector alone.
@@ -159,11 +164,6 @@ impl Job {
         room: Arc<Room>,
     ) -> Result<Self, Failure> {
         if wire.text.is_some() {
-            if wire.group_by.is_some() {
-                let detail =
-                    "hits of a search by text cannot be grouped; search by the vector alone";
-                return Err(Failure::new(Code::SearchUnsupported, detail));
-            }
             let hybrid = Hybrid::new(namespace, wire, app, deadline, room)?;
             return Ok(Self::Text(Arc::new(hybrid)));
         }
@@ -189,6 +189,8 @@ impl Job {
 pub(super) struct Prepared {
     pub(super) room: Arc<Room>,
     namespace: Arc<Namespace>,
+    /// Where the records of hits are read ahead, if they are.
+    prefetcher: Option<Arc<Prefetcher>>,
     pub(super) request: Arc<hvs_shard::SearchRequest>,
     /// What answers are kept under, and where, if they are.
     kept: Option<(Query, Arc<QueryCache>)>,
@@ -274,8 +276,11 @@ impl Prepared {
             let query = Query::new(&namespace, &request, as_sent.as_ref())?;
             Some((query, Arc::clone(cache)))
         });
+        let prefetcher =
+            (namespace.prefetch && !request.with_records).then(|| Arc::clone(&app.prefetcher));
         Ok(Self {
             room,
+            prefetcher,
             kept,
             recalled: BTreeMap::new(),
             request: Arc::new(request),
@@ -387,6 +392,7 @@ impl Prepared {
         let explain = self.explain.then(|| self.explain(&answers));
         let exact = answers.iter().all(|answered| answered.answer.exact);
         let mut truncated = answers.iter().any(|answered| answered.answer.truncated);
+        self.prefetch(&answers);
         let is_merged = answers.len() > 1;
         let mut hits: Vec<SearchHit> =
             answers.into_iter().flat_map(|answered| answered.answer.hits).collect();
@@ -399,6 +405,17 @@ impl Prepared {
         }
         let hits = (1..).zip(hits).map(|(rank, hit)| self.hit(rank, hit)).collect();
         Ok(SearchResponse { hits, groups: Vec::new(), exact, truncated, explain })
+    }
+
+    /// Has the records of what was found read, of each shard's answer for itself. Who is given an
+    /// answer that was kept has been given it before.
+    fn prefetch(&self, answers: &[Answered]) {
+        let Some(prefetcher) = &self.prefetcher else { return };
+        for answered in answers.iter().filter(|answered| !answered.is_recalled) {
+            let hits = answered.answer.hits.iter().take(PREFETCHED);
+            let ids = hits.map(|hit| hit.id.clone()).collect();
+            prefetcher.guess(self.namespace.shards_unheld(), answered.shard, ids);
+        }
     }
 
     pub(super) fn hit(&self, rank: u64, hit: SearchHit) -> Hit {
@@ -428,8 +445,13 @@ impl Prepared {
     }
 
     fn explain(&self, answers: &[Answered]) -> Explain {
+        let filter = self.request.filter.as_ref();
+        let shards = answers.iter().filter_map(|answered| {
+            let shard = self.namespace.shards().get(answered.shard)?;
+            Some(answered.explain(shard, filter))
+        });
         Explain {
-            shards: answers.iter().map(Answered::explain).collect(),
+            shards: shards.collect(),
             index_us: answers.iter().map(|answered| answered.index_us).sum(),
             total_us: microseconds_since(self.started),
         }

@@ -14,10 +14,7 @@ use hvs_kv::{
 };
 use hvs_shard::{
     OpenError, Position, ShardConfig,
-    repair::{
-        Examined, IndexState, LocalState, Log, LogError, StateReport, log_of, operations_in,
-        text_folder,
-    },
+    repair::{Examined, IndexState, LocalState, Log, LogError, StateReport, log_of, operations_in},
 };
 
 use super::{
@@ -331,7 +328,7 @@ impl Repair {
                 target,
                 "text index",
                 &target.name,
-                &text_folder(),
+                &state.text_folder(),
                 &Checked {
                     verify: &|copy| state.verify_text(copy),
                     build: &|folder| state.build_text(folder),

@@ -16,11 +16,11 @@ use prometheus::{
 
 use super::{
     cache::CacheCollector, checkpoints::CheckpointCollector, feed::FeedCollector,
-    memory::MemoryCollector, process::Process, scale::ScaleCollector,
+    memory::MemoryCollector, prefetch::PrefetchCollector, process::Process, scale::ScaleCollector,
 };
 use crate::{
     cache::QueryCache, catalogue::Catalogue, checkpoints::AllFigures, followers::Followers,
-    scale::Scale,
+    prefetch::Figures, scale::Scale,
 };
 
 /// How many namespaces have a label of their own; the others are summed up as `_other`.
@@ -137,6 +137,15 @@ impl Metrics {
     /// [`MetricsError`] if that was done before.
     pub fn watch_memory(&self, catalogue: Arc<Catalogue>) -> Result<(), MetricsError> {
         self.registry.register(Box::new(MemoryCollector::new(catalogue)?))?;
+        Ok(())
+    }
+
+    /// Has every scrape read what is read ahead.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if that was done before.
+    pub fn watch_prefetch(&self, figures: Arc<Figures>) -> Result<(), MetricsError> {
+        self.registry.register(Box::new(PrefetchCollector::new(figures)?))?;
         Ok(())
     }
 

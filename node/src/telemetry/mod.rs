@@ -6,6 +6,7 @@ mod ecs;
 mod feed;
 mod memory;
 mod metrics;
+mod prefetch;
 mod process;
 mod scale;
 mod trace;

@@ -9,7 +9,10 @@
     reason = "a failure here is a failed test"
 )]
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use hvs_api::{Encoding, decode, encode};
 use hvs_node::{Node, config::Config};
@@ -21,6 +24,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::MessagePack];
+
+/// Longer than anything takes that a test waits for.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running node with its directory.
 pub struct TestNode {
@@ -155,6 +161,25 @@ impl TestNode {
         self.call_in(Encoding::Json, Method::POST, path, &body).await
     }
 
+    /// How the task with this id ends.
+    pub async fn task(&self, id: &Value) -> Value {
+        let path = format!("/v1/tasks/{}", id.as_str().expect("a task"));
+        self.until(&path, |task| task["state"] != "running").await
+    }
+
+    /// What `path` holds once it is as it should be.
+    pub async fn until(&self, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let body = self.get(path).await.ok();
+            if is_so(&body) {
+                return body;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{path} stays as it is: {body}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Creates a namespace.
     pub async fn namespace(&self, name: &str, settings: Value) {
         self.put(&format!("/v1/namespaces/{name}"), settings).await.ok();
@@ -171,6 +196,7 @@ impl TestNode {
             namespace["contents"] = records["records"].clone();
             let storage = namespace["storage"].as_object_mut().unwrap();
             storage.retain(|figure, _| figure == "compression");
+            namespace.as_object_mut().unwrap().remove("payload");
             for vector in namespace["vectors"].as_object_mut().unwrap().values_mut() {
                 vector.as_object_mut().unwrap().remove("state");
             }

@@ -97,3 +97,15 @@ proptest! {
         let _ = decode(&body.into());
     }
 }
+
+#[test]
+fn what_a_newer_version_wrote_is_said_to_be_so() {
+    let object = encode(&sample(), Sizes::default()).remove(0);
+    let mut bytes = object.bytes.to_vec();
+    let version = bytes.get_mut(MAGIC.len()).unwrap();
+    *version += 1;
+    let error = decode(&bytes.into()).unwrap_err();
+    assert_eq!(error, DamagedObject::Version { found: FORMAT_VERSION + 1 });
+    let said = error.to_string();
+    assert!(said.contains("a newer version of HVS") && said.contains("upgrade"), "{said}");
+}

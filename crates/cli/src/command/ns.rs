@@ -9,12 +9,19 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use hvs_api::{
-    ComponentSpec, CreateNamespace, IndexSpec, IndexType, NamespaceInfo, Precision, Profile,
-    Quantisation, SpaceInfo, SwitchAliases, VectorSpec,
+    ComponentSpec, CreateNamespace, IndexSpec, IndexType, NamespaceInfo, PayloadIndex, Precision,
+    Profile, Quantisation, SwitchAliases, VectorSpec,
 };
 
+mod table;
+
+use self::table::many;
+pub(super) use self::table::one;
 use super::alter::{self, AlterArgs};
-use super::values::{CompressionArg, DurabilityArg, compression_kind, durability_kind};
+use super::values::{
+    CompressionArg, DurabilityArg, PayloadIndexingArg, compression_kind, durability_kind,
+    payload_index,
+};
 use crate::{
     args::Context,
     error::CliError,
@@ -32,8 +39,8 @@ pub(crate) enum NsCommand {
         /// Its name or an alias.
         name: String,
     },
-    /// Change the index of a vector while the namespace is in use.
-    Alter(AlterArgs),
+    /// Change what is indexed, and how, while the namespace is in use.
+    Alter(Box<AlterArgs>),
     /// Delete a namespace with all its records and aliases.
     Delete {
         /// Its name.
@@ -141,14 +148,24 @@ pub(crate) struct CreateArgs {
     /// After so many milliseconds records cease to exist that are put without a time of their own.
     #[arg(long, value_name = "MILLISECONDS")]
     ttl_ms: Option<u64>,
+    /// Which metadata is indexed; left out, all of it, as far as the node's limits go.
+    #[arg(long)]
+    payload_indexing: Option<PayloadIndexingArg>,
+    /// A field of metadata that is indexed in any case, such as `year:integer`; may be repeated.
+    #[arg(long, value_name = "PATH:TYPE", value_parser = payload_index)]
+    payload_index: Vec<PayloadIndex>,
     /// How labels and metadata are compressed at rest; left out, as the node has it.
     #[arg(long)]
     compression: Option<CompressionArg>,
+    /// Whether records of hits are read before someone asks for them; left out, only with the
+    /// profile `latency`.
+    #[arg(long)]
+    prefetch: Option<bool>,
     /// The settings as JSON, in the API's form, in place of all the above.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["geometry", "dimension", "curvature",
         "component", "precision", "profile", "index", "resident", "m", "ef_construction", "ef_search",
         "nlist", "nprobe", "quantisation", "vector", "shards", "durability", "ttl_ms",
-        "compression"])]
+        "text_field", "language", "payload_indexing", "payload_index", "compression", "prefetch"])]
     file: Option<PathBuf>,
 }
 
@@ -340,7 +357,10 @@ fn settings(args: &CreateArgs) -> Result<CreateNamespace, CliError> {
         profile: args.profile.map(ProfileArg::profile),
         durability: durability_kind(args.durability),
         ttl_ms: args.ttl_ms,
+        payload_indexing: args.payload_indexing.map(PayloadIndexingArg::indexing),
+        payload_indexes: (!args.payload_index.is_empty()).then(|| args.payload_index.clone()),
         compression: compression_kind(args.compression),
+        prefetch: args.prefetch,
     })
 }
 
@@ -400,163 +420,6 @@ fn confirm(info: &NamespaceInfo) -> Result<(), CliError> {
         Ok(())
     } else {
         Err(CliError::Wrong("nothing was deleted".to_owned()))
-    }
-}
-
-fn many(namespaces: &[NamespaceInfo]) -> TextTable {
-    let mut table = TextTable::new(&[
-        "name",
-        "space",
-        "#dimension",
-        "precision",
-        "index",
-        "#records",
-        "aliases",
-    ]);
-    for info in namespaces {
-        let Some(vector) = info.vectors.get("").or_else(|| info.vectors.values().next()) else {
-            continue;
-        };
-        table.row([
-            info.name.clone(),
-            space(&vector.space),
-            vector.space.dimension.to_string(),
-            precision(vector.precision).to_owned(),
-            index(&vector.index),
-            grouped(info.records),
-            info.aliases.join(", "),
-        ]);
-    }
-    table
-}
-
-pub(super) fn one(info: &NamespaceInfo) -> TextTable {
-    let mut table = TextTable::new(&["", "value"]);
-    let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
-    row("name", info.name.clone());
-    row("uid", info.uid.clone());
-    row("records", grouped(info.records));
-    if !info.loaded {
-        row("  not loaded", "the next request loads it".to_owned());
-    }
-    if info.memory_records > 0 {
-        row("  in memory", grouped(info.memory_records));
-    }
-    row("shards", info.shards.to_string());
-    if let Some(profile) = info.profile {
-        row("profile", format!("{profile:?}").to_lowercase());
-    }
-    row("durability", format!("{:?}", info.durability).to_lowercase());
-    row("compression", format!("{:?}", info.storage.compression).to_lowercase());
-    row("bytes of records", grouped(info.storage.bytes));
-    if let Some(ttl) = info.ttl_ms {
-        row("time to live (ms)", ttl.to_string());
-    }
-    if !info.aliases.is_empty() {
-        row("aliases", info.aliases.join(", "));
-    }
-    for (name, vector) in &info.vectors {
-        let title = if name.is_empty() { "vector".to_owned() } else { format!("vector {name:?}") };
-        row(&title, space(&vector.space));
-        let coordinates = format!(
-            "{} ({} coordinates, {})",
-            vector.space.dimension,
-            vector.space.ambient,
-            precision(vector.precision)
-        );
-        row("  dimension", coordinates);
-        row("  index", index(&vector.index));
-        let state = &vector.state;
-        let building = if state.building { ", building" } else { "" };
-        row(
-            "  state",
-            format!(
-                "{} live, {} dead, {} in the tail, {} segments{building}",
-                grouped(state.live),
-                grouped(state.dead),
-                grouped(state.tail),
-                state.segments
-            ),
-        );
-        let total = state.bytes_vectors + state.bytes_graph + state.bytes_ids;
-        row("  bytes", grouped(total));
-    }
-    table
-}
-
-fn space(space: &SpaceInfo) -> String {
-    let factor = |name: &str, curvature: Option<f64>| match curvature {
-        Some(curvature) => format!("{name} (curvature {curvature})"),
-        None => name.to_owned(),
-    };
-    if space.components.is_empty() {
-        return factor(&space.geometry, space.curvature);
-    }
-    let parts: Vec<String> = space
-        .components
-        .iter()
-        .map(|part| {
-            let name = format!("{}^{}", part.geometry, part.dimension);
-            match part.weight {
-                Some(weight) => format!("{weight} * {}", factor(&name, part.curvature)),
-                None => factor(&name, part.curvature),
-            }
-        })
-        .collect();
-    parts.join(" x ")
-}
-
-fn precision(precision: Precision) -> &'static str {
-    match precision {
-        Precision::F32 => "f32",
-        Precision::F64 => "f64",
-    }
-}
-
-fn index(index: &IndexSpec) -> String {
-    let quantisation = match index.quantisation.unwrap_or_default() {
-        Quantisation::None => "",
-        Quantisation::F16 => ", f16",
-        Quantisation::I8 => ", i8",
-        Quantisation::Pq => ", pq",
-    };
-    let place = match index.resident {
-        Some(true) => ", resident",
-        Some(false) => ", mapped",
-        None => "",
-    };
-    index_kind(index) + quantisation + place
-}
-
-fn index_kind(index: &IndexSpec) -> String {
-    match index.kind {
-        IndexType::Hybrid => {
-            let dense = IndexSpec { kind: index.dense.unwrap_or_default(), ..index.clone() };
-            let fields = index.text_fields.as_deref().unwrap_or_default().join(", ");
-            let language = index.language.as_deref().unwrap_or("none");
-            // The type of the vector's index is never HYBRID again.
-            let dense = match dense.kind {
-                IndexType::Hybrid => String::new(),
-                _ => index_kind(&dense),
-            };
-            format!("HYBRID: {dense}, text of {fields} ({language})")
-        }
-        IndexType::Flat => "FLAT".to_owned(),
-        IndexType::Geometric => "GEOMETRIC".to_owned(),
-        IndexType::Ivf => {
-            let show =
-                |value: Option<u64>| value.map_or("auto".to_owned(), |value| value.to_string());
-            format!("IVF (lists {}, probes {})", show(index.nlist), show(index.nprobe))
-        }
-        IndexType::Hnsw => {
-            let show = |value: Option<u64>| value.map_or("?".to_owned(), |value| value.to_string());
-            format!(
-                "HNSW (m {}, ef {} / {})",
-                show(index.m),
-                show(index.ef_construction),
-                show(index.ef_search)
-            )
-        }
     }
 }
 

@@ -3,7 +3,10 @@
 use std::io::{self, Read as _};
 
 use clap::ValueEnum;
-use hvs_api::{Compression, Coordinates, Durability, Filter, StrictObject, StrictValue, Vector};
+use hvs_api::{
+    Compression, Coordinates, Durability, Filter, PayloadIndex, PayloadIndexing, PayloadType,
+    StrictObject, StrictValue, Vector,
+};
 use serde_json::{Map, Value};
 
 use crate::{error::CliError, read::parse_coordinates};
@@ -95,6 +98,43 @@ pub(crate) fn durability_kind(argument: Option<DurabilityArg>) -> Option<Durabil
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PayloadIndexingArg {
+    /// Every field, as far as the node's limits go.
+    Auto,
+    /// Those that are declared.
+    Declared,
+}
+
+impl PayloadIndexingArg {
+    pub(crate) fn indexing(self) -> PayloadIndexing {
+        match self {
+            Self::Auto => PayloadIndexing::Auto,
+            Self::Declared => PayloadIndexing::Declared,
+        }
+    }
+}
+
+/// `PATH:TYPE`. The path may have colons, a type has none.
+pub(crate) fn payload_index(text: &str) -> Result<PayloadIndex, String> {
+    let Some((field, kind)) = text.rsplit_once(':') else {
+        return Err("it is not of the form PATH:TYPE, such as year:integer".to_owned());
+    };
+    let kind = match kind {
+        "keyword" => PayloadType::Keyword,
+        "integer" => PayloadType::Integer,
+        "float" => PayloadType::Float,
+        "bool" => PayloadType::Bool,
+        "datetime" => PayloadType::Datetime,
+        other => {
+            return Err(format!(
+                "the type is {other:?}, it must be keyword, integer, float, bool or datetime"
+            ));
+        }
+    };
+    Ok(PayloadIndex { field: field.to_owned(), kind })
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum CompressionArg {
     /// Not at all.
     None,
@@ -133,5 +173,15 @@ mod tests {
         assert!(super::filter(&["kind".to_owned()]).is_err());
         assert!(super::filter(&["a=1".to_owned(), "a=2".to_owned()]).is_err());
         assert!(super::filter(&[r#"a={"b":1,"b":2}"#.to_owned()]).is_err());
+    }
+
+    #[test]
+    fn declared_fields_are_read_with_their_types() {
+        let read = |text: &str| payload_index(text).map(|index| (index.field, index.kind));
+        assert_eq!(read("a.b:integer"), Ok(("a.b".to_owned(), PayloadType::Integer)));
+        assert_eq!(read("a:b:bool"), Ok(("a:b".to_owned(), PayloadType::Bool)));
+        for wrong in ["", "year", "year:", "year:number", "year:Integer"] {
+            assert!(payload_index(wrong).is_err(), "{wrong}");
+        }
     }
 }

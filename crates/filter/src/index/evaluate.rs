@@ -116,7 +116,13 @@ impl PayloadIndex {
             }
             Subject::Metadata(path) => {
                 let field = self.fields.get(&path.join("."))?;
-                Some((field, field.unindexed() | &self.overflow))
+                // What is declared was always there, so that no record has overflowed from it.
+                let unknown = if field.is_declared() {
+                    field.unindexed().clone()
+                } else {
+                    field.unindexed() | &self.overflow
+                };
+                Some((field, unknown))
             }
         }
     }

@@ -6,7 +6,7 @@ use roaring::RoaringTreemap;
 use serde_json::Value;
 
 use super::postings::{Postings, Union};
-use crate::{Scalar, scalar::Kind};
+use crate::{FieldType, Scalar, scalar::Kind};
 
 /// Estimated bytes of a value in the map, beside its text and its keys.
 const ENTRY_BYTES: usize = 64;
@@ -16,17 +16,28 @@ const MOST_UNITED: usize = 1 << 16;
 /// For each value of a field the keys of its records.
 #[derive(Debug, Default)]
 pub(super) struct Field {
+    /// What it is declared as, if it is.
+    declared: Option<FieldType>,
     values: BTreeMap<Scalar, Postings>,
     /// Records that have the field at all.
     exists: RoaringTreemap,
     /// Records with more than one value here.
     several: RoaringTreemap,
-    /// Records with a value here that is not in `values`.
+    /// Records with a value here that is not in `values`: for lack of room, or of another type.
     unindexed: RoaringTreemap,
     bytes: usize,
 }
 
 impl Field {
+    /// One that is always there, for values of one type.
+    pub(super) fn declared(of: FieldType) -> Self {
+        Self { declared: Some(of), ..Self::default() }
+    }
+
+    pub(super) fn is_declared(&self) -> bool {
+        self.declared.is_some()
+    }
+
     /// Adds a value of a record, and its elements if it is an array.
     pub(super) fn insert(&mut self, key: u64, value: &Value, text_bytes: usize, has_room: bool) {
         if !self.exists.insert(key) {
@@ -48,7 +59,8 @@ impl Field {
 
     fn insert_scalar(&mut self, key: u64, value: &Value, text_bytes: usize, has_room: bool) {
         let Some(scalar) = Scalar::of(value) else { return };
-        if !has_room || scalar.heap_bytes() > text_bytes {
+        let is_foreign = self.declared.is_some_and(|of| !of.takes(&scalar));
+        if !has_room || is_foreign || scalar.heap_bytes() > text_bytes {
             self.unindexed.insert(key);
             return;
         }
@@ -107,6 +119,20 @@ impl Field {
     /// The values, each with how many of the given records have it.
     pub(super) fn counts(&self, keys: &RoaringTreemap) -> impl Iterator<Item = (&Scalar, u64)> {
         self.values.iter().map(move |(scalar, postings)| (scalar, postings.count(keys)))
+    }
+
+    /// The values from a place on, in one of the two directions, with their keys.
+    pub(super) fn from(
+        &self,
+        from: Bound<&Scalar>,
+        descending: bool,
+    ) -> Box<dyn Iterator<Item = (&Scalar, &Postings)> + '_> {
+        let range = |low, high| self.values.range::<Scalar, _>((low, high));
+        if descending {
+            Box::new(range(Bound::Unbounded, from).rev())
+        } else {
+            Box::new(range(from, Bound::Unbounded))
+        }
     }
 
     /// Records with one of the values.

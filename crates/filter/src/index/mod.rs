@@ -5,15 +5,17 @@
 
 mod evaluate;
 mod field;
+mod order;
 mod postings;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use roaring::RoaringTreemap;
 use serde_json::{Map, Value};
 
 use self::field::Field;
-use crate::{Fields, Scalar, Subject, facet::Facet};
+pub use self::order::{OrderPart, OrderRequest};
+use crate::{Fields, Filter, PayloadSchema, Scalar, Subject, facet::Facet};
 
 /// Names of the fields of labels; no path of metadata that a filter can name begins with `$`.
 const KIND: &str = "$kind";
@@ -26,7 +28,7 @@ const FEWEST_DEAD: u64 = 4_096;
 /// How much memory an index may take. What does not fit is looked up in the records instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PayloadLimits {
-    /// Metadata fields, each path by itself.
+    /// Metadata fields that are not declared, each path by itself.
     pub fields: usize,
     /// Bytes, estimated.
     pub bytes: usize,
@@ -50,7 +52,8 @@ pub struct PayloadStats {
     pub values: usize,
     /// Estimated bytes.
     pub bytes: usize,
-    /// Records of which some value is not indexed, for lack of room.
+    /// Records of which some value is not indexed although its field is: for lack of room, or
+    /// because its type is not the declared one.
     pub partial: u64,
 }
 
@@ -75,12 +78,16 @@ impl Matching {
 #[derive(Debug, Default)]
 pub struct PayloadIndex {
     limits: PayloadLimits,
-    /// By path, keys joined by dots; those of the labels are always there.
+    /// Whether fields that are not declared are left out.
+    only_declared: bool,
+    /// How many are declared.
+    declared: usize,
+    /// By path, keys joined by dots; those of the labels and of what is declared are always there.
     fields: HashMap<String, Field>,
     live: RoaringTreemap,
     /// Removals since the last compaction began.
     dead: u64,
-    /// Records with a path that is in no field, for lack of room.
+    /// Records with a path that is in no field, for lack of room or because it is not declared.
     overflow: RoaringTreemap,
     /// Names of fields that are still to be compacted.
     compacting: Vec<String>,
@@ -89,9 +96,17 @@ pub struct PayloadIndex {
 impl PayloadIndex {
     /// An empty index.
     #[must_use]
-    pub fn new(limits: PayloadLimits) -> Self {
+    pub fn new(limits: PayloadLimits, schema: &PayloadSchema) -> Self {
         let labels = LABELS.map(|name| (name.to_owned(), Field::default()));
-        Self { limits, fields: labels.into(), ..Self::default() }
+        let declared = schema.declared.iter();
+        let declared = declared.map(|(path, of)| (path.clone(), Field::declared(*of)));
+        Self {
+            limits,
+            only_declared: schema.only_declared,
+            declared: schema.declared.len(),
+            fields: labels.into_iter().chain(declared).collect(),
+            ..Self::default()
+        }
     }
 
     /// Adds a record under a key that was never used before.
@@ -149,7 +164,9 @@ impl PayloadIndex {
 
     fn insert_value(&mut self, key: u64, value: &Value, path: &str, has_room: bool) {
         if !self.fields.contains_key(path) {
-            if self.fields.len() >= self.limits.fields.saturating_add(LABELS.len()) {
+            let always = LABELS.len() + self.declared;
+            if self.only_declared || self.fields.len() >= self.limits.fields.saturating_add(always)
+            {
                 self.overflow.insert(key);
                 return;
             }
@@ -216,7 +233,7 @@ impl PayloadIndex {
         let Some(name) = self.compacting.pop() else { return };
         if let Some(field) = self.fields.get_mut(&name) {
             field.retain(&self.live);
-            if field.is_empty() && !name.starts_with('$') {
+            if field.is_empty() && !field.is_declared() && !name.starts_with('$') {
                 self.fields.remove(&name);
             }
         }
@@ -225,7 +242,10 @@ impl PayloadIndex {
     /// What it holds. Looks at every field.
     #[must_use]
     pub fn stats(&self) -> PayloadStats {
-        let mut partial = self.overflow.clone();
+        let mut partial = RoaringTreemap::new();
+        if !self.only_declared {
+            partial |= &self.overflow;
+        }
         for field in self.fields.values() {
             partial |= field.unindexed();
         }
@@ -235,6 +255,19 @@ impl PayloadIndex {
             bytes: self.bytes(),
             partial: (partial & &self.live).len(),
         }
+    }
+
+    /// Which properties a filter is about, each with whether they are indexed: where not, the
+    /// records that may match are looked at.
+    #[must_use]
+    pub fn properties(&self, filter: &Filter) -> BTreeMap<String, bool> {
+        let mut properties = BTreeMap::new();
+        filter.properties(&mut |subject| {
+            let is_indexed =
+                self.field(subject).is_some() || !self.only_declared && self.overflow.is_empty();
+            properties.insert(subject.to_string(), is_indexed);
+        });
+        properties
     }
 
     fn bytes(&self) -> usize {

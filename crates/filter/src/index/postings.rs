@@ -42,6 +42,14 @@ impl Postings {
         }
     }
 
+    /// Those of some keys that are here.
+    pub(super) fn among(&self, keys: &RoaringTreemap) -> RoaringTreemap {
+        match self {
+            Self::Few(few) => few.iter().copied().filter(|key| keys.contains(*key)).collect(),
+            Self::Many(many) => many & keys,
+        }
+    }
+
     pub(super) fn retain(&mut self, live: &RoaringTreemap) {
         match self {
             Self::Few(keys) => keys.retain(|key| live.contains(*key)),

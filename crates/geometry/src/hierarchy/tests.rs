@@ -466,7 +466,10 @@ proptest! {
         assert_storable(&embedding, Precision::F64);
         let found = scores(&hierarchy, &embedding).ancestors;
         if found.pairs > 0 {
-            prop_assert!(found.map > 0.25, "{:?} {:?}", found, embedding.report);
+            // An order by chance has about as many ancestors among the first as among all.
+            let chance = found.pairs as f64 / (found.nodes * (nodes - 1)) as f64;
+            let least = (2.0 * chance).min(0.25);
+            prop_assert!(found.map > least, "{:?} {:?}", found, embedding.report);
         }
     }
 }

@@ -107,7 +107,7 @@ where
     let store = Store::open(&directory.join("store"), config.store, config.verify_tables)?;
     store.check_identity(config)?;
     write_rows(config, &store, rows, digest)?;
-    let mut machine = Machine::new(store.clone(), store.load_meta()?);
+    let mut machine = Machine::new(store.clone(), store.load_meta()?, config.wall.clone());
     machine.load_feed().map_err(|source| store.storage(source))?;
     if let Some(replay) = replay {
         apply_log(&mut machine, kv, replay)?;

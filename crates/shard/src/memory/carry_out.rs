@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Held, Memory, Turn};
+use super::{Arriving, Held, Memory, Turn};
 use crate::changes::last_write;
 use crate::command::{LoggedChange, LoggedOperation, decode_operation};
 use crate::content::Content;
@@ -146,16 +146,21 @@ impl<'a> Draft<'a> {
     fn finish(self) -> Result<(), WriteError> {
         let memory = self.memory;
         let (mut more, mut less) = (0_usize, 0_usize);
-        for (id, touched) in &self.after {
-            more += touched.held.as_ref().map_or(0, |held| held.cost());
-            less += memory.get(id).map_or(0, |held| held.cost());
+        let mut changes = Vec::with_capacity(self.after.len());
+        for (id, touched) in self.after {
+            let arriving = touched.held.map(|held| memory.arriving(held)).transpose();
+            let arriving =
+                arriving.map_err(|error| WriteError::Unreadable { reason: error.to_string() })?;
+            more += arriving.as_ref().map_or(0, Arriving::cost);
+            less += memory.cost(id);
+            changes.push((id, arriving));
         }
         let bytes = memory.bytes();
         if more > less && bytes.saturating_sub(less).saturating_add(more) > memory.limit {
             let needed = more - less;
             return Err(WriteError::MemoryFull { bytes, needed, limit: memory.limit });
         }
-        memory.change(self.after.into_iter().map(|(id, touched)| (id.to_owned(), touched.held)));
+        memory.change(changes.into_iter());
         Ok(())
     }
 }

@@ -10,21 +10,26 @@
 //! - Etags from here have the highest bit of their seq set, which no log reaches, and the epoch of
 //!   this opening, which no other has: none is like a logged one, and no two are alike.
 //! - Nothing here is logged, written to a disk or part of a checkpoint. Closing the shard loses it.
-//! - It takes at most the limit, by [`Held::cost`].
+//! - It takes at most the limit, by [`Arriving::cost`].
 
 mod carry_out;
 mod search;
+mod text;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use crate::config::ShardConfig;
 use crate::record::{Etag, Timestamp};
 use crate::stored::Header;
+use crate::wall::WallClock;
+
+use self::text::{HeldTexts, Words};
 
 pub(crate) use search::{MemorySearchError, SearchedMemory, Wanted, merge};
 
@@ -45,9 +50,67 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Bytes that it counts for.
+    /// Bytes that it counts for, without its text.
     fn cost(&self) -> usize {
         self.row.len() + 2 * self.id.len() + HELD_OVERHEAD_BYTES
+    }
+}
+
+/// A record that is about to be held, and its text as it is indexed.
+struct Arriving {
+    held: Arc<Held>,
+    words: Option<Words>,
+}
+
+impl Arriving {
+    /// Bytes that it counts for.
+    fn cost(&self) -> usize {
+        self.held.cost() + self.words.as_ref().map_or(0, Words::bytes)
+    }
+}
+
+/// A record, and what it counts for.
+struct Entry {
+    held: Arc<Held>,
+    cost: usize,
+    /// Its key in the index of text.
+    key: u64,
+}
+
+/// What is held. All of it changes in one step.
+#[derive(Default)]
+struct Records {
+    by_id: BTreeMap<String, Entry>,
+    /// Their texts, if text is indexed.
+    texts: Option<HeldTexts>,
+    /// The key of the next record.
+    next_key: u64,
+}
+
+impl Records {
+    /// Returns what the one counted for that was there.
+    fn insert(&mut self, arriving: Arriving) -> usize {
+        let (cost, key) = (arriving.cost(), self.next_key);
+        self.next_key += 1;
+        if let (Some(texts), Some(words)) = (&mut self.texts, arriving.words) {
+            texts.insert(key, words);
+        }
+        let entry = Entry { held: arriving.held, cost, key };
+        let before = self.by_id.insert(entry.held.id.clone(), entry);
+        self.forget(before)
+    }
+
+    fn remove(&mut self, id: &str) -> usize {
+        let before = self.by_id.remove(id);
+        self.forget(before)
+    }
+
+    fn forget(&mut self, entry: Option<Entry>) -> usize {
+        let Some(entry) = entry else { return 0 };
+        if let Some(texts) = &mut self.texts {
+            texts.remove(entry.key);
+        }
+        entry.cost
     }
 }
 
@@ -61,8 +124,9 @@ pub(crate) struct Turn {
 pub(crate) struct Memory {
     epoch: u64,
     limit: usize,
+    wall: WallClock,
     turn: Mutex<Turn>,
-    records: RwLock<BTreeMap<String, Arc<Held>>>,
+    records: RwLock<Records>,
     count: AtomicUsize,
     bytes: AtomicUsize,
     /// The last timestamp given out here.
@@ -74,13 +138,16 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Nothing yet. `epoch` is that of the leader, `limit` in bytes.
-    pub(crate) fn new(epoch: u64, limit: usize) -> Self {
+    /// Nothing yet. `epoch` is that of the leader.
+    pub(crate) fn new(epoch: u64, config: &ShardConfig) -> Self {
+        let texts = config.text.as_ref().map(HeldTexts::new);
+        let records = Records { texts, ..Records::default() };
         Self {
             epoch,
-            limit,
+            limit: config.memory_bytes,
+            wall: config.wall.clone(),
             turn: Mutex::new(Turn { next: 1 }),
-            records: RwLock::new(BTreeMap::new()),
+            records: RwLock::new(records),
             count: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             clock: AtomicU64::new(0),
@@ -121,7 +188,7 @@ impl Memory {
         if self.is_empty() {
             return None;
         }
-        self.records.read().get(id).cloned()
+        self.records.read().by_id.get(id).map(|entry| Arc::clone(&entry.held))
     }
 
     /// The first records above an id, in order, of those that `wanted` takes.
@@ -137,7 +204,9 @@ impl Memory {
         }
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let records = self.records.read();
-        for held in records.range::<str, _>((from, Bound::Unbounded)).map(|(_, held)| held) {
+        for Entry { held, .. } in
+            records.by_id.range::<str, _>((from, Bound::Unbounded)).map(|(_, entry)| entry)
+        {
             if page.len() >= limit {
                 break;
             }
@@ -153,7 +222,7 @@ impl Memory {
         if self.is_empty() {
             return Vec::new();
         }
-        self.records.read().values().cloned().collect()
+        self.records.read().by_id.values().map(|entry| Arc::clone(&entry.held)).collect()
     }
 
     /// Reads both here and in the local state with `read`, anew if records moved meanwhile.
@@ -184,29 +253,29 @@ impl Memory {
         self.moves.fetch_add(1, Ordering::AcqRel);
         let result = apply();
         if result.is_ok() {
-            self.change(ids.iter().map(|id| (id.clone(), None)));
+            self.change(ids.iter().map(|id| (id.as_str(), None)));
         }
         self.moves.fetch_add(1, Ordering::AcqRel);
         result
     }
 
     /// Puts and drops records, all in one step for readers.
-    fn change(&self, changes: impl Iterator<Item = (String, Option<Arc<Held>>)>) {
+    fn change<'a>(&self, changes: impl Iterator<Item = (&'a str, Option<Arriving>)>) {
         let mut records = self.records.write();
         self.changes.fetch_add(1, Ordering::AcqRel);
         let mut bytes = self.bytes.load(Ordering::Relaxed);
-        for (id, held) in changes {
-            let before = match held {
-                Some(held) => {
-                    bytes = bytes.saturating_add(held.cost());
-                    records.insert(id, held)
+        for (id, arriving) in changes {
+            let before = match arriving {
+                Some(arriving) => {
+                    bytes = bytes.saturating_add(arriving.cost());
+                    records.insert(arriving)
                 }
-                None => records.remove(&id),
+                None => records.remove(id),
             };
-            bytes = bytes.saturating_sub(before.map_or(0, |held| held.cost()));
+            bytes = bytes.saturating_sub(before);
         }
         self.bytes.store(bytes, Ordering::Relaxed);
-        self.count.store(records.len(), Ordering::Release);
+        self.count.store(records.by_id.len(), Ordering::Release);
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -224,14 +293,8 @@ impl Memory {
 
     /// Timestamps for so many operations, above all that were given out.
     fn advance(&self, logged: Timestamp, operations: u64) -> Timestamp {
-        let first = wall().max(logged).max(self.clock());
+        let first = self.wall.now().max(logged).max(self.clock());
         self.clock.store(first.plus(operations).0, Ordering::Relaxed);
         first
     }
-}
-
-/// The wall clock.
-pub(crate) fn wall() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -8,10 +8,10 @@ use roaring::RoaringTreemap;
 
 use super::LocalState;
 use crate::error::OpenError;
-use crate::indexes::{Source, TEXT, dead};
+use crate::indexes::{Source, dead};
 use crate::named;
 use crate::stored::StoredRecord;
-use crate::text::{Text, document, mark};
+use crate::text::{Text, directory, document, mark};
 
 /// What was found of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +35,6 @@ impl IndexState {
     }
 }
 
-/// The folder of the index of text, below that of the shard.
-pub fn text_folder() -> PathBuf {
-    Path::new("index").join(TEXT)
-}
-
 impl LocalState {
     /// The vectors that have an index.
     pub fn vectors(&self) -> impl Iterator<Item = &str> {
@@ -50,6 +45,11 @@ impl LocalState {
     pub fn index_folder(&self, vector: &str) -> PathBuf {
         let generation = self.config.generations.get(vector).copied().unwrap_or(0);
         named::directory(Path::new("index"), vector, generation)
+    }
+
+    /// The folder of the index of text, below that of the shard.
+    pub fn text_folder(&self) -> PathBuf {
+        directory(Path::new("index"), self.config.text_generation)
     }
 
     /// Whether there is an index of text.
@@ -207,7 +207,7 @@ impl LocalState {
     /// are in it.
     pub fn build_text(&self, folder: &Path) -> Result<u64, OpenError> {
         let Some(config) = &self.config.text else { return Ok(0) };
-        let text = Text::open(folder, config, self.store(), self.meta())?;
+        let text = Text::open(folder, config, self.store(), mark(self.meta()))?;
         text.flush();
         let stats = text.stats();
         text.close();

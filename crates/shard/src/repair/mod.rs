@@ -25,7 +25,7 @@ use crate::store::Store;
 use crate::stored::StoredRecord;
 
 pub use hvs_log::{Examined, Log, LogError};
-pub use indexes::{IndexState, text_folder};
+pub use indexes::IndexState;
 pub use rebuild::{Rebuilt, rebuild_from_log, rebuild_from_rows};
 pub use verify::StateReport;
 
@@ -41,7 +41,7 @@ impl LocalState {
         let store = Store::open(store, config.store, false)?;
         store.check_identity(config)?;
         let meta = store.load_meta()?;
-        let machine = Machine::new(store, meta);
+        let machine = Machine::new(store, meta, config.wall.clone());
         Ok(Self { config: config.clone(), machine })
     }
 

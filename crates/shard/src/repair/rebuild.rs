@@ -40,7 +40,7 @@ pub fn rebuild_from_log(
     kv: &Arc<dyn Kv>,
     folder: &Path,
 ) -> Result<LocalState, OpenError> {
-    let machine = Machine::new(empty(config, folder)?, Meta::default());
+    let machine = Machine::new(empty(config, folder)?, Meta::default(), config.wall.clone());
     let mut state = LocalState { config: config.clone(), machine };
     state.catch_up(kv)?;
     Ok(state)
@@ -61,7 +61,10 @@ where
     let store = empty(config, folder)?;
     write_rows(config, &store, rows, digest)?;
     let meta = store.load_meta()?;
-    Ok(LocalState { config: config.clone(), machine: Machine::new(store, meta) })
+    Ok(LocalState {
+        config: config.clone(),
+        machine: Machine::new(store, meta, config.wall.clone()),
+    })
 }
 
 impl LocalState {
@@ -81,7 +84,7 @@ impl LocalState {
         store.put_purged(&mut batch, &purged);
         store.put_meta(&mut batch, &meta);
         batch.commit().map_err(failed)?;
-        let machine = Machine::new(store, meta);
+        let machine = Machine::new(store, meta, self.config.wall.clone());
         let state = LocalState { config: self.config.clone(), machine };
         Ok(Rebuilt { state, lost_records: was.saturating_sub(meta.records) })
     }

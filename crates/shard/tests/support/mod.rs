@@ -105,3 +105,17 @@ pub(crate) fn write(shard: &Shard, request: WriteRequest) -> Result<WriteAnswer,
 pub(crate) fn put(shard: &Shard, record: NewRecord) -> WriteOutcome {
     write(shard, WriteRequest::put(record)).unwrap().outcomes.remove(0)
 }
+
+/// Copies a folder.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

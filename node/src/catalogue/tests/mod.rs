@@ -173,7 +173,7 @@ async fn indexes_are_changed_by_one_at_a_time_and_a_deletion_ends_it() {
     let runtime = tokio::runtime::Handle::current();
     let cancelled = tokio::task::spawn_blocking({
         let runtime = runtime.clone();
-        move || rebuild.unwrap().run(&|_| false, |put| runtime.block_on(put))
+        move || rebuild.unwrap().run(&|_| false, &|| false, |put| runtime.block_on(put))
     });
     assert!(matches!(cancelled.await.unwrap(), Err(RebuildError::Cancelled)));
     let (_, rebuild) = catalogue.alter("n", &to_ivf(), soon()).await.unwrap();
@@ -186,7 +186,7 @@ async fn indexes_are_changed_by_one_at_a_time_and_a_deletion_ends_it() {
         tokio::task::yield_now().await;
     }
     let ended = tokio::task::spawn_blocking(move || {
-        rebuild.unwrap().run(&|_| true, |put| runtime.block_on(put))
+        rebuild.unwrap().run(&|_| true, &|| false, |put| runtime.block_on(put))
     });
     assert!(ended.await.unwrap().is_err());
     deletion.await.unwrap().unwrap();

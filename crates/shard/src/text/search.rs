@@ -1,120 +1,22 @@
-//! The index of a shard's text, kept in step with its records, and searches in it.
+//! Searches by text.
 
 use std::cell::OnceCell;
-use std::ops::ControlFlow;
-use std::path::Path;
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use hvs_geometry::{Precision, Space};
-use hvs_text::{
-    Change, Document, FieldPath, Mark, SearchError, Source, Statistics, TextConfig, TextIndex,
-    TextQuery, TextRequest, TextStats, Visit, texts,
-};
+use hvs_text::{SearchError, Statistics, TextQuery, TextRequest, TextStats};
 
-use crate::codec::DecodeError;
-use crate::content::Content;
+use super::Text;
 use crate::content::is_expired;
-use crate::error::{OpenError, ReadError};
+use crate::error::ReadError;
 use crate::filter::Filter;
-use crate::indexes::IndexChanges;
 use crate::inner::Inner;
-use crate::meta::Meta;
 use crate::reading::{corrupt, storage};
 use crate::record::Record;
-use crate::store::Store;
-use crate::stored::{Header, StoredRecord};
-
-/// The index of text of one shard.
-pub(crate) struct Text {
-    index: TextIndex,
-    fields: Vec<FieldPath>,
-}
-
-pub(crate) fn mark(meta: &Meta) -> Mark {
-    Mark { next_key: meta.next_key, records: meta.records }
-}
-
-pub(crate) fn document(
-    key: u64,
-    id: &str,
-    content: &Content<'_>,
-    fields: &[FieldPath],
-) -> Result<Document, DecodeError> {
-    let metadata = content.metadata()?;
-    let texts = texts(&metadata, fields).into_iter().map(str::to_owned).collect();
-    Ok(Document { key, id: id.to_owned(), texts })
-}
-
-impl Text {
-    /// Opens the index; what it lacks it reads from the store beside the shard's other work.
-    pub(crate) fn open(
-        directory: &Path,
-        config: &TextConfig,
-        store: &Store,
-        meta: &Meta,
-    ) -> Result<Self, OpenError> {
-        let fields = config.fields.clone();
-        let source = Records { store: store.clone(), fields: fields.clone() };
-        let index = TextIndex::open(directory, config.clone(), source, mark(meta));
-        let index = index.map_err(|error| match error {
-            hvs_text::OpenError::Thread { source } => {
-                OpenError::Io { what: "start the thread that indexes text".to_owned(), source }
-            }
-            error => OpenError::Config { reason: error.to_string() },
-        })?;
-        Ok(Self { index, fields })
-    }
-
-    /// `meta` is the state after the changes.
-    pub(crate) fn apply(&self, changes: &IndexChanges<'_>, meta: &Meta) -> Result<(), DecodeError> {
-        let inserts = changes.inserts.iter();
-        let inserts = inserts.map(|put| document(put.key, put.id, &put.content, &self.fields));
-        let inserts = inserts.collect::<Result<Vec<_>, _>>()?;
-        self.index.apply(Change { inserts, removes: changes.removes.clone() }, mark(meta));
-        Ok(())
-    }
-
-    /// Waits until all text is on disk. An index that cannot be written is built anew, and says so.
-    pub(crate) fn flush(&self) {
-        if let Err(error) = self.index.flush() {
-            tracing::warn!(%error, "the index of text is not written");
-        }
-    }
-
-    pub(crate) fn close(&self) {
-        self.index.close();
-    }
-
-    pub(crate) fn stats(&self) -> TextStats {
-        self.index.stats()
-    }
-}
-
-/// The records that an index is built from.
-struct Records {
-    store: Store,
-    fields: Vec<FieldPath>,
-}
-
-impl Source for Records {
-    fn visit(&self, visit: &mut Visit<'_>) -> Result<(), String> {
-        let snapshot = self.store.snapshot();
-        for row in self.store.records.iter_at(&snapshot) {
-            let (id, value) = row.map_err(|error| error.to_string())?;
-            let header = Header::decode(&value).map_err(|error| error.to_string())?;
-            let load = || {
-                let id = String::from_utf8_lossy(&id);
-                let record = StoredRecord::decode(&value).map_err(|error| error.to_string())?;
-                document(header.key, &id, &record.content, &self.fields)
-                    .map_err(|error| error.to_string())
-            };
-            if visit(header.key, &load)? == ControlFlow::Break(()) {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
+use crate::selection::Selection;
+use crate::stored::StoredRecord;
 
 /// A search by text.
 #[derive(Debug, Clone)]
@@ -179,8 +81,14 @@ pub struct Detail {
 }
 
 impl Inner {
-    fn text(&self) -> Result<&Text, ReadError> {
-        self.indexes.text().ok_or(ReadError::NoText)
+    /// The index of text, in which the words of a query are the same as in the query.
+    fn text(&self, query: &TextQuery) -> Result<Arc<Text>, ReadError> {
+        let text = self.indexes.text().current().ok_or(ReadError::NoText)?;
+        // It was changed since somebody looked: what is searched for are other words now.
+        if text.language() != query.language() {
+            return Err(ReadError::TextBuilding);
+        }
+        Ok(text)
     }
 
     pub(crate) fn text_statistics(
@@ -188,17 +96,23 @@ impl Inner {
         query: &TextQuery,
         deadline: Option<Instant>,
     ) -> Result<Statistics, ReadError> {
-        self.text()?.index.statistics(query, deadline).map_err(failure)
+        let text = self.text(query)?;
+        let mut statistics = self.memory.text_statistics(query);
+        statistics.add(&text.index.statistics(query, deadline).map_err(failure)?);
+        Ok(statistics)
     }
 
     pub(crate) fn search_text(&self, request: &TextSearch) -> Result<TextAnswer, ReadError> {
-        let text = self.text()?;
+        let text = self.text(&request.query)?;
         let limit = self.config.max_k;
         if request.k == 0 || request.k > limit {
             return Err(ReadError::InvalidK { k: request.k, limit });
         }
         // Before the text is looked at: what is put later has a key of which nothing is known.
         let selection = self.selection(request.filter.as_ref())?;
+        // Before the index, so that none is missed that moves between them.
+        let in_memory = self.memory.len() as u64;
+        let (held, scanned_in_memory) = self.search_held(request, &selection)?;
         let broken = OnceCell::new();
         let known = |key| match &selection.known {
             Some(known) => known.of(key),
@@ -223,8 +137,38 @@ impl Inner {
             return Err(error);
         }
         let hits = hits.into_iter().map(|hit| TextMatch { id: hit.id, score: hit.score });
-        let matching = selection.at_most();
-        Ok(TextAnswer { hits: hits.collect(), scanned, matching })
+        let matching = selection.at_most().map(|matching| matching + in_memory);
+        let mut hits: Vec<_> = hits.collect();
+        merge(&mut hits, held, request.k);
+        Ok(TextAnswer { hits, scanned: scanned + scanned_in_memory, matching })
+    }
+
+    /// Of the index that answers, and of the records in memory.
+    pub(crate) fn text_stats(&self) -> Option<TextStats> {
+        let mut stats = self.indexes.text().current()?.stats();
+        stats.documents += self.memory.texts() as u64;
+        Some(stats)
+    }
+
+    /// Searches the records that are in memory alone.
+    fn search_held(
+        &self,
+        request: &TextSearch,
+        selection: &Selection<'_>,
+    ) -> Result<(Vec<TextMatch>, usize), ReadError> {
+        let broken = OnceCell::new();
+        let found = self.memory.search_text(request, &|held| {
+            selection.matches_held(held).unwrap_or_else(|error| {
+                let _ = broken.set(error);
+                false
+            })
+        });
+        let (hits, scanned) = found.map_err(failure)?;
+        if let Some(error) = broken.into_inner() {
+            return Err(error);
+        }
+        let hits = hits.into_iter().map(|hit| TextMatch { id: hit.id, score: hit.score });
+        Ok((hits.collect(), scanned))
     }
 
     pub(crate) fn details(&self, request: &DetailsRequest<'_>) -> Result<Vec<Detail>, ReadError> {
@@ -280,6 +224,19 @@ impl Inner {
         }
         Ok(details)
     }
+}
+
+/// Merges what was found in memory into the hits of the index. A record that is among both has
+/// moved to the index meanwhile and counts there.
+fn merge(hits: &mut Vec<TextMatch>, held: Vec<TextMatch>, k: usize) {
+    if held.is_empty() {
+        return;
+    }
+    let known: HashSet<String> = hits.iter().map(|hit| hit.id.clone()).collect();
+    hits.extend(held.into_iter().filter(|hit| !known.contains(&hit.id)));
+    // Stable: of equal scores those that are logged come first, as they do where all are logged.
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score));
+    hits.truncate(k);
 }
 
 /// As an index has it: of two points in storage form, in f64. In a Lorentzian space the magnitude
