@@ -128,7 +128,8 @@ pub struct Prepared {
 }
 
 /// Looks at whether a database that was just opened has all its keyspaces, before those that it has
-/// not are made: of one whose folder is gone nothing else tells. A crash while they were made the
+/// not are made: of one whose folder is gone nothing else tells. `keyspaces` are those that it has had
+/// from the beginning. A crash while they were made the
 /// first time leaves some of them, with nothing in them.
 ///
 /// # Errors
@@ -139,10 +140,11 @@ pub fn check_opened(
     keyspaces: &[&str],
 ) -> Result<(), DatabaseError> {
     let there = database.list_keyspace_names();
-    let missing = keyspaces.iter().find(|name| there.iter().all(|one| **one != ***name));
-    let Some(missing) = missing.filter(|_| before.keyspaces < keyspaces.len()) else {
-        return Ok(());
-    };
+    let is_missing = |name: &&&str| there.iter().all(|one| **one != ***name);
+    let mut missing = keyspaces.iter().filter(is_missing);
+    // Opening removes what has no `current`. There was nothing in it, or it would have been refused.
+    let removed = before.keyspaces.saturating_sub(there.len());
+    let Some(missing) = missing.nth(removed) else { return Ok(()) };
     for name in &there {
         let is_empty =
             database.keyspace(name, KeyspaceCreateOptions::default).and_then(|one| one.is_empty());

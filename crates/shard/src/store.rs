@@ -21,9 +21,9 @@ use crate::config::{ShardConfig, StoreSizes};
 use crate::error::OpenError;
 use crate::meta::{Meta, Purged};
 
-/// All of them are made before anything is written.
-const KEYSPACES: [&str; 8] =
-    ["meta", "records", "tombstones", "keys", "dead", "idempotency", "expiring", "feed"];
+/// Made before anything is written. `feed` came later: earlier states do not have it.
+const KEYSPACES: [&str; 7] =
+    ["meta", "records", "tombstones", "keys", "dead", "idempotency", "expiring"];
 const META: &[u8] = b"meta";
 const TRIMMED: &[u8] = b"trimmed";
 const PURGED: &[u8] = b"purged";
