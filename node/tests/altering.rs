@@ -155,7 +155,7 @@ async fn what_cannot_change_is_refused_and_changes_nothing() {
         (json!({"index": {"nlist": 3}}), "invalid_index"),
         (json!({"index": {"m": 0}}), "invalid_index"),
         (json!({"index": {"type": "HYBRID"}}), "invalid_index"),
-        (json!({"vectors": {"none": {"index": {"m": 8}}}}), "invalid_name"),
+        (json!({"vectors": {"none": {"index": {"m": 8}}}}), "unknown_vector_name"),
         (json!({"vectors": {"": {"index": {"m": 8}}}}), "invalid_index"),
     ] {
         alter(&node, change).await.problem(code);

@@ -140,9 +140,12 @@ async fn what_expires_is_in_no_kept_answer() {
     let request = json!({"vector": [0, 0], "k": 2, "explain": true});
     let mut kept = false;
     let begun = Instant::now();
+    let anew = json!({"vector": [0, 0], "k": 2, "cache": false});
     loop {
+        let is_expired = !ids(&search(&node, &anew).await).contains(&"brief".to_owned());
         let found = search(&node, &request).await;
         let is_there = ids(&found).contains(&"brief".to_owned());
+        assert!(!(is_expired && is_there), "it is found although it expired");
         kept |= is_there && cached(&found) == [true];
         if !is_there {
             break;

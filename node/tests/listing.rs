@@ -105,6 +105,23 @@ async fn records_may_be_called_delete_and_patch() {
 }
 
 #[tokio::test]
+async fn what_a_patch_by_filter_would_make_too_large_stays_and_is_counted() {
+    let node = filled(2, |config| config.limits.metadata_bytes = 200).await;
+    let long = json!({"vector": [0, 0], "metadata": {"colour": "grey", "text": "x".repeat(120)}});
+    node.put("/v1/namespaces/n/vectors/long", long).await.ok();
+    let short = json!({"vector": [0, 0], "metadata": {"colour": "grey"}});
+    node.put("/v1/namespaces/n/vectors/short", short).await.ok();
+    let patch = json!({"metadata": {"more": "y".repeat(100)}});
+    let body = json!({"filter": {"colour": "grey"}, "patch": patch});
+    let answer = post(&node, "vectors/patch", body).await.ok();
+    let expected =
+        json!({"matched": 2, "changed": 1, "skipped": 0, "too_large": 1, "complete": true});
+    assert_eq!(answer, expected);
+    let metadata = node.get("/v1/namespaces/n/vectors/long").await.ok()["metadata"].clone();
+    assert!(metadata.get("more").is_none() && metadata.get("text").is_some());
+}
+
+#[tokio::test]
 async fn patching_by_filter_goes_on_from_where_it_ended() {
     let node = filled(2, |_| {}).await;
     let filter = json!({"colour": {"$in": ["green", "blue"]}});

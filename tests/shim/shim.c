@@ -500,6 +500,9 @@ static void watch(void) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_sigaction = on_call;
+    // A handler that is run within this one would meet the kernel with SIGSYS blocked, and its first
+    // call of interest would end the process.
+    sigfillset(&action.sa_mask);
     action.sa_flags = SA_SIGINFO | SA_RESTART;
     if (sigaction(SIGSYS, &action, NULL) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)

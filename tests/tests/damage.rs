@@ -151,11 +151,20 @@ enum Outcome {
     Unnoticed,
 }
 
+fn remove(path: &Path) -> String {
+    fs::remove_file(path).unwrap();
+    "removed".to_owned()
+}
+
 /// Opens a copy of the sample with one file damaged.
-fn open_damaged(data: &Path, below: &Path, random: &mut Random) -> Result<(Outcome, String)> {
+fn open_damaged(
+    data: &Path,
+    below: &Path,
+    damage: impl FnOnce(&Path) -> String,
+) -> Result<(Outcome, String)> {
     sample::copy(&SAMPLE.data, data)?;
     let path = data.join(below);
-    let done = damage(&path, random);
+    let done = damage(&path);
     let outcome = open(data, &path).with_context(|| format!("{}: {done}", below.display()))?;
     if outcome == Outcome::Refused {
         // Nothing else was touched: with the file as it was, all is as it was.
@@ -167,6 +176,10 @@ fn open_damaged(data: &Path, below: &Path, random: &mut Random) -> Result<(Outco
     Ok((outcome, done))
 }
 
+fn is_in(said: &str, folder: Option<&Path>) -> bool {
+    folder.and_then(Path::to_str).is_some_and(|folder| said.contains(folder))
+}
+
 fn open(data: &Path, damaged: &Path) -> Result<Outcome> {
     let node = match Node::start(&settings(data)?) {
         Ok(node) => node,
@@ -176,6 +189,7 @@ fn open(data: &Path, damaged: &Path) -> Result<Outcome> {
             ensure!(!said.contains("panicked"), "{said}");
             // Of a log that ends too early it is not known which file had the rest.
             let named = said.contains(damaged.to_str().context("a path")?)
+                || (said.contains("it has no journal") && is_in(&said, damaged.parent()))
                 || (damaged.ends_with("kv/0.jnl") && said.contains("its log ends before"))
                 || (damaged.ends_with("kv/0.jnl") && said.contains("the store of logs has never"));
             ensure!(named, "the damaged file is not named: {said}");
@@ -214,7 +228,7 @@ fn damage_every_kind(seeds: std::ops::Range<u64>) {
             let random = &mut Random(name);
             let file = &files[random.below(files.len())];
             let data = folder.path().join(format!("{kind}-{seed}").replace(' ', "-"));
-            match open_damaged(&data, file, random) {
+            match open_damaged(&data, file, |path| damage(path, random)) {
                 Ok((Outcome::Unnoticed, done)) if is_always_noticed(kind) => {
                     failures.push(format!("{kind} {seed}, {}: {done}: unnoticed", file.display()));
                 }
@@ -263,6 +277,42 @@ fn damage_of_any_file_is_noticed_and_changes_no_answer() {
 #[ignore = "full: hundreds of starts"]
 fn damage_of_any_file_is_noticed_and_changes_no_answer_many_times() {
     damage_every_kind(1..25);
+}
+
+/// Removes some files of each kind, and all of those without which a database takes a part of
+/// itself for nothing.
+fn remove_every_kind(of_each: usize) {
+    let folder = sample::folder().unwrap();
+    let mut failures = Vec::new();
+    for (kind, files) in kinds() {
+        if kind.starts_with("checkpoint") {
+            continue;
+        }
+        let mut outcomes = BTreeSet::new();
+        let most = if kind == "current" { files.len() } else { of_each };
+        for (number, file) in files.iter().step_by(files.len().div_ceil(most)).enumerate() {
+            let data = folder.path().join(format!("{kind}-{number}").replace(' ', "-"));
+            match open_damaged(&data, file, remove) {
+                Ok((outcome, _)) => {
+                    outcomes.insert(outcome);
+                }
+                Err(error) => failures.push(format!("{kind}: {error:#}")),
+            }
+        }
+        println!("{kind}: {} files, {outcomes:?}", files.len());
+    }
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn the_loss_of_any_file_changes_no_answer() {
+    remove_every_kind(2);
+}
+
+#[test]
+#[ignore = "full: hundreds of starts"]
+fn the_loss_of_any_file_changes_no_answer_many_times() {
+    remove_every_kind(usize::MAX);
 }
 
 /// The messages of failed verifications and restores, and what the whole ones restored.

@@ -11,9 +11,11 @@ use crate::cargo::cargo;
 const TO: &str = "HVS_CORPUS_TO";
 const TEST: &str = "a_corpus_of_this_version_can_be_written_and_read";
 
-/// Writes `tests/corpus/vX`. One that is there stays: what a version wrote does not change.
-pub(crate) fn write() -> Result<ExitCode> {
-    let name = format!("v{}", env!("CARGO_PKG_VERSION"));
+/// Writes `tests/corpus/vX`, or `vX-NAME`. One that is there stays: what a version wrote does not
+/// change.
+pub(crate) fn write(name: Option<&str>) -> Result<ExitCode> {
+    let suffix = name.map(|name| format!("-{name}")).unwrap_or_default();
+    let name = format!("v{}{suffix}", env!("CARGO_PKG_VERSION"));
     let folder = places::workspace_root().join("tests/corpus").join(name);
     if folder.exists() {
         bail!("{} is there; remove it first if it was never released", folder.display());

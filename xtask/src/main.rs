@@ -44,7 +44,10 @@ enum Chore {
     /// Write docs/openapi.json from the wire types.
     Openapi,
     /// Keep a data directory as this version writes it, for the tests of later versions.
-    Corpus,
+    Corpus {
+        /// What it is for, if this version has one already.
+        name: Option<String>,
+    },
 }
 
 /// Arguments of a chore that another program does, which also says what they are: `--help`.
@@ -105,7 +108,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Chore::Openapi => openapi(),
-        Chore::Corpus => corpus::write(),
+        Chore::Corpus { name } => corpus::write(name.as_deref()),
     }
 }
 

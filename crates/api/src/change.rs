@@ -122,8 +122,11 @@ pub struct ByFilterResponse {
     pub matched: u64,
     /// Records that were deleted or changed; none with `dry_run`.
     pub changed: u64,
-    /// Records that others wrote in between, or that would be too large; they stay as they are.
+    /// Records that others wrote in between; they stay as they are.
     pub skipped: u64,
+    /// Records that would be larger than they may be; they stay as they are.
+    #[serde(default)]
+    pub too_large: u64,
     /// Whether every record was looked at.
     pub complete: bool,
     /// Where to go on; absent when complete.

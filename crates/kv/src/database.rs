@@ -18,18 +18,21 @@
 //! Integers are little-endian.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
-use fjall::{AbstractTree as _, Keyspace};
+use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
 use crate::journal::{self, JournalError, JournalsEnd};
 
 const VERSION: &str = "version";
 const KEYSPACES: &str = "keyspaces";
+/// The keyspace that says which others there are.
+const LISTING: &str = "0";
 const LOCK: &str = "lock";
 const CURRENT: &str = "current";
 const TABLES: &str = "tables";
@@ -99,14 +102,59 @@ impl DatabaseError {
 
 /// Looks at a database that is about to be opened: at everything, or at everything but the content
 /// of tables. If nothing is damaged, what a crash has torn is cut off. There need not be a database.
-/// Says where the journals end, for [`check_end`].
+/// Says what is there, for [`check_opened`] and [`check_end`].
 ///
 /// # Errors
 /// [`DatabaseError`] for the first file that is damaged.
-pub fn prepare(database: &Path, with_tables: bool) -> Result<Option<JournalsEnd>, DatabaseError> {
+pub fn prepare(database: &Path, with_tables: bool) -> Result<Prepared, DatabaseError> {
     let _lock = lock(database)?;
     if with_tables { check_all(database) } else { check(database) }?;
-    Ok(journal::cut_off_torn_end(database)?)
+    let folders = folders(&database.join(KEYSPACES))?;
+    let is_own = |folder: &&PathBuf| !folder.ends_with(LISTING);
+    Ok(Prepared {
+        path: database.to_owned(),
+        keyspaces: folders.iter().filter(is_own).count(),
+        end: journal::cut_off_torn_end(database)?,
+    })
+}
+
+/// What there is before a database is opened.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    path: PathBuf,
+    /// Folders of keyspaces, but that of the database itself.
+    keyspaces: usize,
+    end: Option<JournalsEnd>,
+}
+
+/// Looks at whether a database that was just opened has all its keyspaces, before those that it has
+/// not are made: of one whose folder is gone nothing else tells. `keyspaces` are those that it has had
+/// from the beginning. A crash while they were made the
+/// first time leaves some of them, with nothing in them.
+///
+/// # Errors
+/// [`DatabaseError`], with the folder of the keyspaces if one is missing.
+pub fn check_opened(
+    before: &Prepared,
+    database: &Database,
+    keyspaces: &[&str],
+) -> Result<(), DatabaseError> {
+    let there = database.list_keyspace_names();
+    let is_missing = |name: &&&str| there.iter().all(|one| **one != ***name);
+    let mut missing = keyspaces.iter().filter(is_missing);
+    // Opening removes what has no `current`. There was nothing in it, or it would have been refused.
+    let removed = before.keyspaces.saturating_sub(there.len());
+    let Some(missing) = missing.nth(removed) else { return Ok(()) };
+    for name in &there {
+        let is_empty =
+            database.keyspace(name, KeyspaceCreateOptions::default).and_then(|one| one.is_empty());
+        let path = before.path.join(KEYSPACES);
+        if !is_empty.map_err(|error| damaged(&path, &format!("{name} cannot be read: {error}")))? {
+            let reason = format!("the keyspace {missing:?} is missing, and {name:?} is not empty");
+            return Err(damaged(&path, &reason));
+        }
+    }
+    Ok(())
 }
 
 /// Looks at whether the journals of a database that was just opened reach as far as its tables.
@@ -117,10 +165,10 @@ pub fn prepare(database: &Path, with_tables: bool) -> Result<Option<JournalsEnd>
 /// # Errors
 /// [`DatabaseError::Damaged`], with the last journal.
 pub fn check_end<'a>(
-    end: Option<JournalsEnd>,
+    before: Prepared,
     keyspaces: impl IntoIterator<Item = &'a Keyspace>,
 ) -> Result<(), DatabaseError> {
-    let Some(JournalsEnd { seqno, path, offset }) = end else { return Ok(()) };
+    let Some(JournalsEnd { seqno, path, offset }) = before.end else { return Ok(()) };
     let tables = keyspaces.into_iter().filter_map(|one| one.tree.get_highest_persisted_seqno());
     match tables.max() {
         Some(persisted) if persisted > seqno => {
@@ -175,10 +223,11 @@ fn look(database: &Path) -> Result<Vec<Table>, DatabaseError> {
     if !check_version(database, &keyspaces)? {
         return Ok(Vec::new());
     }
-    journal::check(database)?;
+    let in_journals = journal::check(database)?;
     if journal::journals(database)?.is_empty() {
         return Err(damaged(database, "it has no journal"));
     }
+    check_complete(database, &keyspaces, &in_journals)?;
     let mut tables = Vec::new();
     for keyspace in keyspaces {
         tables.append(&mut check_keyspace(&keyspace)?);
@@ -204,6 +253,29 @@ fn check_version(database: &Path, keyspaces: &[PathBuf]) -> Result<bool, Databas
     }
 }
 
+/// Whether the keyspaces are there that have something in journals, and the one that lists them.
+/// What lacks its `current` would be removed when the database is opened, as one whose making was
+/// interrupted, and what journals have of it would be left out; without the listing all of them
+/// would be.
+fn check_complete(
+    database: &Path,
+    keyspaces: &[PathBuf],
+    in_journals: &BTreeSet<u64>,
+) -> Result<(), DatabaseError> {
+    let folder = database.join(KEYSPACES);
+    for number in in_journals {
+        let path = folder.join(number.to_string()).join(CURRENT);
+        if !path.exists() {
+            return Err(damaged(&path, "it is missing, but journals have what belongs to it"));
+        }
+    }
+    let listing = folder.join(LISTING).join(CURRENT);
+    if !listing.exists() && keyspaces.iter().any(|keyspace| keyspace.join(CURRENT).exists()) {
+        return Err(damaged(&listing, "it is missing, but there are keyspaces beside it"));
+    }
+    Ok(())
+}
+
 fn check_keyspace(keyspace: &Path) -> Result<Vec<Table>, DatabaseError> {
     let path = keyspace.join(CURRENT);
     let Some(current) = read(&path)? else {
@@ -222,8 +294,10 @@ fn check_keyspace(keyspace: &Path) -> Result<Vec<Table>, DatabaseError> {
     };
     let version = keyspace.join(format!("v{number}"));
     let Some(bytes) = read(&version)? else {
-        let name = version.file_name().unwrap_or_default().display();
-        return Err(damaged(&path, &format!("it names {name}, which is not there")));
+        return Err(damaged(
+            &version,
+            &format!("{} names it, and it is not there", path.display()),
+        ));
     };
     if xxh3_128(&bytes) != checksum {
         let reason = format!("its checksum is not the one in {}", path.display());
@@ -382,7 +456,7 @@ mod tests {
 
     #[test]
     fn journals_reach_as_far_as_tables() {
-        use fjall::{Database, KeyspaceCreateOptions, PersistMode};
+        use fjall::PersistMode;
         let folder = tempfile::tempdir().unwrap();
         let open = || {
             let end = prepare(folder.path(), false).unwrap();
@@ -417,6 +491,71 @@ mod tests {
         assert!(matches!(&refused, Err(DatabaseError::Damaged { path, .. }) if *path == journal));
         fs::write(&journal, &whole).unwrap();
         open().2.unwrap();
+    }
+
+    /// What is only in journals is gone with its keyspace as much as what is in tables.
+    #[test]
+    fn a_keyspace_that_is_gone_is_noticed_before_anything_is_lost() {
+        use fjall::PersistMode;
+        const NAMES: [&str; 3] = ["one", "two", "empty"];
+        let open = |folder: &Path| {
+            let before = prepare(folder, true)?;
+            let database = Database::builder(folder).open().unwrap();
+            check_opened(&before, &database, &NAMES)?;
+            let keyspaces =
+                NAMES.map(|name| database.keyspace(name, KeyspaceCreateOptions::default).unwrap());
+            check_end(before, &keyspaces)?;
+            Ok::<_, DatabaseError>((database, keyspaces))
+        };
+        for (in_tables, is_closed_before) in [(false, false), (true, false), (true, true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let made = folder.path().join("made");
+            let (database, [one, two, empty]) = open(&made).unwrap();
+            for number in 0..20_u8 {
+                let mut batch = database.batch();
+                batch.insert(&one, [number], [number; 100]);
+                batch.insert(&two, [number], [number; 100]);
+                batch.commit().unwrap();
+            }
+            if in_tables {
+                one.rotate_memtable_and_wait().unwrap();
+                two.rotate_memtable_and_wait().unwrap();
+            }
+            database.persist(PersistMode::SyncAll).unwrap();
+            drop((one, two, empty, database));
+            if is_closed_before {
+                drop(open(&made).unwrap());
+            }
+            for (number, entire) in [0, 1, 2].into_iter().flat_map(|n| [(n, false), (n, true)]) {
+                let what = format!("{number} {entire} {in_tables} {is_closed_before}");
+                let keyspace = made.join(KEYSPACES).join(number.to_string());
+                let aside = folder.path().join("aside");
+                let lost = if entire { keyspace } else { keyspace.join(CURRENT) };
+                fs::rename(&lost, &aside).unwrap();
+                // Nothing is made of what is left, however often it is tried.
+                for _ in 0..2 {
+                    let refused = open(&made).map(drop).expect_err(&what);
+                    assert!(matches!(&refused, DatabaseError::Damaged { .. }), "{what}: {refused}");
+                    assert!(!lost.exists(), "{what}");
+                }
+                fs::rename(&aside, &lost).unwrap();
+                let (_database, keyspaces) = open(&made).expect(&what);
+                assert_eq!(keyspaces.map(|one| one.len().unwrap()), [20, 20, 0], "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_crash_leaves_of_making_keyspaces_is_completed() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = prepare(folder.path(), true).unwrap();
+        let database = Database::builder(folder.path()).open().unwrap();
+        check_opened(&before, &database, &["one", "two"]).unwrap();
+        drop(database.keyspace("one", KeyspaceCreateOptions::default).unwrap());
+        drop(database);
+        let before = prepare(folder.path(), true).unwrap();
+        let database = Database::builder(folder.path()).open().unwrap();
+        check_opened(&before, &database, &["one", "two"]).unwrap();
     }
 
     #[test]

@@ -91,16 +91,18 @@ impl Embedded {
             source => OpenError::Store { path: path.to_owned(), source },
         };
         // The database would cut a damaged journal off, and say nothing.
-        database::prepare(path, config.verify_tables).map_err(|source| match source {
+        let damaged = |source| match source {
             DatabaseError::InUse { path } => OpenError::Locked { path },
             source => OpenError::Files { path: path.to_owned(), source },
-        })?;
+        };
+        let before = database::prepare(path, config.verify_tables).map_err(damaged)?;
         // One worker for files and one for merging them; the machine's cores are for searches.
         let database = Database::builder(path)
             .cache_size(config.cache_bytes)
             .worker_threads(2)
             .open()
             .map_err(failed)?;
+        database::check_opened(&before, &database, &[KEYSPACE]).map_err(damaged)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(config.memtable_bytes);
         let keyspace = database.keyspace(KEYSPACE, options).map_err(failed)?;
         memtables::settle(path, [&keyspace]).map_err(failed)?;

@@ -13,6 +13,7 @@
 //!
 //! Integers are little-endian. After the last batch come zeros, or a batch that was not finished.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
@@ -79,11 +80,13 @@ pub enum JournalError {
     Damaged(#[from] DamagedJournal),
 }
 
-/// Looks at all journals of a database. There need not be one.
+/// Looks at all journals of a database. There need not be one. Returns the keyspaces that have
+/// something in them.
 ///
 /// # Errors
 /// [`JournalError::Damaged`] for the first that is damaged.
-pub fn check(database: &Path) -> Result<(), JournalError> {
+pub fn check(database: &Path) -> Result<BTreeSet<u64>, JournalError> {
+    let mut keyspaces = BTreeSet::new();
     let journals = journals(database)?;
     let last = journals.len();
     for (number, path) in (1..).zip(journals) {
@@ -93,8 +96,15 @@ pub fn check(database: &Path) -> Result<(), JournalError> {
             let (offset, batches) = (damage.gap.start as u64, damage.batches);
             return Err(DamagedJournal { path, offset, lost, batches }.into());
         }
+        let mut at = 0;
+        while let Some(next) = batch(&bytes, at) {
+            see_keyspaces(&bytes, at, &mut |keyspace| {
+                keyspaces.insert(keyspace);
+            });
+            at = next.range.end;
+        }
     }
-    Ok(())
+    Ok(keyspaces)
 }
 
 /// Cuts the last journal of a database off where a crash has torn it, if nothing in it is damaged.
@@ -300,26 +310,30 @@ fn batch(bytes: &[u8], at: usize) -> Option<Batch> {
 
 /// What has the form of a batch, up to its end.
 fn parse(bytes: &[u8], at: usize) -> Option<Batch> {
+    see_keyspaces(bytes, at, &mut |_| {})
+}
+
+/// The same, and the keyspace of each item.
+fn see_keyspaces(bytes: &[u8], at: usize, see: &mut impl FnMut(u64)) -> Option<Batch> {
     let mut reader = Reader { bytes, at };
     if reader.u8()? != START {
         return None;
     }
     let count = reader.u32()?;
-    let seqno = u64::from_le_bytes(*reader.take(8)?.first_chunk()?);
+    let seqno = reader.u64()?;
     let items = reader.at;
     for _ in 0..count {
         match reader.u8()? {
             ITEM => {
-                reader.take(2 + 8)?;
+                reader.take(2)?;
+                see(reader.u64()?);
                 let key = reader.u16()?;
                 reader.take(4)?;
                 let value = reader.u32()?;
                 reader.take(usize::from(key))?;
                 reader.take(usize::try_from(value).ok()?)?;
             }
-            CLEAR => {
-                reader.take(8)?;
-            }
+            CLEAR => see(reader.u64()?),
             _ => return None,
         }
     }
@@ -327,7 +341,7 @@ fn parse(bytes: &[u8], at: usize) -> Option<Batch> {
     if reader.u8()? != END {
         return None;
     }
-    let checksum = u64::from_le_bytes(*reader.take(8)?.first_chunk()?);
+    let checksum = reader.u64()?;
     if reader.take(4)? != TRAILER {
         return None;
     }
@@ -357,6 +371,10 @@ impl<'a> Reader<'a> {
 
     fn u32(&mut self) -> Option<u32> {
         Some(u32::from_le_bytes(*self.take(4)?.first_chunk()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(*self.take(8)?.first_chunk()?))
     }
 }
 

@@ -169,7 +169,8 @@ impl FromStr for Etag {
 }
 
 /// A reading of a hybrid logical clock: 48 bits of milliseconds since 1970, 16 bits of counter.
-/// It follows the wall clock and never goes back within a shard.
+/// It follows the wall clock and never goes back within a shard; what a restart takes of records
+/// that were in memory alone, it takes of their readings as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub u64);
 

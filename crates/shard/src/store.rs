@@ -21,6 +21,9 @@ use crate::config::{ShardConfig, StoreSizes};
 use crate::error::OpenError;
 use crate::meta::{Meta, Purged};
 
+/// Made before anything is written. `feed` came later: earlier states do not have it.
+const KEYSPACES: [&str; 7] =
+    ["meta", "records", "tombstones", "keys", "dead", "idempotency", "expiring"];
 const META: &[u8] = b"meta";
 const TRIMMED: &[u8] = b"trimmed";
 const PURGED: &[u8] = b"purged";
@@ -76,7 +79,7 @@ impl Store {
             DatabaseError::InUse { path } => OpenError::Locked { path },
             error => OpenError::Files { path: path.to_owned(), source: error },
         };
-        let end = hvs_kv::database::prepare(path, verify_tables).map_err(damaged)?;
+        let before = hvs_kv::database::prepare(path, verify_tables).map_err(damaged)?;
         let database = Database::builder(path)
             .cache_size(sizes.cache_bytes)
             .worker_threads(2)
@@ -84,6 +87,7 @@ impl Store {
             .manual_journal_persist(true)
             .open()
             .map_err(failed)?;
+        hvs_kv::database::check_opened(&before, &database, &KEYSPACES).map_err(damaged)?;
         let keyspace = |name: &str, memtable_bytes: u64| {
             let options = || {
                 KeyspaceCreateOptions::default()
@@ -111,7 +115,7 @@ impl Store {
             meta,
             database,
         };
-        hvs_kv::database::check_end(end, store.keyspaces()).map_err(damaged)?;
+        hvs_kv::database::check_end(before, store.keyspaces()).map_err(damaged)?;
         // Before anything of the log is trimmed because it is in here.
         hvs_kv::directory::sync_database(path)
             .map_err(|error| store.storage(fjall::Error::Io(error)))?;

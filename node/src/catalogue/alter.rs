@@ -83,8 +83,7 @@ impl Settings {
         let default = request.index.iter().map(|index| ("", index));
         for (name, change) in default.chain(named) {
             let Some(before) = self.vectors.get(name) else {
-                let reason = "the namespace has no such vector".to_owned();
-                return Err(SettingsError::VectorName { name: name.to_owned(), reason });
+                return Err(SettingsError::UnknownVector { name: name.to_owned() });
             };
             if !name.is_empty() && change.kind == Some(IndexType::Hybrid) {
                 return Err(text::not_of_a_vector());
@@ -179,7 +178,7 @@ impl Catalogue {
     /// name of the namespace only, as with deletions.
     ///
     /// # Errors
-    /// [`CatalogueError`]; nothing has changed then.
+    /// [`CatalogueError`]. Nothing has changed then, unless the store failed half-way.
     pub async fn alter(
         self: &Arc<Self>,
         name: &str,
@@ -313,10 +312,12 @@ impl Catalogue {
         let view = self.view.load();
         match view.namespaces.get(name) {
             Some(slot) => Ok(Arc::clone(slot)),
-            None if view.aliases.contains_key(name) => {
-                Err(CatalogueError::NameTaken { name: name.to_owned(), kind: "an alias" })
-            }
-            None => Err(CatalogueError::NamespaceNotFound { name: name.to_owned() }),
+            None => Err(match view.aliases.get(name) {
+                Some(target) => {
+                    CatalogueError::IsAlias { name: name.to_owned(), target: target.clone() }
+                }
+                None => CatalogueError::NamespaceNotFound { name: name.to_owned() },
+            }),
         }
     }
 

@@ -61,5 +61,6 @@ fn vector_difference(name: &str, before: &VectorSettings, wanted: &VectorSetting
 }
 
 fn json<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+    let text = serde_json::to_string(value).unwrap_or_default();
+    if text == "null" { "not given".to_owned() } else { text }
 }

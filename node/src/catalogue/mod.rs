@@ -89,6 +89,16 @@ pub enum CatalogueError {
         /// The name.
         name: String,
     },
+    /// What changes or deletes a namespace takes its own name.
+    #[error(
+        "{name:?} is an alias of {target:?}; changes and deletions take the namespace's own name"
+    )]
+    IsAlias {
+        /// The name.
+        name: String,
+        /// The namespace.
+        target: String,
+    },
     /// The other kind of name has it.
     #[error("{name:?} is the name of {kind} already")]
     NameTaken {

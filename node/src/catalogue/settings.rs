@@ -84,6 +84,12 @@ pub enum SettingsError {
         "a product with a Lorentzian component has no distance to search by; give it a vector of its own"
     )]
     Unordered,
+    /// No vector has this name.
+    #[error("the namespace has no vector {name:?}")]
+    UnknownVector {
+        /// The name.
+        name: String,
+    },
     /// A name of a vector.
     #[error("the vector name {name:?} cannot be used: {reason}")]
     VectorName {

@@ -194,8 +194,12 @@ impl Job {
                     matches!(outcome, WriteOutcome::Put { .. } | WriteOutcome::Deleted { .. })
                 };
                 let changed = outcomes.iter().filter(changed).count() as u64;
+                let is_large =
+                    |outcome: &&WriteOutcome| matches!(outcome, WriteOutcome::TooLarge { .. });
+                let too_large = outcomes.iter().filter(is_large).count() as u64;
                 answer.changed += changed;
-                answer.skipped += found.saturating_sub(changed);
+                answer.too_large += too_large;
+                answer.skipped += found.saturating_sub(changed + too_large);
             }
             answer.matched += found;
             match page.next {

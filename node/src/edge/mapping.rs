@@ -42,6 +42,7 @@ impl From<SettingsError> for Failure {
             SettingsError::Payload { .. } => Code::InvalidPayloadIndex,
             SettingsError::Ttl { .. } => Code::InvalidExpiry,
             SettingsError::VectorName { .. } => Code::InvalidName,
+            SettingsError::UnknownVector { .. } => Code::UnknownVectorName,
         };
         Self::new(code, error.to_string())
     }
@@ -73,7 +74,7 @@ impl From<CatalogueError> for Failure {
             CatalogueError::NamespaceNotFound { .. } => Code::NamespaceNotFound,
             CatalogueError::NamespaceExists { .. } => Code::NamespaceExists,
             CatalogueError::AliasNotFound { .. } => Code::AliasNotFound,
-            CatalogueError::NameTaken { .. } => Code::NameTaken,
+            CatalogueError::NameTaken { .. } | CatalogueError::IsAlias { .. } => Code::NameTaken,
             CatalogueError::Busy { .. } | CatalogueError::Altering { .. } => Code::NamespaceBusy,
             CatalogueError::Full { .. } => Code::LimitReached,
             CatalogueError::Loading { .. } => Code::NamespaceLoading,

@@ -164,7 +164,9 @@ pub(super) fn read_token(token: &str, query: Digest) -> Result<Place, Failure> {
         return Err(refuse("the token is too short"));
     };
     if version != VERSION {
-        return Err(refuse("the token is of another version of this API"));
+        return Err(refuse(
+            "the token is of a request without the same order_by, or of another version",
+        ));
     }
     let parts = rest
         .split_first_chunk::<DIGEST_BYTES>()

@@ -52,7 +52,9 @@ pub(super) fn discard_work(data_dir: &Path) {
 impl Folder {
     /// Takes the directory and finishes what an interrupted repair left.
     pub(super) fn take(path: &Path) -> Result<Self, RepairError> {
-        if !path.is_dir() {
+        // A new node begins with the first of these; a repair that was interrupted has the last.
+        let is_there = |name: &&str| path.join(name).exists();
+        if !["node.json", "kv", "shards", WORK].iter().any(is_there) {
             return Err(RepairError::NoData { path: path.to_owned() });
         }
         let lock = lock(&path.join("kv").join("lock"), path)?;

@@ -49,8 +49,8 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RepairError {
-    /// There is no such directory.
-    #[error("{} is no data directory", path.display())]
+    /// There is no such directory, or another one.
+    #[error("{} is no data directory of a node", path.display())]
     NoData {
         /// The directory.
         path: PathBuf,

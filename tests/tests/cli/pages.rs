@@ -23,13 +23,20 @@ fn the_pages_can_be_followed_one_after_the_other() {
     let readme = commands("README.md");
     let tour: Vec<&str> = readme.lines().filter(|line| line.starts_with("hvs ns create")).collect();
     assert!(!tour.is_empty());
-    let pages = [tour.join("\n"), commands("docs/cli.md"), commands("docs/hierarchy.md")];
+    let names = ["cli", "hierarchy", "import-export", "querying", "records", "filters", "indexes"];
+    let others = ["changes", "geometry", "storage"];
+    let pages = names.iter().chain(&others).map(|name| {
+        let commands = commands(&format!("docs/{name}.md"));
+        assert!(!commands.is_empty(), "{name} has no commands");
+        commands
+    });
+    let script: Vec<String> = [tour.join("\n")].into_iter().chain(pages).collect();
     let hvs = current_program("hvs").unwrap();
     let folder = hvs.parent().unwrap().to_path_buf();
     let others = env::var_os("PATH").unwrap();
     let path = [folder].into_iter().chain(env::split_paths(&others));
     let output = Command::new("sh")
-        .args(["-euc", &pages.join("\n")])
+        .args(["-euc", &script.join("\n")])
         .current_dir(setup.folder.path())
         .env("HVS_URL", format!("http://{}", setup.node.external()))
         .env("PATH", env::join_paths(path).unwrap())

@@ -207,6 +207,9 @@ impl Run {
     fn tick(&mut self, timestamp: Timestamp, etag: Etag, answer: &WriteAnswer, in_memory: bool) {
         assert!(timestamp > self.model.last_timestamp, "the clock went back");
         self.model.last_timestamp = timestamp;
+        if !in_memory {
+            self.model.last_logged = timestamp;
+        }
         assert_eq!(etag.epoch, answer.epoch);
         // No logged etag is like one of memory.
         assert_eq!(etag.seq >> 63, u64::from(in_memory));

@@ -45,6 +45,8 @@ pub(crate) struct Model {
     pub(crate) expired: HashSet<String>,
     pub(crate) requests: HashMap<String, (WriteRequest, WriteAnswer)>,
     pub(crate) last_timestamp: Timestamp,
+    /// The last one that a restart does not forget.
+    pub(crate) last_logged: Timestamp,
     pub(crate) last_seq: u64,
     pub(crate) epoch: u64,
     /// In milliseconds.

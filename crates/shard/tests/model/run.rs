@@ -133,6 +133,8 @@ impl Run {
         let (config, kv) = (self.home.config.clone(), self.home.kv());
         self.shard = Some(Shard::open(config, kv, &self.directory).unwrap());
         self.model.records.retain(|_, known| !known.in_memory);
+        // What nobody can have any more may have been later than what comes.
+        self.model.last_timestamp = self.model.last_logged;
     }
 
     /// Segments of the old kind stay until they are merged.

@@ -38,9 +38,18 @@ async fn open(surroundings: &Surroundings) -> Arc<Catalogue> {
 
 /// With a budget of memory.
 async fn open_with(surroundings: &Surroundings, budget: u64) -> Arc<Catalogue> {
+    open_beside(surroundings, budget, Arc::new(())).await
+}
+
+/// With something else that takes of it.
+async fn open_beside(
+    surroundings: &Surroundings,
+    budget: u64,
+    cache: Arc<dyn crate::memory::Cache>,
+) -> Arc<Catalogue> {
     let Surroundings { config, kv, writer, .. } = surroundings.clone();
     let scale = Arc::new(crate::scale::Scale::new(config.scale.clone()));
-    let memory = Arc::new(Memory::new(budget, scale, Arc::new(())));
+    let memory = Arc::new(Memory::new(budget, scale, cache));
     Arc::new(Catalogue::open(config, kv, writer, memory).await.unwrap())
 }
 
