@@ -172,8 +172,9 @@ impl Inner {
             is_recompressing: self.store.records.is_changing(self.stored()),
             indexes: self.indexes.stats(),
             rebuild_rows: self.indexes.rebuild_rows(),
-            payload: self.indexes.payload().stats(),
+            // Before what it holds: when nothing is built, that is of what was built last.
             payload_building: self.indexes.payload().is_building(),
+            payload: self.indexes.payload().stats(),
             text: self.text_stats(),
             stopped: self.stopped().map(|error| error.to_string()),
         }

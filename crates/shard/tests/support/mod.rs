@@ -106,7 +106,7 @@ pub(crate) fn put(shard: &Shard, record: NewRecord) -> WriteOutcome {
     write(shard, WriteRequest::put(record)).unwrap().outcomes.remove(0)
 }
 
-/// Copies a folder.
+/// Copies a folder, of which files may be removed meanwhile.
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -115,7 +115,10 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             copy(&entry.path(), &target);
         } else {
-            std::fs::copy(entry.path(), target).unwrap();
+            match std::fs::copy(entry.path(), target) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
     }
 }
