@@ -98,7 +98,7 @@ fn bytes_below(directory: &Path) -> u64 {
 
 #[test]
 fn nothing_is_built_while_it_is_paused_and_nothing_is_lost() {
-    let builders = Builders::new(1);
+    let builders = Builders::new(1, 1);
     let home = home(&builders);
     let shard = home.open();
     builders.pause();
@@ -123,7 +123,7 @@ fn nothing_is_built_while_it_is_paused_and_nothing_is_lost() {
 
 #[test]
 fn a_builder_that_waits_begins_when_it_is_resumed() {
-    let builders = Builders::new(1);
+    let builders = Builders::new(1, 1);
     let home = home(&builders);
     let shard = home.open();
     builders.pause();
@@ -136,7 +136,7 @@ fn a_builder_that_waits_begins_when_it_is_resumed() {
 
 #[test]
 fn deletions_give_room_back() {
-    let home = home(&Builders::new(1));
+    let home = home(&Builders::new(1, 1));
     let shard = home.open();
     put(&shard, 0..RECORDS);
     shard.flush().unwrap();

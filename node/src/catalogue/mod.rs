@@ -281,7 +281,8 @@ impl Catalogue {
         writer: Writer,
         memory: Arc<Memory>,
     ) -> Result<Self, CatalogueError> {
-        let builders = Builders::new(config.maintenance.builds);
+        let maintenance = &config.maintenance;
+        let builders = Builders::new(maintenance.builds, maintenance.build_threads);
         if config.maintenance.paused {
             builders.pause();
         }

@@ -132,6 +132,7 @@ impl Config {
 
     fn check_indexes(&self, found: &mut Problems) {
         found.range("maintenance.builds", self.maintenance.builds, 0, 1_024);
+        found.range("maintenance.build_threads", self.maintenance.build_threads, 0, 1_024);
         found.range("payload.fields", self.payload.fields, 0, 100_000);
         found.range("payload.bytes", self.payload.bytes, 0, 1 << 40);
         found.range("payload.text_bytes", self.payload.text_bytes, 0, 1 << 20);

@@ -99,6 +99,9 @@ pub struct Maintenance {
     /// Segments of indexes that are built at once, over all namespaces; 0 means half of the
     /// processors, at least 1.
     pub builds: usize,
+    /// Threads that one build uses for looking whether searches find each row; 0 means as many as
+    /// there are processors. The rest of a build has one.
+    pub build_threads: usize,
     /// Whether no build begins before `POST /v1/maintenance/resume`.
     pub paused: bool,
 }

@@ -129,7 +129,7 @@ impl Repair {
             config: Arc::clone(&self.config),
             kv: Arc::clone(&logs.kv),
             writer: writer.clone(),
-            builders: Builders::new(1),
+            builders: Builders::new(1, 1),
         };
         let mut saves = Vec::new();
         let system = Target {

@@ -1,6 +1,7 @@
 //! How many builds run at once, and whether any may begin.
 
 use std::{
+    num::NonZero,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 /// How often a waiting builder looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
 
-static PROCESS: LazyLock<Builders> = LazyLock::new(|| Builders::new(0));
+static PROCESS: LazyLock<Builders> = LazyLock::new(|| Builders::new(0, 0));
 
 /// The right to build, shared by all indexes that are given it: so many builds run at once, and
 /// none begins while it is paused. Clones are the same.
@@ -23,6 +24,7 @@ pub struct Builders(Arc<Shared>);
 
 struct Shared {
     limit: usize,
+    threads: NonZero<usize>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -37,13 +39,14 @@ struct State {
 pub(super) struct Slot(Arc<Shared>);
 
 impl Builders {
-    /// For so many builds at once; 0 is half of the processors, at least 1, so that searches keep
-    /// the others.
+    /// For `limit` builds at once; 0 is half of the processors, at least 1, so that searches keep
+    /// the others. What of a build can be split is split over `threads`; 0 is all processors.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
-        let half = || thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1));
-        let limit = if limit == 0 { half() } else { limit };
-        Self(Arc::new(Shared { limit, state: Mutex::default(), changed: Condvar::new() }))
+    pub fn new(limit: usize, threads: usize) -> Self {
+        let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        let limit = if limit == 0 { (cores.get() / 2).max(1) } else { limit };
+        let threads = NonZero::new(threads).unwrap_or(cores);
+        Self(Arc::new(Shared { limit, threads, state: Mutex::default(), changed: Condvar::new() }))
     }
 
     /// Lets no further build begin. Those that run go on to their end.
@@ -73,6 +76,12 @@ impl Builders {
     #[must_use]
     pub fn limit(&self) -> usize {
         self.0.limit
+    }
+
+    /// Threads of one build, for the part of it that can be split.
+    #[must_use]
+    pub fn threads(&self) -> NonZero<usize> {
+        self.0.threads
     }
 
     /// Waits for a slot; `None` once `stop` is set.

@@ -298,7 +298,13 @@ fn build_links<T: Lane>(
     let unreached = repair(&mut links);
     let is_dead = |base: &Segment<T>, row| row < base.rows() && base.dead.is_dead(row);
     let live = |row: u32| rows.base.is_none_or(|base| !is_dead(base, row as usize));
-    let auditor = Auditor { kernel: metric.kernel(), rows: ranking, lanes, ef: ef_search };
+    let auditor = Auditor {
+        kernel: metric.kernel(),
+        rows: ranking,
+        lanes,
+        ef: ef_search,
+        threads: shared.config.builders.threads(),
+    };
     let stopped = || shared.stop.load(Ordering::Acquire);
     let audit = auditor.audit(&mut links, &live, &stopped).ok_or(BuildError::Stopped)?;
     let (lost, left, orphans) = (audit.lost, audit.left, links.orphans.len());

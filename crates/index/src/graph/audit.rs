@@ -7,6 +7,8 @@
 //! where the walk ends elsewhere a link is added there: the same walk then takes it, and so do
 //! those that look for what lies around the row.
 
+use std::{num::NonZero, thread};
+
 use super::{
     Links, NONE,
     walk::{Scratch, Walk},
@@ -43,6 +45,8 @@ pub(crate) struct Auditor<'a, T> {
     pub(crate) lanes: usize,
     /// Candidates that a search has.
     pub(crate) ef: usize,
+    /// Threads that look for rows. However many they are, the graph becomes the same.
+    pub(crate) threads: NonZero<usize>,
 }
 
 impl<T: Lane> Auditor<'_, T> {
@@ -53,23 +57,19 @@ impl<T: Lane> Auditor<'_, T> {
         &self,
         links: &mut Links,
         wanted: &dyn Fn(u32) -> bool,
-        stop: &dyn Fn() -> bool,
+        stop: &(dyn Fn() -> bool + Sync),
     ) -> Option<Audit> {
         let count = u32::try_from(links.first_upper.len()).unwrap_or(u32::MAX);
         let mut scratch = Scratch::default();
         let mut done = Audit::default();
         let mut doubtful: Vec<u32> = (0..count).filter(|&row| wanted(row)).collect();
         for pass in 0..PASSES {
+            let hard = self.not_found_with_few(links, &doubtful, stop)?;
             let mut lost = 0;
-            let mut hard = Vec::new();
-            for (looked, row) in doubtful.into_iter().enumerate() {
+            for (looked, &row) in hard.iter().enumerate() {
                 if looked.is_multiple_of(LOOK_EVERY) && stop() {
                     return None;
                 }
-                if self.finds(links, row, FEW, &mut scratch) {
-                    continue;
-                }
-                hard.push(row);
                 if !self.finds(links, row, self.ef / SPARE, &mut scratch) {
                     lost += 1;
                     attach(links, &scratch, row);
@@ -85,6 +85,49 @@ impl<T: Lane> Auditor<'_, T> {
             }
         }
         Some(done)
+    }
+
+    /// Those of the rows that walks with few candidates do not find, in the same order. This is
+    /// most of the work and changes nothing, so threads share it.
+    fn not_found_with_few(
+        &self,
+        links: &Links,
+        rows: &[u32],
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Option<Vec<u32>> {
+        let look = |part: &[u32]| {
+            let mut scratch = Scratch::default();
+            let mut hard = Vec::new();
+            for (looked, &row) in part.iter().enumerate() {
+                if looked.is_multiple_of(LOOK_EVERY) && stop() {
+                    return None;
+                }
+                if !self.finds(links, row, FEW, &mut scratch) {
+                    hard.push(row);
+                }
+            }
+            Some(hard)
+        };
+        let share = rows.len().div_ceil(self.threads.get()).max(LOOK_EVERY);
+        let mut parts = rows.chunks(share);
+        let own = parts.next().unwrap_or_default();
+        thread::scope(|scope| {
+            let others: Vec<_> = parts
+                .map(|part| {
+                    let helper = thread::Builder::new().name("hvs-index-audit".to_owned());
+                    // Without a thread for it, a part is looked at here.
+                    (part, helper.spawn_scoped(scope, move || look(part)).ok())
+                })
+                .collect();
+            let mut hard = look(own)?;
+            for (part, helper) in others {
+                hard.extend(match helper.map(thread::ScopedJoinHandle::join) {
+                    Some(Ok(found)) => found,
+                    None | Some(Err(_)) => look(part),
+                }?);
+            }
+            Some(hard)
+        })
     }
 
     /// Whether a walk finds a row, or one that is as near; leaves the walk in the scratch.
@@ -156,13 +199,24 @@ mod tests {
     }
 
     fn run(links: &mut Links, places: &[f64], wanted: &dyn Fn(u32) -> bool) -> Option<Audit> {
+        run_with(1, links, places, wanted)
+    }
+
+    fn run_with(
+        threads: usize,
+        links: &mut Links,
+        places: &[f64],
+        wanted: &dyn Fn(u32) -> bool,
+    ) -> Option<Audit> {
+        let threads = NonZero::new(threads).unwrap();
         let metric = Metric::<f32>::of(&Space::new(Geometry::Euclidean, 1, 0.0).unwrap()).unwrap();
         let mut rows = Vec::new();
         for place in places {
             metric.encode(&[*place], &mut rows).unwrap();
         }
         let (kernel, lanes) = (metric.kernel(), metric.lanes());
-        Auditor { kernel, rows: &rows, lanes, ef: 16 }.audit(links, wanted, &|| false)
+        let auditor = Auditor { kernel, rows: &rows, lanes, ef: 16, threads };
+        auditor.audit(links, wanted, &|| false)
     }
 
     #[test]
@@ -186,5 +240,46 @@ mod tests {
         let (mut links, places) = crowded(3, false);
         assert_eq!(run(&mut links, &places, &|row| row < FAR), Some(Audit::default()));
         assert_eq!(links, crowded(3, false).0);
+    }
+
+    /// Crowds in a ring of single links that jumps about, so that walks end in the wrong one; more
+    /// rows than one thread takes.
+    fn islands(count: u32) -> (Links, Vec<f64>) {
+        let width = 4;
+        let rows = count * 4;
+        let mut base = Vec::new();
+        let mut places = Vec::new();
+        for island in 0..count {
+            let first = island * 4;
+            places.extend((0..4).map(|row| f64::from(island) + 0.01 * f64::from(row)));
+            for row in first..first + 4 {
+                let near =
+                    [first, first + 1, first + 2, first + 3].into_iter().filter(|at| *at != row);
+                base.extend(near);
+                base.push(if row == first { (first + 4 * 619) % rows } else { NONE });
+            }
+        }
+        let links = Links {
+            shape: GraphShape { m: 1, base: width, entry: 0, top: 0 },
+            base,
+            first_upper: vec![NONE; rows as usize],
+            upper: Vec::new(),
+            orphans: Vec::new(),
+        };
+        (links, places)
+    }
+
+    #[test]
+    fn the_graph_is_the_same_however_many_threads_look() {
+        let (links, places) = islands(1_500);
+        let mut by_one = links.clone();
+        let audit = run(&mut by_one, &places, &|_| true);
+        assert!(audit.unwrap().lost > 100, "{audit:?}");
+        assert_ne!(by_one, links);
+        for threads in [2, 3, 64] {
+            let mut by_many = links.clone();
+            assert_eq!(run_with(threads, &mut by_many, &places, &|_| true), audit);
+            assert_eq!(by_many, by_one, "{threads} threads");
+        }
     }
 }

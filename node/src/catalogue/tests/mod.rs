@@ -12,7 +12,12 @@ fn surroundings(directory: &std::path::Path) -> Surroundings {
     std::fs::create_dir_all(directory.join("shards")).unwrap();
     let kv = Embedded::open(&directory.join("kv"), EmbeddedConfig::default()).unwrap();
     let writer = Writer { node: "test".into(), incarnation: 1 };
-    Surroundings { config: Arc::new(config), kv: Arc::new(kv), writer, builders: Builders::new(1) }
+    Surroundings {
+        config: Arc::new(config),
+        kv: Arc::new(kv),
+        writer,
+        builders: Builders::new(1, 1),
+    }
 }
 
 fn flat() -> CreateNamespace {
