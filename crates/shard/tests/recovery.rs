@@ -15,7 +15,7 @@ use hvs_shard::{
 };
 
 mod support;
-use support::{Home, lift, put, record, write};
+use support::{Home, copy, lift, put, record, write};
 
 fn all(shard: &Shard) -> Vec<Record> {
     shard.scroll(&ScrollRequest::first(10_000)).unwrap().records
@@ -41,19 +41,6 @@ fn fill(shard: &Shard, prefix: &str, count: u32) {
         if number % 5 == 4 {
             write(shard, WriteRequest::delete(format!("{prefix}-{:04}", number - 2))).unwrap();
             put(shard, record(&format!("{prefix}-{:04}", number - 1), number + 1));
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
         }
     }
 }
