@@ -103,7 +103,7 @@ fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     serde_json::from_slice(bytes).map_err(|error| {
         // The parser's own classes are no help: a value of the wrong type may count as syntax.
         match serde_json::from_slice::<IgnoredAny>(bytes) {
-            Ok(IgnoredAny) => DecodeError::Shape(error.to_string()),
+            Ok(IgnoredAny) => DecodeError::Shape(in_words(&error.to_string())),
             Err(_) => DecodeError::Json(error.to_string()),
         }
     })
@@ -188,8 +188,26 @@ fn message_pack_error(error: &rmp_serde::decode::Error) -> DecodeError {
         | Error::OutOfRange
         | Error::LengthMismatch(_)
         | Error::Uncategorized(_)
-        | Error::Syntax(_) => DecodeError::Shape(error.to_string()),
+        | Error::Syntax(_) => DecodeError::Shape(in_words(&error.to_string())),
     }
+}
+
+/// A message about a shape with the types of this program in words.
+fn in_words(message: &str) -> String {
+    const EXPECTED: &str = "expected ";
+    let Some((before, wanted)) = message.rsplit_once(EXPECTED) else { return message.to_owned() };
+    let end = |text: &str| text.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(text.len());
+    let (words, rest) = if let Some(name) = wanted.strip_prefix("struct ") {
+        ("an object", name.split_at(end(name)).1)
+    } else {
+        let (name, rest) = wanted.split_at(end(wanted));
+        match name {
+            "u8" | "u16" | "u32" | "u64" | "usize" => ("a whole number of at least 0", rest),
+            "f32" | "f64" => ("a number", rest),
+            _ => return message.to_owned(),
+        }
+    };
+    format!("{before}{EXPECTED}{words}{rest}")
 }
 
 fn too_deep() -> String {
@@ -259,6 +277,31 @@ mod tests {
         assert!(matches!(error, DecodeError::MessagePack(_)), "{error:?}");
         let error = decode::<Point>(Encoding::Json, b"[1.0,").unwrap_err();
         assert!(matches!(error, DecodeError::Json(_)), "{error:?}");
+    }
+
+    #[test]
+    fn a_wrong_shape_is_told_without_the_types_of_this_program() {
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "only read into")]
+        struct Page {
+            points: Vec<Point>,
+            limit: u64,
+        }
+        for (body, wanted) in [
+            (json!("expected struct Page"), "expected an object"),
+            (json!({"points": ["expected u64"]}), "expected an object"),
+            (json!({"limit": -1}), "expected a whole number of at least 0"),
+            (json!({"limit": 1.5}), "expected a whole number of at least 0"),
+            (json!({"points": [{"x": "one"}]}), "expected a number"),
+            (json!({"points": {}}), "expected a sequence"),
+            (json!({"limit": 1}), "missing field `points`"),
+        ] {
+            for encoding in BOTH {
+                let bytes = encode(encoding, &body).unwrap();
+                let said = decode::<Page>(encoding, &bytes).unwrap_err().to_string();
+                assert!(said.contains(wanted), "{encoding:?} {body}: {said}");
+            }
+        }
     }
 
     #[test]
