@@ -151,3 +151,83 @@ fn a_repair_gives_nothing_up_for_the_logs_of_another_node() {
         assert_eq!(opened(&own), before, "{exchanged}");
     }
 }
+
+/// Every word and every vector must be found, wherever its index came from.
+#[test]
+fn indexes_of_another_shard_are_built_anew() {
+    const COUNT: usize = 600;
+    let folder = sample::folder().unwrap();
+    let data = folder.path().join("data");
+    let settings = settings(&data).with("index.tail", "64");
+    let found = |connection: &mut Connection| {
+        let by = |connection: &mut Connection, what: Value| {
+            let mut request = json!({"k": COUNT + 1});
+            request.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
+            let answer = ask(connection, "POST", &path("one", "/search"), &request).unwrap();
+            let hits = answer["hits"].as_array().unwrap();
+            let mut ids: Vec<_> = hits.iter().map(|hit| hit["id"].to_string()).collect();
+            ids.sort_unstable();
+            ids
+        };
+        [by(connection, json!({"text": "common"})), by(connection, json!({"vector": [0]}))]
+    };
+    let node = Node::start(&settings).unwrap();
+    let connection = &mut node.connect().unwrap();
+    let index = json!({"type": "HYBRID", "text_fields": ["said"]});
+    let space = json!({"geometry": "euclidean", "dimension": 1, "shards": 2, "index": index});
+    ask(connection, "PUT", &path("one", ""), &space).unwrap();
+    for number in 0..COUNT {
+        let body =
+            json!({"vector": [number], "metadata": {"said": format!("common word{number}")}});
+        ask(connection, "PUT", &path("one", &format!("/vectors/{number}")), &body).unwrap();
+    }
+    let before = found(connection);
+    assert!(before.iter().all(|ids| ids.len() == COUNT));
+    let has_segments = |connection: &mut Connection| {
+        let info = ask(connection, "GET", &path("one", ""), &Value::Null).unwrap();
+        let state = &info["vectors"][""]["state"];
+        state["building"] == false && state["segments"].as_u64() >= Some(2)
+    };
+    let begun = std::time::Instant::now();
+    while !has_segments(connection) {
+        assert!(begun.elapsed().as_secs() < 60, "no segments were built");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    node.stop().unwrap();
+
+    let shards = fs::read_dir(data.join("shards")).unwrap();
+    let shards = shards.map(|entry| entry.unwrap().path());
+    let shards: Vec<PathBuf> = shards.filter(|path| !path.ends_with("system")).collect();
+    let [a, b] = shards.as_slice() else { panic!("{shards:?}") };
+    let aside = folder.path().join("aside");
+    for what in fs::read_dir(a.join("index")).unwrap() {
+        let what = PathBuf::from("index").join(what.unwrap().file_name());
+        fs::rename(a.join(&what), &aside).unwrap();
+        fs::rename(b.join(&what), a.join(&what)).unwrap();
+        fs::rename(&aside, b.join(&what)).unwrap();
+    }
+    let output = Command::new(current_program("hvs-node").unwrap())
+        .args(["repair", "--dry-run", "--data-dir", data.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.matches("built anew").count(), 4, "of each shard both: {said}");
+    // One whose keys cannot be those of the shard is known by them.
+    assert!(said.matches("it is that of").count() >= 3, "{said}");
+
+    let node = Node::start(&settings).unwrap();
+    let connection = &mut node.connect().unwrap();
+    let is_ready = |connection: &mut Connection| {
+        let info = ask(connection, "GET", &path("one", ""), &Value::Null).unwrap();
+        info["text"]["ready"] == true || info["vectors"][""]["state"]["text"]["ready"] == true
+    };
+    let begun = std::time::Instant::now();
+    while !is_ready(connection) {
+        assert!(begun.elapsed().as_secs() < 60, "the index of text is not built");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(found(connection), before);
+    node.stop().unwrap();
+}

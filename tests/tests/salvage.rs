@@ -17,7 +17,7 @@ use std::{
 use hvs_tests::{
     http::Connection,
     node::{Node, Settings, current_program, run_to_end},
-    sample::{self, ask, content, files, path, records},
+    sample::{self, ask, content, files, path, records, task},
 };
 use serde_json::{Value, json};
 
@@ -212,4 +212,34 @@ fn a_state_of_which_nothing_is_left_is_not_made_up() {
     let (status, said) = run_to_end(&settings(&home.data(), home.memtable)).unwrap();
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("trimmed"), "{said}");
+}
+
+/// What a journal without its end opens as is a state, but an older one than a checkpoint.
+#[test]
+fn of_a_journal_without_its_end_and_a_newer_checkpoint_the_checkpoint_is_taken() {
+    const MORE: usize = 40;
+    for kept in [0, 20] {
+        let home = Home::new(1 << 24);
+        let node = Node::start(&settings(&home.data(), home.memtable)).unwrap();
+        let connection = &mut node.connect().unwrap();
+        let done = task(connection, &path("docs", "/checkpoints"), &json!({})).unwrap();
+        assert_eq!(done["state"], "done", "{done}");
+        (RECORDS..RECORDS + MORE).for_each(|number| put(connection, number));
+        node.stop().unwrap();
+
+        let journal = home.store().join("0.jnl");
+        let whole = fs::read(&journal).unwrap();
+        let used = whole.iter().rposition(|&byte| byte != 0).unwrap();
+        fs::write(&journal, &whole[..used * kept / 100]).unwrap();
+        let (code, state) = home.repair(&[]);
+        assert_eq!((code, state["outcome"].as_str()), (2, Some("decision")));
+        let action = state["action"].as_str().unwrap();
+        assert!(action.contains("from checkpoint 1: 90 records"), "{action}");
+        // What was trimmed may have changed any number of records.
+        assert!(action.contains("is not known"), "{action}");
+        assert!(state["lost_records"].is_null(), "{state}");
+        assert_eq!(home.repair(&["--accept-loss", &home.shard()]).0, 1);
+        assert_eq!(home.repair(&[]).0, 0);
+        assert_eq!(home.opened(), home.before);
+    }
 }

@@ -67,6 +67,18 @@ pub struct CheckpointPlaces {
     pub url: String,
     /// What is there.
     pub namespaces: Vec<CheckpointList>,
+    /// Where there is something that cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedCheckpoints>,
+}
+
+/// The checkpoints of a namespace that cannot be read, because what lists them is damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DamagedCheckpoints {
+    /// Where they are.
+    pub url: String,
+    /// What is damaged, and how.
+    pub reason: String,
 }
 
 /// A checkpoint that is gone.

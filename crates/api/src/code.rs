@@ -788,7 +788,7 @@ impl Code {
                 "checkpoint_damaged",
                 422,
                 "The checkpoint is damaged",
-                "Use another checkpoint; delete this one, and make a new one with kind: full.",
+                "Use another checkpoint; delete this one, and make a new one with kind: full. If the manifest is damaged, put its folder aside first.",
             ),
             Self::CheckpointStoreFailed => entry(
                 "checkpoint_store_failed",

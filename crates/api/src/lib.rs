@@ -30,7 +30,7 @@ pub use alter::{AlterIndex, AlterNamespace, AlterVector, AlteredNamespace};
 pub use change::{ByFilterResponse, DeleteByFilter, PatchByFilter, PatchRecord};
 pub use checkpoint::{
     CheckpointInfo, CheckpointKind, CheckpointList, CheckpointPlaces, CreateCheckpoint,
-    DeletedCheckpoint, RestoreRequest, TaskInfo, TaskKind, TaskList, TaskState,
+    DamagedCheckpoints, DeletedCheckpoint, RestoreRequest, TaskInfo, TaskKind, TaskList, TaskState,
 };
 pub use code::{Code, UnknownCode};
 pub use codec::{DecodeError, EncodeError, Encoding, MAX_DEPTH, decode, encode};

@@ -116,6 +116,8 @@ pub struct IndexConfig {
     pub resident_rows: bool,
     /// With whom builds of segments take turns.
     pub builders: Builders,
+    /// Whose index it is; empty for nobody's. Files of another owner's index are damaged.
+    pub owner: String,
 }
 
 impl IndexConfig {
@@ -133,6 +135,7 @@ impl IndexConfig {
             max_hits: 100_000,
             resident_rows: false,
             builders: Builders::default(),
+            owner: String::new(),
         }
     }
 }

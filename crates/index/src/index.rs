@@ -15,7 +15,7 @@ use crate::{
     config::{IndexConfig, IndexKind, MAX_EF, MAX_LISTS, MAX_M, Quantisation, RestartState},
     engine::{Engine, TypedEngine},
     error::{FlushError, InsertError, OpenError, SearchError},
-    files::{create_dirs, io_error, manifest::Manifest, sync_dir},
+    files::{create_dirs, damaged, io_error, manifest::Manifest, sync_dir},
     request::{SearchAnswer, SearchRequest},
     segment::{graph_path, rows_path},
     stats::IndexStats,
@@ -74,6 +74,10 @@ impl VectorIndex {
                 found: format!("{} in {}", manifest.space, manifest.precision),
                 wanted: format!("{} in {}", fresh.space, fresh.precision),
             });
+        }
+        if !manifest.owner.is_empty() && manifest.owner != fresh.owner {
+            let reason = format!("it is that of {}, not of {:?}", manifest.owner, fresh.owner);
+            return Err(damaged(&Manifest::path(dir), reason));
         }
         let wanted: HashSet<PathBuf> = manifest
             .segments

@@ -114,6 +114,18 @@ impl ShardConfig {
         }
     }
 
+    /// With the shard as the owner of its indexes, so that another shard's are told from its own.
+    pub(crate) fn owning(mut self) -> Self {
+        let owner = self.shard.to_string();
+        for config in self.vectors.values_mut() {
+            config.owner.clone_from(&owner);
+        }
+        if let Some(text) = &mut self.text {
+            text.owner = owner;
+        }
+        self
+    }
+
     pub(crate) fn log_id(&self) -> LogId {
         LogId { namespace: self.namespace, shard: self.shard }
     }

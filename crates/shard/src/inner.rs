@@ -44,6 +44,7 @@ impl Inner {
         directory: &Path,
     ) -> Result<Self, OpenError> {
         config.check()?;
+        let config = config.owning();
         hvs_kv::directory::create(directory).map_err(|source| OpenError::Io {
             what: format!("create the directory {}", directory.display()),
             source,

@@ -58,6 +58,7 @@ impl IndexChange {
         if known.space != config.space || known.precision != config.precision {
             return Err(failed("its space and precision cannot change".to_owned()));
         }
+        let known_owner = known.owner.clone();
         let before = named.generation();
         if generation <= before {
             return Err(failed(format!("generation {generation} is not above {before}")));
@@ -74,6 +75,7 @@ impl IndexChange {
             std::fs::remove_dir_all(&directory).map_err(io)?;
         }
         let tail_limit = config.tail_limit;
+        let config = IndexConfig { owner: known_owner, ..config };
         let index = VectorIndex::open(&directory, config, RestartState::default())
             .map_err(|error| failed(error.to_string()))?;
         *next = Some(Next {

@@ -21,6 +21,8 @@ pub struct TextConfig {
     pub pending_bytes: usize,
     /// How long what was told may wait for the disk. It is found before.
     pub commit_every: Duration,
+    /// Whose index it is; empty for nobody's. Another owner's index is built anew.
+    pub owner: String,
 }
 
 impl TextConfig {
@@ -32,6 +34,7 @@ impl TextConfig {
             writer_bytes: 16_000_000,
             pending_bytes: 16 << 20,
             commit_every: Duration::from_secs(1),
+            owner: String::new(),
         }
     }
 }

@@ -51,6 +51,9 @@ struct Payload {
     format: u32,
     fields: Vec<String>,
     language: String,
+    /// Older programs wrote none.
+    #[serde(default)]
+    owner: String,
     next_key: u64,
     records: u64,
 }
@@ -61,6 +64,7 @@ impl Payload {
             format: FORMAT,
             fields: config.fields.iter().map(ToString::to_string).collect(),
             language: config.language.name().to_owned(),
+            owner: config.owner.clone(),
             next_key: mark.next_key,
             records: mark.records,
         }
@@ -253,7 +257,14 @@ fn check(index: &Index, config: &TextConfig) -> Result<Option<Mark>, String> {
     let payload: Payload = serde_json::from_str(&payload)
         .map_err(|error| format!("what it says of itself is not understood: {error}"))?;
     let mark = Mark { next_key: payload.next_key, records: payload.records };
-    if payload != Payload::new(config, mark) {
+    let mut wanted = Payload::new(config, mark);
+    if payload.owner.is_empty() {
+        wanted.owner.clear();
+    }
+    if payload.owner != wanted.owner {
+        return Err(format!("it is that of {}, not of {:?}", payload.owner, wanted.owner));
+    }
+    if payload != wanted {
         return Err("it was made with other settings".to_owned());
     }
     let damaged = index.validate_checksum().map_err(reason("its files"))?;

@@ -128,6 +128,7 @@ impl Settings {
             writer_bytes: config.text.writer_bytes,
             pending_bytes: config.text.pending_bytes,
             commit_every: Duration::from_millis(config.text.commit_ms),
+            owner: String::new(),
         }))
     }
 }

@@ -19,10 +19,10 @@ use std::{
 };
 
 use hvs_api::{
-    CheckpointInfo, CheckpointKind, CheckpointList, CheckpointPlaces, DeletedCheckpoint,
-    RestoreRequest, TaskInfo, TaskKind, TaskList,
+    CheckpointInfo, CheckpointKind, CheckpointList, CheckpointPlaces, DamagedCheckpoints,
+    DeletedCheckpoint, RestoreRequest, TaskInfo, TaskKind, TaskList,
 };
-use hvs_checkpoint::{Checkpoint, CheckpointStore, Kind, Loaded, Manifest, ORPHAN_AGE};
+use hvs_checkpoint::{Checkpoint, CheckpointStore, Kind, Loaded, Manifest, ORPHAN_AGE, StoreError};
 
 pub(crate) use error::CheckpointError;
 pub(crate) use figures::{AllFigures, Figures};
@@ -164,20 +164,27 @@ impl Checkpoints {
         let namespaces = on_own_runtime({
             let root = root.clone();
             async move {
-                let mut namespaces = Vec::new();
+                let (mut namespaces, mut damaged) = (Vec::new(), Vec::new());
                 for name in root.children().await? {
                     let named = root.child(&name);
                     for uid in named.children().await? {
                         let store = named.child(&uid);
-                        if let Some(loaded) = store.manifest().await? {
-                            namespaces.push(list_of(&store, &loaded.manifest));
+                        match store.manifest().await {
+                            Ok(Some(loaded)) => namespaces.push(list_of(&store, &loaded.manifest)),
+                            Ok(None) => {}
+                            Err(error @ StoreError::Manifest { .. }) => {
+                                let url = store.url().to_owned();
+                                damaged.push(DamagedCheckpoints { url, reason: error.to_string() });
+                            }
+                            Err(error) => return Err(error.into()),
                         }
                     }
                 }
-                Ok(namespaces)
+                Ok((namespaces, damaged))
             }
         });
-        Ok(CheckpointPlaces { url: root.url().to_owned(), namespaces: namespaces.await? })
+        let (namespaces, damaged) = namespaces.await?;
+        Ok(CheckpointPlaces { url: root.url().to_owned(), namespaces, damaged })
     }
 
     /// Deletes a checkpoint. What it is made of is removed where no other one needs it.

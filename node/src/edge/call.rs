@@ -158,6 +158,10 @@ fn weighted(range: &str) -> (&str, f32) {
 fn allowed_time(headers: &HeaderMap, longest: Duration) -> (Duration, Result<(), Failure>) {
     let Some(value) = headers.get(DEADLINE_MS) else { return (longest, Ok(())) };
     let parsed = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
+    if parsed == Some(0) {
+        let detail = format!("{DEADLINE_MS} is 0: no answer can be of use");
+        return (longest, Err(Failure::new(Code::DeadlineExceeded, detail)));
+    }
     if let Some(millis) = parsed {
         return (Duration::from_millis(millis).min(longest), Ok(()));
     }

@@ -77,6 +77,10 @@ async fn restore(
     call: Call,
     payload: Payload<RestoreRequest>,
 ) -> Result<Response, Failure> {
+    if payload.value.checkpoint.is_some() && payload.value.seqs.is_some() {
+        let detail = "checkpoint and seqs exclude each other".to_owned();
+        return Err(Failure::new(Code::InvalidArgument, detail));
+    }
     app.scale.admit_records()?;
     app.catalogue.memory().admit_records(0)?;
     begun(&call, &app.checkpoints.restore(payload.value)?)

@@ -51,9 +51,18 @@ impl Repair {
         };
         let outcome = if built.is_lossy { self.lossy(&accept) } else { self.repaired() };
         let records = built.state.records();
+        let at = built.state.position().seq;
+        let unknown = match log.trimmed() {
+            Some(floor) if built.lost_records.is_none() && built.lost_entries.is_some() => format!(
+                "; how many records are lost is not known, because the log was trimmed up to \
+                 entry {floor}, and of entries {} to {floor} nothing is left",
+                at + 1
+            ),
+            _ => String::new(),
+        };
         self.add(Item {
             outcome,
-            action: format!("built anew from {}: {records} records", built.from),
+            action: format!("built anew from {}: {records} records{unknown}", built.from),
             accept: built.is_lossy.then(|| accept.clone()),
             lost_records: built.lost_records,
             lost_entries: built.lost_entries,
@@ -118,19 +127,29 @@ impl Repair {
             return Ok(checkpoint);
         }
         // Of a damaged journal it is not known what was in it: an older state as a whole is better.
-        let is_older_better = unusable.has_damaged_journal && checkpoint.is_some();
-        if let Some(damaged) = unusable.state.as_ref().filter(|_| !is_older_better) {
+        // And a journal that lacks its end opens as a state that may be older than the checkpoint.
+        let is_better = |checkpoint: &Built| {
+            unusable.has_damaged_journal
+                || unusable
+                    .state
+                    .as_ref()
+                    .is_some_and(|damaged| damaged.position().seq < checkpoint.state.position().seq)
+        };
+        let is_checkpoint_better = checkpoint.as_ref().is_some_and(is_better);
+        if let Some(damaged) = unusable.state.as_ref().filter(|_| !is_checkpoint_better) {
             let path = self.folder.work(&target.work("saved"))?;
             if let Ok(saved) = no_panic(|| damaged.save_what_is_whole(&path)) {
                 let mut state = saved.state;
                 let follows = whole.is_some() && no_panic(|| state.catch_up(&logs.kv)).is_ok();
                 let last = log.read.as_ref().map_or(0, |(_, examined)| examined.last_seq);
-                let missed = last.saturating_sub(state.position().seq);
+                let at = state.position().seq;
+                let missed = last.saturating_sub(at);
+                let after = if follows { Some(0) } else { self.operations_after(log, at) };
                 return Ok(Some(Built {
                     state,
                     path,
                     from: "what is whole of it".to_owned(),
-                    lost_records: Some(saved.lost_records),
+                    lost_records: after.map(|after| after.saturating_add(saved.lost_records)),
                     lost_entries: (!follows).then_some(missed),
                     is_lossy: true,
                     follows,

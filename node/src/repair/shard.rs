@@ -50,6 +50,11 @@ impl LogState {
         examined.damage.is_none().then_some((*floor, examined))
     }
 
+    /// The last entry that was trimmed, if it could be read.
+    pub(super) fn trimmed(&self) -> Option<u64> {
+        self.read.as_ref().ok().map(|(floor, _)| floor.seq)
+    }
+
     fn damage(&self) -> Option<String> {
         match &self.read {
             Ok((_, examined)) => examined.damage.as_ref().map(ToString::to_string),
@@ -301,8 +306,12 @@ impl Repair {
         (Some(kept), true)
     }
 
-    /// Operations in the entries after a place, as far as they can be read.
+    /// Operations in the entries after a place, as far as they can be read; not known where some of
+    /// these entries were trimmed.
     pub(super) fn operations_after(&self, log: &LogState, seq: u64) -> Option<u64> {
+        if log.trimmed().is_some_and(|floor| floor > seq) {
+            return None;
+        }
         let payloads = self.runtime.block_on(log.log.payloads_after(seq)).ok()?;
         Some(payloads.iter().filter_map(|payload| operations_in(payload)).sum())
     }

@@ -1,9 +1,13 @@
 //! `hvs changes`.
 
-use std::time::Duration;
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
 
 use clap::Args;
-use hvs_api::{ChangeInfo, ChangeKind, ChangesQuery};
+use hvs_api::{ChangeInfo, ChangeKind, ChangesQuery, Code};
+use hvs_client::ClientError;
 use serde_json::json;
 
 use crate::{args::Context, error::CliError};
@@ -16,7 +20,7 @@ pub(crate) struct ChangesArgs {
     /// The namespace or an alias.
     namespace: String,
     /// After where: a token that was shown before, or `now`; with --shard also the seq of an
-    /// entry. From the first change on when left out.
+    /// entry. From the first change on that is kept when left out.
     #[arg(long, value_name = "TOKEN")]
     since: Option<String>,
     /// Of this shard alone.
@@ -45,7 +49,19 @@ pub(crate) async fn run(context: &Context, args: ChangesArgs) -> Result<(), CliE
         include: args.records.then(|| "record".to_owned()),
     };
     loop {
-        let page = client.changes(&args.namespace, &query).await?;
+        let page = match client.changes(&args.namespace, &query).await {
+            Err(error) if query.since.is_none() => {
+                let Some(oldest) = oldest(&error) else { return Err(error.into()) };
+                // A message; that nobody reads it stops nothing.
+                let _ = writeln!(
+                    io::stderr(),
+                    "The first changes are no longer kept; these are those that are."
+                );
+                query.since = Some(oldest);
+                continue;
+            }
+            page => page?,
+        };
         for change in &page.changes {
             context.output.line(&line(context, change)?)?;
         }
@@ -63,6 +79,13 @@ pub(crate) async fn run(context: &Context, args: ChangesArgs) -> Result<(), CliE
         }
         query.since = Some(page.token);
     }
+}
+
+/// The oldest position that can be read, if what is before it is gone.
+fn oldest(error: &ClientError) -> Option<String> {
+    let problem =
+        error.problem().filter(|problem| problem.known_code() == Some(Code::HistoryGone))?;
+    problem.context.get("token")?.as_str().map(str::to_owned)
 }
 
 /// A change on one line.

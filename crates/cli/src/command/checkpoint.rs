@@ -7,8 +7,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 use hvs_api::{
-    CheckpointInfo, CheckpointKind, CheckpointList, CreateCheckpoint, RestoreRequest, TaskInfo,
-    TaskState,
+    CheckpointInfo, CheckpointKind, CheckpointList, CreateCheckpoint, DamagedCheckpoints,
+    RestoreRequest, TaskInfo, TaskState,
 };
 use hvs_client::{Client, ClientError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -93,6 +93,10 @@ pub(crate) async fn run(context: &Context, command: CheckpointCommand) -> Result
         }
         CheckpointCommand::List { namespace: None } => {
             let all = client.list_all_checkpoints().await?;
+            for DamagedCheckpoints { url, reason } in &all.damaged {
+                // A message; the list has it as well.
+                let _ = writeln!(io::stderr(), "{url}: {reason}");
+            }
             context.output.table_or_json(&places(&all.namespaces), &all)
         }
         CheckpointCommand::Verify { namespace, id } => {

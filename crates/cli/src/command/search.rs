@@ -33,7 +33,7 @@ pub(crate) struct SearchArgs {
     #[arg(short)]
     k: Option<u64>,
     /// Only hits at most this far away.
-    #[arg(long, short)]
+    #[arg(long, short, allow_negative_numbers = true)]
     radius: Option<f64>,
     /// How widely the graph is searched: more finds more and takes longer.
     #[arg(long)]

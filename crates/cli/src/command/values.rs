@@ -40,7 +40,8 @@ pub(crate) fn metadata(text: &str) -> Result<Map<String, Value>, CliError> {
     }
 }
 
-/// `field=value` pairs; a value that is JSON is taken as that, everything else as text.
+/// `field=value` pairs; a value that is JSON is taken as that, everything else as text, unless it
+/// begins as JSON that is no single word does.
 pub(crate) fn filter(pairs: &[String]) -> Result<Option<Filter>, CliError> {
     let mut filter = Filter::new();
     for pair in pairs {
@@ -54,6 +55,12 @@ pub(crate) fn filter(pairs: &[String]) -> Result<Option<Filter>, CliError> {
             // JSON all the same, but with a key twice.
             Err(error) if serde_json::from_str::<Value>(value).is_ok() => {
                 return Err(CliError::Usage(format!("--filter {pair:?}: {error}")));
+            }
+            Err(error) if value.starts_with(['{', '[', '"']) => {
+                return Err(CliError::Usage(format!(
+                    "--filter {pair:?} begins as JSON and is none: {error}; a text that begins so \
+                     is to be put in double quotes"
+                )));
             }
             Err(_) => Value::String(value.to_owned()),
         };

@@ -174,6 +174,7 @@ pub(super) fn build<T: Lane>(shared: &Shared<T>, plan: &Plan<T>) -> Result<Built
         }
         Some(build_segment(shared, &mut rows, number)?)
     };
+    manifest.owner.clone_from(&shared.config.owner);
     manifest.next_segment = number + 1;
     manifest.covered_below = plan.covered_below;
     manifest.segments.retain(|entry| !plan.replaced.iter().any(|old| old.number == entry.number));

@@ -32,6 +32,9 @@ pub(crate) struct Manifest {
     pub(crate) space: String,
     /// `f32` or `f64`.
     pub(crate) precision: String,
+    /// Whose index it is. Older programs wrote none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) owner: String,
     /// Every key below it is in a segment or was dead when segments were built.
     pub(crate) covered_below: u64,
     /// The number of the next segment.
@@ -45,6 +48,7 @@ impl Manifest {
         Self {
             space: config.space.to_string(),
             precision: config.precision.to_string(),
+            owner: config.owner.clone(),
             covered_below: 0,
             next_segment: 1,
             segments: Vec::new(),

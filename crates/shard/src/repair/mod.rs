@@ -42,7 +42,7 @@ impl LocalState {
         store.check_identity(config)?;
         let meta = store.load_meta()?;
         let machine = Machine::new(store, meta, config.wall.clone());
-        Ok(Self { config: config.clone(), machine })
+        Ok(Self { config: config.clone().owning(), machine })
     }
 
     /// The last entry of the log that it shows.

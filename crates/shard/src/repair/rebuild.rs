@@ -41,7 +41,7 @@ pub fn rebuild_from_log(
     folder: &Path,
 ) -> Result<LocalState, OpenError> {
     let machine = Machine::new(empty(config, folder)?, Meta::default(), config.wall.clone());
-    let mut state = LocalState { config: config.clone(), machine };
+    let mut state = LocalState { config: config.clone().owning(), machine };
     state.catch_up(kv)?;
     Ok(state)
 }
@@ -62,7 +62,7 @@ where
     write_rows(config, &store, rows, digest)?;
     let meta = store.load_meta()?;
     Ok(LocalState {
-        config: config.clone(),
+        config: config.clone().owning(),
         machine: Machine::new(store, meta, config.wall.clone()),
     })
 }

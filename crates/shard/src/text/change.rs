@@ -37,6 +37,7 @@ impl TextChange {
         config: TextConfig,
         generation: u64,
     ) -> Result<Self, ReindexError> {
+        let config = TextConfig { owner: shard.config.shard.to_string(), ..config };
         let directory = directory(shard.indexes.directory(), generation);
         let mut told = shard.indexes.text().told();
         if told.next.is_some() {
