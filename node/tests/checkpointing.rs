@@ -276,6 +276,32 @@ async fn deletion_keeps_what_other_checkpoints_need() {
     assert_eq!(checkpoint(&node, "incremental").await["id"], 3, "no id is used again");
 }
 
+/// As the document has it: the folder is put aside, and the next checkpoint begins anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_manifest_hides_no_other_namespace_and_can_be_put_aside() {
+    let node = TestNode::with(|_| {}).await;
+    docs(&node, 1).await;
+    put(&node, 0, 3).await;
+    checkpoint(&node, "full").await;
+    node.namespace("other", json!({"geometry": "euclidean", "dimension": 2})).await;
+    done(&node, node.post("/v1/namespaces/other/checkpoints", json!({})).await).await;
+    let url = node.get(CHECKPOINTS).await.ok()["url"].as_str().unwrap().to_owned();
+    let folder = PathBuf::from(url.strip_prefix("file://").unwrap_or(&url));
+    let mut bytes = fs::read(folder.join("manifest")).unwrap();
+    bytes[20] ^= 1;
+    fs::write(folder.join("manifest"), bytes).unwrap();
+
+    let all = node.get("/v1/checkpoints").await.ok();
+    assert_eq!(all["namespaces"][0]["namespace"], "other", "{all}");
+    assert_eq!(all["namespaces"].as_array().unwrap().len(), 1, "{all}");
+    assert_eq!(all["damaged"][0]["url"].as_str(), Some(url.as_str()), "{all}");
+    assert!(all["damaged"][0]["reason"].as_str().unwrap().contains("manifest"), "{all}");
+    node.get(CHECKPOINTS).await.problem("checkpoint_damaged");
+    fs::rename(&folder, folder.with_extension("aside")).unwrap();
+    assert_eq!(checkpoint(&node, "full").await["id"], 1);
+    assert_eq!(node.get(CHECKPOINTS).await.ok()["checkpoints"][0]["records"], 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_refused() {
     let node = TestNode::with(|config| config.checkpoints.kept = 1).await;
@@ -309,6 +335,8 @@ async fn what_cannot_be_is_refused() {
     failed(&node, restore(json!({"namespace": "new"})).await, "invalid_argument").await;
     let ninth = json!({"namespace": "new", "source": "docs", "checkpoint": 9});
     failed(&node, restore(ninth).await, "checkpoint_not_found").await;
+    let both = json!({"namespace": "new", "source": "docs", "checkpoint": 1, "seqs": [1]});
+    restore(both).await.problem("invalid_argument");
     node.get("/v1/tasks/none").await.problem("task_not_found");
     let tasks = node.get("/v1/tasks").await.ok();
     assert!(tasks["tasks"].as_array().unwrap().len() > 5);

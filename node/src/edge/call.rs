@@ -235,6 +235,8 @@ mod tests {
         assert!(call.deadline <= Instant::now() + Duration::from_secs(30));
         let (call, _) = read(&[("x-deadline-ms", "5")]);
         assert!(call.deadline <= Instant::now() + Duration::from_millis(5));
+        let (_, outcome) = read(&[("x-deadline-ms", "0")]);
+        assert_eq!(outcome.unwrap_err().problem.code, "deadline_exceeded");
         let (_, outcome) = read(&[("x-deadline-ms", "soon")]);
         assert_eq!(outcome.unwrap_err().problem.code, "invalid_header");
     }

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::setup::{PATIENCE, Setup, code, errors, interrupt};
+use crate::setup::{PATIENCE, Setup, code, errors, interrupt, wait_until};
 
 fn lines(setup: &Setup, arguments: &[&str]) -> Vec<Value> {
     let output = setup.run(&[arguments, &["--json"]].concat());
@@ -125,4 +125,25 @@ fn following_ends_when_the_namespace_is_gone() {
     let output = follow.wait_with_output().unwrap();
     assert_eq!(code(&output), 3, "{}", errors(&output));
     assert!(errors(&output).contains("namespace_not_found"), "{}", errors(&output));
+}
+
+#[test]
+fn without_a_place_it_begins_with_what_is_kept() {
+    let setup = Setup::with(|settings| settings.with("feed.entries", "4"));
+    setup.create("tour", "2");
+    let ids: Vec<String> = (0..40).map(|number| format!("id-{number:02}")).collect();
+    ids.iter().for_each(|id| put(&setup, id));
+    // The log is trimmed beside the writes.
+    wait_until(|| {
+        !setup.run(&["changes", "tour", "--since", "0", "--shard", "0"]).status.success()
+    });
+    let output = setup.run(&["changes", "tour", "--json"]);
+    assert_eq!(code(&output), 0, "{}", errors(&output));
+    assert!(errors(&output).contains("no longer kept"), "{}", errors(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let changes: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let listed: Vec<_> = kinds(&changes).into_iter().map(|(_, id)| id).collect();
+    assert!((4..40).contains(&listed.len()), "{listed:?}");
+    assert_eq!(listed, ids[ids.len() - listed.len()..], "the last ones, and all of them");
 }

@@ -30,6 +30,11 @@ fn records_are_put_found_read_and_deleted() {
     let found = setup.json(&["search", "tour", "--id", "a", "-k", "2"]);
     assert_eq!(found["hits"][0]["id"], "a");
     assert_eq!(found["hits"][1]["id"], "b");
+    let broken = setup.run(&["count", "tour", "--filter", r#"legs={"$gt":"#]);
+    assert_eq!(code(&broken), 2, "{}", errors(&broken));
+    assert!(errors(&broken).contains("begins as JSON"), "{}", errors(&broken));
+    let negative = setup.run(&["search", "tour", "--id", "b", "--radius", "-1"]);
+    assert!(errors(&negative).contains("at least 0"), "{}", errors(&negative));
     let filtered = setup.json(&["search", "tour", "--id", "b", "--filter", "legs=4"]);
     assert_eq!(filtered["hits"].as_array().unwrap().len(), 1);
     assert_eq!(setup.count("tour"), 2);

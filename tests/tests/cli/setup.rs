@@ -21,8 +21,13 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn new() -> Self {
+        Self::with(|settings| settings)
+    }
+
+    pub(crate) fn with(change: impl FnOnce(Settings) -> Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let node = Node::start(&Settings::new(&folder.path().join("node")).unwrap()).unwrap();
+        let settings = change(Settings::new(&folder.path().join("node")).unwrap());
+        let node = Node::start(&settings).unwrap();
         Self { folder, node }
     }
 
