@@ -71,7 +71,10 @@ impl Indexes {
         for (name, config) in &shard.vectors {
             let generation = shard.generations.get(name).copied().unwrap_or(0);
             named::remove_others(directory, name, generation).map_err(|source| OpenError::Io {
-                what: format!("remove indexes of {name:?} that are not in use"),
+                what: format!(
+                    "look in {} for indexes of {name:?} that are not in use",
+                    directory.display()
+                ),
                 source,
             })?;
             let path = named::directory(directory, name, generation);

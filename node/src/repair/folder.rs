@@ -150,6 +150,13 @@ impl Folder {
                 // It is there already.
                 continue;
             }
+            // What is no folder, but where one is to be.
+            for folder in to.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
+                let found = self.path.join(folder);
+                if found.exists() && !found.is_dir() {
+                    move_to(&found, &self.path.join(&plan.aside).join(folder))?;
+                }
+            }
             if target.exists() {
                 move_to(&target, &self.path.join(&plan.aside).join(to))?;
             }
@@ -245,6 +252,18 @@ mod tests {
         let data = data();
         assert!(built(data.path()).carry_out().unwrap().is_some());
         is_repaired(data.path());
+    }
+
+    #[test]
+    fn a_file_where_a_folder_is_to_be_is_kept_aside_too() {
+        let data = data();
+        let folder = built(data.path());
+        fs::remove_dir_all(data.path().join("shards/a")).unwrap();
+        fs::write(data.path().join("shards/a"), "no folder").unwrap();
+        let aside = data.path().join(folder.carry_out().unwrap().unwrap());
+        assert_eq!(fs::read_to_string(aside.join("shards/a")).unwrap(), "no folder");
+        assert_eq!(fs::read_to_string(data.path().join("shards/a/store/x")).unwrap(), "whole");
+        assert!(!is_unfinished(data.path()));
     }
 
     #[test]

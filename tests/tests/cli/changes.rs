@@ -132,7 +132,9 @@ fn without_a_place_it_begins_with_what_is_kept() {
     let setup = Setup::with(|settings| settings.with("feed.entries", "4"));
     setup.create("tour", "2");
     let ids: Vec<String> = (0..40).map(|number| format!("id-{number:02}")).collect();
-    ids.iter().for_each(|id| put(&setup, id));
+    for id in &ids {
+        put(&setup, id);
+    }
     // The log is trimmed beside the writes.
     wait_until(|| {
         !setup.run(&["changes", "tour", "--since", "0", "--shard", "0"]).status.success()
