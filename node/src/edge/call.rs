@@ -158,10 +158,6 @@ fn weighted(range: &str) -> (&str, f32) {
 fn allowed_time(headers: &HeaderMap, longest: Duration) -> (Duration, Result<(), Failure>) {
     let Some(value) = headers.get(DEADLINE_MS) else { return (longest, Ok(())) };
     let parsed = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
-    if parsed == Some(0) {
-        let detail = format!("{DEADLINE_MS} is 0: no answer can be of use");
-        return (longest, Err(Failure::new(Code::DeadlineExceeded, detail)));
-    }
     if let Some(millis) = parsed {
         return (Duration::from_millis(millis).min(longest), Ok(()));
     }
@@ -235,8 +231,6 @@ mod tests {
         assert!(call.deadline <= Instant::now() + Duration::from_secs(30));
         let (call, _) = read(&[("x-deadline-ms", "5")]);
         assert!(call.deadline <= Instant::now() + Duration::from_millis(5));
-        let (_, outcome) = read(&[("x-deadline-ms", "0")]);
-        assert_eq!(outcome.unwrap_err().problem.code, "deadline_exceeded");
         let (_, outcome) = read(&[("x-deadline-ms", "soon")]);
         assert_eq!(outcome.unwrap_err().problem.code, "invalid_header");
     }
