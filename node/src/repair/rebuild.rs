@@ -53,7 +53,7 @@ impl Repair {
         let records = built.state.records();
         let at = built.state.position().seq;
         let unknown = match log.trimmed() {
-            Some(floor) if built.lost_records.is_none() && built.lost_entries.is_some() => format!(
+            Some(floor) if built.lost_entries.is_some() && floor > at => format!(
                 "; how many records are lost is not known, because the log was trimmed up to \
                  entry {floor}, and of entries {} to {floor} nothing is left",
                 at + 1
