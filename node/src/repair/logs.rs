@@ -45,7 +45,7 @@ pub(super) struct Kept {
 /// Whether there are shards and no store of their logs, which a node must not take for a new
 /// directory: it would begin with nothing, and say nothing.
 pub(crate) fn are_lost(data_dir: &Path) -> bool {
-    !data_dir.join(KV).join("version").exists() && !is_empty(&data_dir.join("shards"))
+    is_empty(&data_dir.join(KV)) && !is_empty(&data_dir.join("shards"))
 }
 
 fn is_empty(path: &Path) -> bool {
