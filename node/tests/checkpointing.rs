@@ -297,6 +297,10 @@ async fn a_damaged_manifest_hides_no_other_namespace_and_can_be_put_aside() {
     assert_eq!(all["damaged"][0]["url"].as_str(), Some(url.as_str()), "{all}");
     assert!(all["damaged"][0]["reason"].as_str().unwrap().contains("manifest"), "{all}");
     node.get(CHECKPOINTS).await.problem("checkpoint_damaged");
+    fs::remove_file(folder.join("manifest")).unwrap();
+    let all = node.get("/v1/checkpoints").await.ok();
+    assert_eq!(all["damaged"][0]["url"].as_str(), Some(url.as_str()), "{all}");
+    assert!(all["damaged"][0]["reason"].as_str().unwrap().contains("no manifest"), "{all}");
     fs::rename(&folder, folder.with_extension("aside")).unwrap();
     assert_eq!(checkpoint(&node, "full").await["id"], 1);
     assert_eq!(node.get(CHECKPOINTS).await.ok()["checkpoints"][0]["records"], 3);

@@ -171,7 +171,7 @@ impl Checkpoints {
                         let store = named.child(&uid);
                         match store.manifest().await {
                             Ok(Some(loaded)) => namespaces.push(list_of(&store, &loaded.manifest)),
-                            Ok(None) => {}
+                            Ok(None) => damaged.extend(without_manifest(&store).await?),
                             Err(error @ StoreError::Manifest { .. }) => {
                                 let url = store.url().to_owned();
                                 damaged.push(DamagedCheckpoints { url, reason: error.to_string() });
@@ -233,6 +233,21 @@ impl Checkpoints {
 async fn load(store: &CheckpointStore) -> Result<Loaded, CheckpointError> {
     let loaded = store.manifest().await?;
     loaded.ok_or_else(|| CheckpointError::NoCheckpoints { url: store.url().to_owned() })
+}
+
+/// What to say of a place that has objects and no manifest.
+async fn without_manifest(
+    store: &CheckpointStore,
+) -> Result<Option<DamagedCheckpoints>, StoreError> {
+    let nothing = Manifest::new("", uuid::Uuid::nil());
+    let objects = store.orphans(&nothing, Duration::ZERO).await?.len();
+    Ok((objects > 0).then(|| DamagedCheckpoints {
+        url: store.url().to_owned(),
+        reason: format!(
+            "there are {objects} objects and no manifest: a first checkpoint is being made, or did \
+             not come to its end, or the manifest is gone"
+        ),
+    }))
 }
 
 fn find(manifest: &Manifest, id: u64) -> Result<&Checkpoint, CheckpointError> {
