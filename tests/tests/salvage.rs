@@ -243,3 +243,60 @@ fn of_a_journal_without_its_end_and_a_newer_checkpoint_the_checkpoint_is_taken()
         assert_eq!(home.opened(), home.before);
     }
 }
+
+/// Lists say nothing of records: what they list is elsewhere, or there is none of it.
+#[test]
+fn damage_of_lists_loses_nothing_that_is_in_the_journal() {
+    for list in ["keyspaces/3/v0", "keyspaces/7/v0", "version"] {
+        let home = Home::new(1 << 24);
+        let file = home.store().join(list);
+        flip(&file, 50);
+        home.refuses_and_names(&file);
+        let (code, state) = home.repair(&[]);
+        assert_eq!((code, state["outcome"].as_str()), (1, Some("repaired")), "{list}");
+        assert_eq!(home.repair(&[]).0, 0);
+        assert_eq!(home.opened(), home.before);
+    }
+}
+
+/// The logs are those of an earlier day, and the state that would have said so is damaged.
+#[test]
+fn a_state_is_not_built_from_older_logs_unasked() {
+    const EARLIER: usize = 4;
+    const ALL: usize = 8;
+    let folder = sample::folder().unwrap();
+    let mut home = Home { folder, memtable: 1 << 24, before: BTreeMap::new() };
+    let settings = settings(&home.data(), home.memtable);
+    let node = Node::start(&settings).unwrap();
+    let connection = &mut node.connect().unwrap();
+    let space = json!({"geometry": "euclidean", "dimension": 1});
+    ask(connection, "PUT", &path("docs", ""), &space).unwrap();
+    (0..EARLIER).for_each(|number| put(connection, number));
+    node.stop().unwrap();
+    let (logs, older) = (home.data().join("kv"), home.folder.path().join("kv-older"));
+    let copy = |from: &Path, to: &Path| {
+        let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+        assert!(copied.success());
+    };
+    copy(&logs, &older);
+    let node = Node::start(&settings).unwrap();
+    let connection = &mut node.connect().unwrap();
+    (EARLIER..ALL).for_each(|number| put(connection, number));
+    home.before = found(connection);
+    node.stop().unwrap();
+    fs::remove_dir_all(&logs).unwrap();
+    copy(&older, &logs);
+    flip(&home.store().join("version"), 0);
+
+    let damaged = content(&home.data()).unwrap();
+    let (code, state) = home.repair(&[]);
+    assert_eq!((code, state["outcome"].as_str()), (2, Some("decision")));
+    assert_eq!(state["accept"], home.shard());
+    assert!(content(&home.data()).unwrap() == damaged, "something was changed");
+    // The catalogue's log is older as well.
+    let system = "shard=00000000-0000-0000-0000-000000000000";
+    let arguments = ["--accept-loss", &home.shard(), "--accept-loss", system];
+    assert_eq!(home.repair(&arguments).0, 1);
+    assert_eq!(home.repair(&[]).0, 0);
+    assert_eq!(home.opened(), home.before);
+}

@@ -40,6 +40,13 @@ impl VectorIndex {
         Ok(Manifest::read(dir)?.map_or(0, |manifest| manifest.covered_below))
     }
 
+    /// The same of an owner's index; none if it cannot be read, or does not say that it is that
+    /// owner's.
+    pub fn covered_of(dir: &Path, owner: &str) -> Option<u64> {
+        let manifest = Manifest::read(dir).ok().flatten()?;
+        (manifest.owner == owner && !owner.is_empty()).then_some(manifest.covered_below)
+    }
+
     /// Removes every file of an index, so that it can be built anew from records: the answer to
     /// [`OpenError::Damaged`], [`OpenError::Format`] and [`OpenError::Mismatch`]. The manifest
     /// goes first, so an interruption leaves an index that is empty rather than damaged.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 /// The folder of sorted tables, which are written once.
 const TABLES: &str = "tables";
+const JOURNAL: &str = "jnl";
 /// Belongs to the process that has a database open.
 const LOCK: &str = "lock";
 
@@ -38,12 +39,22 @@ pub fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     copy(from, to, &|_| false)
 }
 
+/// Whether something in a database has the place or the name of what it cannot be.
+fn is_stray(path: &Path) -> bool {
+    let folder = path.parent().and_then(Path::file_name);
+    let is_journal = path.extension().is_some_and(|extension| extension == JOURNAL);
+    is_journal && !path.is_file()
+        || folder.is_some_and(|folder| folder == TABLES) && !crate::database::is_table(path)
+}
+
 fn copy(from: &Path, to: &Path, is_shared: &dyn Fn(&Path) -> bool) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type()?.is_dir() {
+        if is_stray(&source) {
+            // It would be taken for what it is not.
+        } else if entry.file_type()?.is_dir() {
             copy(&source, &target, is_shared)?;
         } else if entry.file_name() == LOCK {
             // Made anew.
@@ -56,7 +67,7 @@ fn copy(from: &Path, to: &Path, is_shared: &dyn Fn(&Path) -> bool) -> io::Result
 
 /// Journals are mostly a hole: zeros at their end mean nothing, and are not copied.
 fn copy_file(source: &Path, target: &Path) -> io::Result<()> {
-    if source.extension().is_none_or(|extension| extension != "jnl") {
+    if source.extension().is_none_or(|extension| extension != JOURNAL) {
         return fs::copy(source, target).map(drop);
     }
     let bytes = fs::read(source)?;

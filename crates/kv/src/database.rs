@@ -225,6 +225,7 @@ fn look(database: &Path) -> Result<Vec<Table>, DatabaseError> {
     if !check_version(database, &keyspaces)? {
         return Ok(Vec::new());
     }
+    check_kinds(database, &keyspaces)?;
     let in_journals = journal::check(database)?;
     if journal::journals(database)?.is_empty() {
         return Err(damaged(database, "it has no journal"));
@@ -253,6 +254,87 @@ fn check_version(database: &Path, keyspaces: &[PathBuf]) -> Result<bool, Databas
         Some(&[found]) if found > FORMAT => Err(DatabaseError::Newer { path, found }),
         _ => Err(damaged(&path, "it is not that of a database")),
     }
+}
+
+/// Whether something lies where the database looks for its own files that it would take for one and
+/// fail, without a word about what it was.
+fn check_kinds(database: &Path, keyspaces: &[PathBuf]) -> Result<(), DatabaseError> {
+    for path in journal::journals(database)? {
+        if !path.is_file() {
+            return Err(damaged(
+                &path,
+                "it has the name of a journal, and is no file; move it away",
+            ));
+        }
+    }
+    for keyspace in keyspaces {
+        let folder = keyspace.join(TABLES);
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(|source| DatabaseError::Io { path: folder, source })?,
+        };
+        for entry in entries {
+            let path = entry
+                .map_err(|source| DatabaseError::Io { path: keyspace.join(TABLES), source })?
+                .path();
+            if !is_table(&path) {
+                return Err(damaged(&path, "it is no sorted table; move it away"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file in a folder of sorted tables has the name and the kind of one.
+pub(crate) fn is_table(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.parse::<u64>().is_ok() && path.is_file()
+}
+
+/// Looks at what lists the keyspaces.
+///
+/// # Errors
+/// [`DatabaseError`] for the first file that is damaged.
+pub fn check_listing(database: &Path) -> Result<(), DatabaseError> {
+    check_keyspace(&database.join(KEYSPACES).join(LISTING))?.iter().try_for_each(check_table)
+}
+
+/// Makes a copy of a database readable of which lists are damaged or missing: they are replaced by
+/// those of an empty database with the same keyspaces, so that what journals have of such a keyspace
+/// is read, and nothing else of it. Says which files were not what they should be.
+///
+/// # Errors
+/// [`DatabaseError::Io`].
+pub fn replace_lists(copy: &Path, empty: &Path) -> Result<Vec<PathBuf>, DatabaseError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| DatabaseError::Io { path, source }
+    };
+    let mut replaced = Vec::new();
+    let version = copy.join(VERSION);
+    if !matches!(read(&version)?, Some(bytes) if bytes.strip_prefix(MAGIC) == Some(&[FORMAT])) {
+        fs::copy(empty.join(VERSION), &version).map_err(failed(&version))?;
+        replaced.push(version);
+    }
+    for source in folders(&empty.join(KEYSPACES))? {
+        let Some(name) = source.file_name() else { continue };
+        let keyspace = copy.join(KEYSPACES).join(name);
+        let checked = if name == LISTING {
+            // Its rows say which keyspaces there are.
+            check_listing(copy)
+        } else {
+            check_keyspace(&keyspace).map(drop)
+        };
+        if checked.is_ok() && keyspace.join(CURRENT).exists() {
+            continue;
+        }
+        if keyspace.exists() {
+            fs::remove_dir_all(&keyspace).map_err(failed(&keyspace))?;
+        }
+        crate::copy::copy_folder(&source, &keyspace).map_err(failed(&keyspace))?;
+        replaced.push(keyspace);
+    }
+    Ok(replaced)
 }
 
 /// Whether the keyspaces are there that have something in journals, and the one that lists them.

@@ -262,7 +262,9 @@ pub enum OpenError {
     },
     /// There is a state, but never was a log of it in this store of logs.
     #[error(
-        "the local state of shard {shard} shows entry {seq} of its log, but the store of logs has never had          one: it is that of another node, or was lost; put the right one back, or see what          `hvs repair` says can be done"
+        "the local state of shard {shard} shows entry {seq} of its log, but the store of logs has never had \
+         one: it is that of another node, or was lost; put the right one back, or see what \
+         `hvs repair` says can be done"
     )]
     LogMissing {
         /// The shard.

@@ -92,6 +92,11 @@ impl Folder {
         self.plan.moves.push((below.to_owned(), to.to_owned()));
     }
 
+    /// Nothing is to be moved to a place below this one after all.
+    pub(super) fn leave(&mut self, below: &Path) {
+        self.plan.moves.retain(|(_, to)| !to.starts_with(below));
+    }
+
     /// Writes a file that is to be moved to a place.
     pub(super) fn replace_file(&mut self, to: &Path, bytes: &[u8]) -> Result<(), RepairError> {
         let path = self.work(to)?;

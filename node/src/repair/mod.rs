@@ -29,7 +29,7 @@ use uuid::Uuid;
 pub use self::report::{Item, Outcome, Report};
 pub(crate) use self::{folder::is_unfinished, logs::are_lost};
 
-use self::{folder::Folder, logs::Logs, shard::Target};
+use self::{folder::Folder, logs::Logs, rebuild::Trusting, shard::Target};
 use crate::{
     catalogue::{self, CatalogueError, Surroundings, inspect},
     config::Config,
@@ -109,7 +109,15 @@ pub fn run(config: Config, options: Options) -> Result<Report, RepairError> {
     let runtime = runtime.map_err(|source| RepairError::Io { path: PathBuf::new(), source })?;
     let folder = Folder::take(&config.storage.data_dir)?;
     let data_dir = config.storage.data_dir.clone();
-    let repair = Repair { config: Arc::new(config), options, folder, runtime, items: Vec::new() };
+    let repair = Repair {
+        config: Arc::new(config),
+        options,
+        folder,
+        runtime,
+        items: Vec::new(),
+        behind: Vec::new(),
+        trusting: Vec::new(),
+    };
     repair.run().inspect_err(|_| folder::discard_work(&data_dir))
 }
 
@@ -119,6 +127,9 @@ struct Repair {
     folder: Folder,
     runtime: Runtime,
     items: Vec<Item>,
+    /// Whose logs end before their states.
+    behind: Vec<String>,
+    trusting: Vec<Trusting>,
 }
 
 impl Repair {
@@ -163,6 +174,7 @@ impl Repair {
         if entries.is_some() || is_old {
             self.strangers(&known, is_old)?;
         }
+        self.doubt_logs(&mut saves);
         logs.finish(&mut self, saves, entries.is_some(), &writer)?;
         self.checkpoints();
         self.finish()

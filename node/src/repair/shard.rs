@@ -14,7 +14,10 @@ use hvs_kv::{
 };
 use hvs_shard::{
     OpenError, Position, ShardConfig,
-    repair::{Examined, IndexState, LocalState, Log, LogError, StateReport, log_of, operations_in},
+    repair::{
+        Examined, IndexState, LocalState, Log, LogError, StateReport, deletions_in, log_of,
+        make_empty, operations_in,
+    },
 };
 
 use super::{
@@ -50,6 +53,11 @@ impl LogState {
         examined.damage.is_none().then_some((*floor, examined))
     }
 
+    /// Its last whole entry.
+    pub(super) fn end(&self) -> u64 {
+        self.read.as_ref().map_or(0, |(_, examined)| examined.end.seq)
+    }
+
     /// The last entry that was trimmed, if it could be read.
     pub(super) fn trimmed(&self) -> Option<u64> {
         self.read.as_ref().ok().map(|(floor, _)| floor.seq)
@@ -70,10 +78,15 @@ impl LogState {
 
 /// Why a state cannot be used as it is.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each of them may hold beside the others")]
 pub(super) struct Unusable {
     pub(super) reason: String,
     /// What can be opened of it.
     pub(super) state: Option<LocalState>,
+    /// Every row that it says it has could be read.
+    pub(super) is_whole: bool,
+    /// Some of its records are another shard's, or older than the rest.
+    pub(super) is_mixed: bool,
     /// A journal is damaged; whole batches may lie before it.
     pub(super) has_damaged_journal: bool,
     /// It is whole, but not what its log says: one of them is of another directory.
@@ -133,6 +146,52 @@ impl Repair {
         LogState { log, leader_epoch, is_missing, read }
     }
 
+    /// A copy of what is on the disk that can be opened, what is wrong with it, and whether that is in
+    /// a journal; or why there can be none.
+    #[allow(clippy::type_complexity, reason = "it is taken apart at once")]
+    fn copy_state(
+        &self,
+        target: &Target,
+        path: &Path,
+    ) -> Result<Result<(PathBuf, Vec<String>, bool), String>, RepairError> {
+        let work = self.folder.work(&target.work("copy"))?;
+        copy_database(path, &work).map_err(io_error(path))?;
+        let mut reasons = Vec::new();
+        let mut checked = database::check(path);
+        if let Ok(()) | Err(DatabaseError::Journal(_)) = &checked
+            && let Err(damage) = database::check_listing(path)
+        {
+            checked = Err(damage);
+        }
+        match &checked {
+            Ok(()) | Err(DatabaseError::Journal(_)) => {}
+            Err(newer @ DatabaseError::Newer { .. }) => {
+                return Err(RepairError::Newer { reason: newer.to_string() });
+            }
+            // Lists are small and say nothing of users: without one, what journals have is left.
+            Err(damage) => {
+                reasons.push(damage.to_string());
+                let empty = self.folder.work(&target.work("empty"))?;
+                let replaced = no_panic(|| make_empty(&target.config, &empty))
+                    .and_then(|()| no_panic(|| database::replace_lists(&work, &empty)));
+                if replaced.is_err() {
+                    return Ok(Err(reasons.join("; ")));
+                }
+                checked = database::check(&work);
+            }
+        }
+        let Err(damage) = checked else { return Ok(Ok((work, reasons, false))) };
+        let found = on_disk(&damage.to_string(), &work, path);
+        if !reasons.contains(&found) {
+            reasons.push(found);
+        }
+        if matches!(damage, DatabaseError::Journal(_)) {
+            Ok(Ok((work, reasons, true)))
+        } else {
+            Ok(Err(reasons.join("; ")))
+        }
+    }
+
     /// The state on the disk, brought to the end of the log where that is whole.
     fn open_state(
         &mut self,
@@ -142,48 +201,55 @@ impl Repair {
     ) -> Result<Result<(LocalState, StateReport), Unusable>, RepairError> {
         let unusable = |reason| Unusable { reason, ..Unusable::default() };
         let path = self.folder.path().join(target.folder.join("store"));
-        if !path.join("version").exists() {
+        if !path.join("keyspaces").exists() {
             return Ok(Err(unusable("there is no store".to_owned())));
         }
-        let mut reasons = Vec::new();
-        let has_damaged_journal = match database::check(&path) {
-            Ok(()) => false,
-            Err(newer @ DatabaseError::Newer { .. }) => {
-                return Err(RepairError::Newer { reason: newer.to_string() });
-            }
-            Err(damage @ DatabaseError::Journal(_)) => {
-                reasons.push(damage.to_string());
-                true
-            }
-            Err(damage) => return Ok(Err(unusable(damage.to_string()))),
+        let (work, mut reasons, has_damaged_journal) = match self.copy_state(target, &path)? {
+            Ok(copied) => copied,
+            Err(reason) => return Ok(Err(unusable(reason))),
         };
         let unusable = |reason| Unusable { reason, has_damaged_journal, ..Unusable::default() };
-        let work = self.folder.work(&target.work("copy"))?;
-        copy_database(&path, &work).map_err(io_error(&path))?;
         if has_damaged_journal {
             for journal in journal::journals(&work).unwrap_or_default() {
                 // What cannot be taken out is met when it is opened.
                 let _ = journal::take_out_damage(&journal);
             }
         }
+        // Once it is open its files change.
+        let tables = if reasons.is_empty() { &path } else { &work };
+        let tables = (!has_damaged_journal).then(|| database::check_all(tables).err()).flatten();
         let mut state = match no_panic(|| LocalState::open(&target.config, &work)) {
             Ok(state) => state,
-            Err(reason) => return Ok(Err(unusable(reason))),
+            Err(reason) => {
+                reasons.push(on_disk(&reason, &work, &path));
+                return Ok(Err(unusable(reasons.join("; "))));
+            }
         };
+        if !reasons.is_empty() && state.position().seq == 0 && log.end() > 0 {
+            // What says which entry it shows is lost, and nothing can be told of it without.
+            return Ok(Err(unusable(reasons.join("; "))));
+        }
         let report = match no_panic(|| Ok::<_, RepairError>(state.verify())) {
             Ok(report) => report,
-            Err(reason) => return Ok(Err(unusable(reason))),
+            Err(reason) => {
+                reasons.push(on_disk(&reason, &work, &path));
+                return Ok(Err(unusable(reasons.join("; "))));
+            }
         };
-        if !has_damaged_journal && let Err(damage) = database::check_all(&path) {
-            reasons.push(damage.to_string());
+        let mut is_whole = !has_damaged_journal && report.damaged == 0;
+        if let Some(damage) = tables {
+            reasons.push(on_disk(&damage.to_string(), &work, &path));
+            is_whole = false;
         }
+        // Damage of files explains what is missing; where they are whole, some are of another state.
+        let is_mixed = report.is_mixed && reasons.is_empty();
         if report.damaged > 0 {
             reasons.push(format!("{} things are wrong", report.damaged));
             reasons.extend_from_slice(&report.damage);
         }
         if !reasons.is_empty() {
             let state = Some(state);
-            return Ok(Err(Unusable { state, ..unusable(reasons.join("; ")) }));
+            return Ok(Err(Unusable { state, is_whole, is_mixed, ..unusable(reasons.join("; ")) }));
         }
         let mut is_of_another_log = false;
         let catch_up = || {
@@ -210,6 +276,9 @@ impl Repair {
     ) -> (Option<Kept>, bool) {
         let at = state.position();
         let epoch = log.epoch().max(state.epoch());
+        if log.is_missing || log.whole().is_some() && log.end() < at.seq {
+            self.behind.extend((at.seq > 0 && logs.lost.is_none()).then(|| target.name.clone()));
+        }
         let is_other = log.whole().is_some_and(|(_, examined)| {
             examined.end.seq < at.seq && state.epoch() > log.leader_epoch
         });
@@ -307,13 +376,28 @@ impl Repair {
     }
 
     /// Operations in the entries after a place, as far as they can be read; not known where some of
-    /// these entries were trimmed.
+    /// these entries were trimmed, or the log ends before the place.
     pub(super) fn operations_after(&self, log: &LogState, seq: u64) -> Option<u64> {
-        if log.trimmed().is_some_and(|floor| floor > seq) {
+        self.sum_after(log, seq, operations_in)
+    }
+
+    /// Deletions in them.
+    pub(super) fn deletions_after(&self, log: &LogState, seq: u64) -> Option<u64> {
+        self.sum_after(log, seq, deletions_in)
+    }
+
+    fn sum_after(
+        &self,
+        log: &LogState,
+        seq: u64,
+        count: impl Fn(&[u8]) -> Option<u64>,
+    ) -> Option<u64> {
+        let (floor, examined) = log.read.as_ref().ok()?;
+        if floor.seq > seq || examined.last_seq < seq {
             return None;
         }
         let payloads = self.runtime.block_on(log.log.payloads_after(seq)).ok()?;
-        Some(payloads.iter().filter_map(|payload| operations_in(payload)).sum())
+        Some(payloads.iter().filter_map(|payload| count(payload)).sum())
     }
 
     /// Compares the indexes with the records, and builds anew what differs.
@@ -408,6 +492,11 @@ impl Target {
     pub(super) fn work(&self, what: &str) -> PathBuf {
         self.folder.join(what)
     }
+}
+
+/// What was found in a copy, told of what it is a copy of.
+fn on_disk(found: &str, copy: &Path, original: &Path) -> String {
+    found.replace(&copy.display().to_string(), &original.display().to_string())
 }
 
 /// The database below takes some damage for a defect of its own and panics; here it is damage.

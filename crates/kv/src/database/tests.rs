@@ -244,3 +244,42 @@ fn a_newer_format_is_said_to_be_one_and_left_alone() {
     fs::write(folder.path().join(VERSION), b"FJL\x03").unwrap();
     check_all(folder.path()).unwrap();
 }
+
+#[test]
+fn what_only_has_the_name_of_a_file_is_named_and_not_copied() {
+    for (stray, is_folder) in [("7.jnl", true), ("keyspaces/1/tables/notes", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path());
+        let path = folder.path().join(stray);
+        if is_folder { fs::create_dir(&path) } else { fs::write(&path, "x") }.unwrap();
+        let Err(OpenError::Files { source, .. }) =
+            Embedded::open(folder.path(), EmbeddedConfig::default())
+        else {
+            panic!("{stray}: it opened");
+        };
+        assert!(matches!(&source, DatabaseError::Damaged { path: found, .. } if *found == path));
+        let copies = tempfile::tempdir().unwrap();
+        let copy = copies.path().join("copy");
+        crate::copy::copy_database(folder.path(), &copy).unwrap();
+        check_all(&copy).unwrap();
+    }
+}
+
+#[test]
+fn what_journals_have_is_read_without_the_lists() {
+    let folders = tempfile::tempdir().unwrap();
+    let [folder, empty] = ["filled", "empty"].map(|name| folders.path().join(name));
+    let store = Embedded::open(&folder, EmbeddedConfig::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(store.put_if_absent(b"key", b"value", Durability::Sync)).unwrap();
+    drop(store);
+    drop(Embedded::open(&empty, EmbeddedConfig::default()).unwrap());
+    fs::write(folder.join(VERSION), b"what").unwrap();
+    for keyspace in ["0", "1"] {
+        fs::write(folder.join(KEYSPACES).join(keyspace).join(CURRENT), b"what").unwrap();
+    }
+    assert_eq!(replace_lists(&folder, &empty).unwrap().len(), 3);
+    assert!(replace_lists(&folder, &empty).unwrap().is_empty());
+    let store = Embedded::open(&folder, EmbeddedConfig::default()).unwrap();
+    assert_eq!(runtime.block_on(store.get(b"key")).unwrap(), Some(b"value".to_vec()));
+}

@@ -57,6 +57,20 @@ impl LocalState {
         self.config.text.is_some()
     }
 
+    /// The first key that no record had when the indexes below a folder were last written, as far
+    /// as those say that are this shard's.
+    pub fn key_of_indexes(&self, shard: &Path) -> u64 {
+        let of_vectors = self.config.vectors.iter().filter_map(|(name, config)| {
+            VectorIndex::covered_of(&shard.join(self.index_folder(name)), &config.owner)
+        });
+        of_vectors.max().unwrap_or_default()
+    }
+
+    /// The first key that no record has had.
+    pub fn next_key(&self) -> u64 {
+        self.meta().next_key
+    }
+
     /// Opens a copy of an index, which may be written to, checks all of its files, and compares
     /// each row with the records.
     pub fn verify_index(&self, vector: &str, copy: &Path) -> Result<IndexState, OpenError> {

@@ -15,7 +15,7 @@ use hvs_kv::Kv;
 use hvs_log::Position;
 
 use crate::block_on::block_on;
-use crate::command::Command;
+use crate::command::{Command, LoggedChange};
 use crate::config::ShardConfig;
 use crate::error::OpenError;
 use crate::machine::Machine;
@@ -26,7 +26,7 @@ use crate::stored::StoredRecord;
 
 pub use hvs_log::{Examined, Log, LogError};
 pub use indexes::IndexState;
-pub use rebuild::{Rebuilt, rebuild_from_log, rebuild_from_rows};
+pub use rebuild::{Rebuilt, make_empty, rebuild_from_log, rebuild_from_rows};
 pub use verify::StateReport;
 
 /// The local state of a shard, without log, indexes and writer.
@@ -116,6 +116,14 @@ impl LocalState {
 /// The log of a shard.
 pub fn log_of(config: &ShardConfig, kv: Arc<dyn Kv>) -> Log {
     Log::new(kv, &config.log_prefix, config.log_id())
+}
+
+/// How many records a payload of the log deletes, as far as their ids say; none if it does not
+/// decode.
+pub fn deletions_in(payload: &[u8]) -> Option<u64> {
+    let Command::Batch { requests, .. } = Command::decode(payload).ok()? else { return Some(0) };
+    let operations = requests.iter().flat_map(|request| request.operations.iter());
+    Some(operations.filter(|one| matches!(one.change, LoggedChange::Delete)).count() as u64)
 }
 
 /// How many operations a payload of the log has; none if it does not decode.

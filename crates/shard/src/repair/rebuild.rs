@@ -33,6 +33,12 @@ fn empty(config: &ShardConfig, folder: &Path) -> Result<Store, OpenError> {
     Ok(store)
 }
 
+/// Makes a state of nothing, in an empty folder.
+pub fn make_empty(config: &ShardConfig, folder: &Path) -> Result<(), OpenError> {
+    let store = empty(config, folder)?;
+    store.persist().map_err(|source| store.storage(source))
+}
+
 /// Applies the whole log of a shard to an empty state, in an empty folder. The log must begin
 /// with its first entry.
 pub fn rebuild_from_log(
@@ -70,11 +76,14 @@ where
 impl LocalState {
     /// Writes every whole row into a new state, in an empty folder. It shows the same entry of the
     /// log and lacks what is damaged.
-    pub fn save_what_is_whole(&self, folder: &Path) -> Result<Rebuilt, OpenError> {
+    ///
+    /// Of a state whose records are `mixed` with those of another shard only those count as whole
+    /// whose keys it has noted.
+    pub fn save_what_is_whole(&self, folder: &Path, mixed: bool) -> Result<Rebuilt, OpenError> {
         let store = empty(&self.config, folder)?;
         let mut meta = *self.meta();
         let was = meta.records;
-        meta.records = self.save_records(&store)?;
+        meta.records = self.save_records(&store, mixed)?;
         meta.tombstones = self.save_tombstones(&store)?;
         meta.next_remembered =
             meta.first_remembered.saturating_add(self.save_keys(&store, meta.first_remembered)?);
@@ -90,13 +99,16 @@ impl LocalState {
     }
 
     /// From both ends: what cannot be read in between is jumped over.
-    fn save_records(&self, store: &Store) -> Result<u64, OpenError> {
+    fn save_records(&self, store: &Store, mixed: bool) -> Result<u64, OpenError> {
         let failed = |source| store.storage(source);
         let mut saved = 0_u64;
         let mut batch = store.batch(ROWS_AT_ONCE * 2);
         let mut save = |id: &[u8], value: &[u8]| -> Result<(), OpenError> {
             let Ok((header, expires_at)) = self.check_record(id, value) else { return Ok(()) };
             let Ok(record) = StoredRecord::decode(value) else { return Ok(()) };
+            if mixed && !self.noted(id, value, header.key).iter().any(|(_, is_noted)| *is_noted) {
+                return Ok(());
+            }
             if store.records.contains(id).map_err(failed)? {
                 return Ok(());
             }

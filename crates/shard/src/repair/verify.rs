@@ -1,5 +1,7 @@
 //! Whether every row of a local state is what it should be.
 
+use std::collections::BTreeMap;
+
 use roaring::RoaringTreemap;
 
 use super::LocalState;
@@ -7,7 +9,7 @@ use crate::codec::DecodeError;
 use crate::command::content_hash;
 use crate::record::check_id;
 use crate::remembered::Remembered;
-use crate::store::{BY_ID, BY_KEY, BY_ORDER, BY_TIME, Store, expiring_row, row_key};
+use crate::store::{BY_ID, BY_KEY, BY_ORDER, BY_TIME, Store, expiring_row, key_row, row_key};
 use crate::stored::{Header, StoredRecord};
 
 /// Findings that are told one by one.
@@ -27,6 +29,9 @@ pub struct StateReport {
     pub damage: Vec<String>,
     /// How many things are wrong.
     pub damaged: u64,
+    /// Whole records are not those that the rest of the state knows: they are of another shard, or
+    /// of another time.
+    pub is_mixed: bool,
 }
 
 impl StateReport {
@@ -52,6 +57,7 @@ impl LocalState {
 
     fn verify_records(&self, report: &mut StateReport) {
         let (store, meta) = (self.store(), self.meta());
+        let trimmed = self.keys_trimmed();
         let mut keys = RoaringTreemap::new();
         let mut expiring = 0_u64;
         for row in store.records.iter() {
@@ -64,8 +70,16 @@ impl LocalState {
             };
             match self.check_record(&id, &value) {
                 Ok((header, _)) if !keys.insert(header.key) => {
+                    report.is_mixed = true;
                     let id = printable(&id);
                     report.add(|| format!("the record {id} has the key of another one"));
+                }
+                Ok((header, _)) if !self.is_known(&id, &value, header.key, &trimmed) => {
+                    report.is_mixed = true;
+                    let (id, key) = (printable(&id), header.key);
+                    report.add(|| {
+                        format!("the record {id} has key {key}, which is not known as its")
+                    });
                 }
                 Ok((_, expires_at)) => {
                     report.records += 1;
@@ -82,6 +96,38 @@ impl LocalState {
         if report.damaged == 0 && rows as u64 != expiring {
             report.add(|| format!("{rows} records are noted to expire instead of {expiring}"));
         }
+    }
+
+    /// For each vector the key below which what is noted of keys has been removed.
+    pub(super) fn keys_trimmed(&self) -> BTreeMap<String, u64> {
+        let trimmed = |name: &String| {
+            let key = self.store().load_keys_trimmed(name).unwrap_or(u64::MAX);
+            (name.clone(), key)
+        };
+        self.config.vectors.keys().map(trimmed).collect()
+    }
+
+    /// Whether nothing that is noted of keys speaks against a record: the note of a key and the
+    /// record are written together, in different keyspaces.
+    fn is_known(&self, id: &[u8], value: &[u8], key: u64, trimmed: &BTreeMap<String, u64>) -> bool {
+        self.noted(id, value, key).iter().all(|(vector, is_noted)| {
+            *is_noted || trimmed.get(vector).is_none_or(|trimmed| key < *trimmed)
+        })
+    }
+
+    /// Of each vector of a record with an index, whether its key is noted, if that can be read.
+    pub(super) fn noted(&self, id: &[u8], value: &[u8], key: u64) -> Vec<(String, bool)> {
+        let mut noted = Vec::new();
+        let Ok(record) = StoredRecord::decode(value) else { return noted };
+        // Errors were found when the record was checked.
+        let _ = record.content.for_each_vector(|name, _| {
+            if self.config.vectors.contains_key(name)
+                && let Ok(row) = self.store().keys.get(key_row(name, key))
+            {
+                noted.push((name.to_owned(), row.is_some_and(|row| *row == *id)));
+            }
+        });
+        noted
     }
 
     /// Checks the row of a record. Its header, and when it ceases to exist.
