@@ -19,14 +19,12 @@ use tantivy::{
 };
 
 use crate::config::TextConfig;
-use crate::directory::CheckedDirectory;
+use crate::directory::{CheckedDirectory, META};
 use crate::index::Mark;
 use crate::memory::Pending;
 
 /// Of the schema, and of how text becomes words.
 const FORMAT: u32 = 1;
-/// The file that says which segments there are.
-const META: &str = "meta.json";
 /// The file that lists the files.
 const MANAGED: &str = ".managed.json";
 
@@ -120,11 +118,15 @@ impl Disk {
             if !has(MANAGED) {
                 return Err("the list of its files is missing".to_owned());
             }
-            let index = Index::open(directory).map_err(reason("open"))?;
+            let index = Index::open(directory.clone()).map_err(reason("open"))?;
             if index.schema() != schema {
                 return Err("it has other fields".to_owned());
             }
             check_ends(path, &index)?;
+            let exchanged = directory.exchanged().map_err(|error| format!("its files: {error}"))?;
+            if let Some(file) = exchanged {
+                return Err(format!("{} is not the file that was written", file.display()));
+            }
             let mark = check(&index, config)?;
             (index, mark)
         } else {

@@ -203,6 +203,42 @@ fn whatever_is_damaged_is_built_anew() {
     }
 }
 
+/// Each has a checksum that holds.
+#[test]
+fn files_of_another_index_are_built_anew() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [records, others] = [Records::default(), Records::default()];
+    for (number, (folder, records)) in folders.iter().zip([&records, &others]).enumerate() {
+        let index = open(folder.path(), records);
+        for id in 0..200 {
+            let text = format!("w{} of{number} w{}", id % 7, (id + number) % 5);
+            records.tell(&index, records.put(&format!("id-{id}"), &text));
+        }
+        index.flush().unwrap();
+        for id in number..20 + number {
+            records.tell(&index, records.delete(&format!("id-{id}")));
+        }
+        index.flush().unwrap();
+    }
+    let kind = |file: &PathBuf| file.extension().map(ToOwned::to_owned);
+    let [own, other] = folders.each_ref().map(|folder| files(folder.path()));
+    let mut exchanged = 0;
+    for mine in own.iter().filter(|file| kind(file).is_some_and(|kind| kind != "json")) {
+        let Some(theirs) = other.iter().find(|file| kind(file) == kind(mine)) else { continue };
+        if std::fs::read(mine).unwrap() == std::fs::read(theirs).unwrap() {
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        copy(folders[0].path(), folder.path());
+        std::fs::copy(theirs, folder.path().join(mine.file_name().unwrap())).unwrap();
+        let index = open(folder.path(), &records);
+        assert_right(&index, &records);
+        assert_eq!(index.stats().rebuilds, 1, "{}", mine.display());
+        exchanged += 1;
+    }
+    assert!(exchanged >= 5, "{own:?}");
+}
+
 #[test]
 fn other_settings_are_another_index() {
     let folder = tempfile::tempdir().unwrap();

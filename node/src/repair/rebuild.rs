@@ -196,7 +196,12 @@ impl Repair {
         let last = log.read.as_ref().map_or(0, |(_, examined)| examined.last_seq);
         let at = state.position().seq;
         let missed = last.saturating_sub(at);
-        let after = if caught_up { Some(0) } else { self.operations_after(log, at) };
+        let after = match (caught_up, follows) {
+            (true, true) => Some(0),
+            // What came after the state is in no log that is here.
+            (true, false) => None,
+            (false, _) => self.operations_after(log, at),
+        };
         Ok(Some(Built {
             state,
             path,
