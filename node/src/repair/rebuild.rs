@@ -17,6 +17,8 @@ struct Built {
     state: LocalState,
     path: PathBuf,
     from: String,
+    /// What is known of deletions that are undone, to be put after the records.
+    deleted: String,
     lost_records: Option<u64>,
     lost_entries: Option<u64>,
     is_lossy: bool,
@@ -70,7 +72,10 @@ impl Repair {
         };
         self.add(Item {
             outcome,
-            action: format!("built anew from {}: {records} records{unknown}{beyond}", built.from),
+            action: format!(
+                "built anew from {}: {records} records{}{unknown}{beyond}",
+                built.from, built.deleted
+            ),
             accept: built.is_lossy.then(|| accept.clone()),
             lost_records: built.lost_records,
             lost_entries: built.lost_entries,
@@ -206,6 +211,7 @@ impl Repair {
             state,
             path,
             from: "what is whole of it".to_owned(),
+            deleted: String::new(),
             lost_records: after.map(|after| after.saturating_add(saved.lost_records)),
             lost_entries: (!caught_up).then_some(missed),
             is_lossy: !(follows && unusable.is_whole && saved.lost_records == 0),
@@ -372,7 +378,8 @@ impl Repair {
             return Ok(Some(Built {
                 state,
                 path,
-                from: format!("{from}{deleted}"),
+                from,
+                deleted,
                 lost_records: self.operations_after(log, at),
                 lost_entries: Some(last.saturating_sub(at)),
                 is_lossy: true,
@@ -427,6 +434,15 @@ impl Shown {
 impl Built {
     fn whole(state: LocalState, path: PathBuf, from: String) -> Self {
         let (lost_records, lost_entries) = (None, None);
-        Self { state, path, from, lost_records, lost_entries, is_lossy: false, follows: true }
+        Self {
+            state,
+            path,
+            from,
+            deleted: String::new(),
+            lost_records,
+            lost_entries,
+            is_lossy: false,
+            follows: true,
+        }
     }
 }
