@@ -260,9 +260,11 @@ impl Tikv {
         let full = self.full_key(key);
         let new = Frame::new(value);
         let mut attempts = self.attempts();
+        // Known before the first attempt, what was there all along is not taken for what came after
+        // an attempt of unknown outcome. A slot is worth the shorter way.
         let mut present = match expected {
-            Expected::Slot | Expected::Absent => None,
-            Expected::Value(_) => self.present(operation, key).await?,
+            Expected::Slot => None,
+            Expected::Absent | Expected::Value(_) => self.present(operation, key).await?,
         };
         // Whether an earlier attempt may have been applied.
         let mut unknown = false;
