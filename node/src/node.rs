@@ -44,6 +44,16 @@ pub enum StartError {
         /// The directory.
         path: PathBuf,
     },
+    /// There are shards, and not what was logged of them.
+    #[error(
+        "{} has shards, but the store of their logs, `kv`, is missing or empty; put it back, or \
+         `hvs repair --data-dir {}` says what can be done",
+        .path.display(), .path.display()
+    )]
+    LogsLost {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The store of the logs does not open.
     #[error(transparent)]
     Store(#[from] hvs_kv::embedded::OpenError),
@@ -226,6 +236,9 @@ fn open_data(config: &Config) -> Result<Opened, StartError> {
     let directory = &config.storage.data_dir;
     if crate::repair::is_unfinished(directory) {
         return Err(StartError::Repairing { path: directory.clone() });
+    }
+    if crate::repair::are_lost(directory) {
+        return Err(StartError::LogsLost { path: directory.clone() });
     }
     hvs_kv::directory::create(&directory.join("shards"))
         .map_err(|source| StartError::DataDirectory { path: directory.clone(), source })?;

@@ -104,7 +104,7 @@ fn parts_of_another_directory_are_refused_by_name_and_hurt_nothing() {
     exchanged(&other, &own, "shards/system", &["catalogue", "entry"], &opened(&other));
     let nothing = folder.path().join("nothing");
     exchanged(&own, &nothing, "node.json", &["node.json is missing", &ids[0]], &before);
-    exchanged(&own, &nothing, "kv", &["shard 00000000-0000", "was lost", "hvs repair"], &before);
+    exchanged(&own, &nothing, "kv", &["the store of their logs", "hvs repair"], &before);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What the writer does beside writing: trimming the log and the rows that only a restart needs.
+//! What the writer does beside writing: handing the local state to the operating system, trimming the
+//! log and the rows that only a restart needs.
 //!
 //! Each step is bounded, so that no write waits long for it.
 
@@ -36,6 +37,8 @@ pub(crate) struct Housekeeping {
     /// Size of the log up to the floor.
     floor_bytes: u64,
     next: Instant,
+    /// The last entry whose effects the operating system has.
+    handed_over: u64,
     /// For each vector the key below which every row of `keys` is gone. A pass goes on from here
     /// and not from the first key, because removed rows are only marked until they are compacted.
     keys_trimmed: BTreeMap<String, u64>,
@@ -58,6 +61,7 @@ impl Housekeeping {
             floor,
             floor_bytes,
             next: Instant::now(),
+            handed_over: 0,
             keys_trimmed: BTreeMap::new(),
             dead_cursor: Some(0),
             builds_seen: 0,
@@ -130,6 +134,11 @@ impl Housekeeping {
             return Ok(());
         }
         self.next = now + INTERVAL;
+        if self.handed_over != applied {
+            let handed_over = machine.store().hand_over();
+            handed_over.map_err(|error| format!("the local state cannot be written: {error}"))?;
+            self.handed_over = applied;
+        }
         if let Some(indexes) = machine.indexes() {
             indexes.payload().compact_step();
         }

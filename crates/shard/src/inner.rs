@@ -208,6 +208,12 @@ impl Inner {
             .map_err(|(name, error)| ReadError::Index { name, reason: error.to_string() })
     }
 
+    pub(crate) fn persist(&self) -> Result<(), WriteError> {
+        self.store.persist().map_err(|error| WriteError::Wedged {
+            reason: format!("the local state cannot be made durable: {error}"),
+        })
+    }
+
     pub(crate) fn close(&self) -> Result<(), CloseError> {
         self.queue.close(WriteError::Closed);
         let writer = self.writer.lock().take();

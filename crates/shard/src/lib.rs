@@ -24,6 +24,7 @@ mod changes;
 pub mod checkpoint;
 mod codec;
 mod command;
+mod commits;
 mod compression;
 mod config;
 mod content;

@@ -248,6 +248,12 @@ impl Shard {
         self.inner.flush()
     }
 
+    /// Forces the local state to the disk, as far as it has been applied, so that what is in it
+    /// does not depend on the log. Blocks.
+    pub fn persist(&self) -> Result<(), WriteError> {
+        self.inner.persist()
+    }
+
     /// Carries out what is queued, makes log and local state durable, and stops. Later writes are
     /// refused; reads go on. Blocks. A second call waits for the first.
     pub fn close(&self) -> Result<(), CloseError> {

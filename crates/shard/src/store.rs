@@ -1,7 +1,7 @@
 //! The local state on disk: records and what belongs to them, in a database of their own.
 //!
-//! The database's journal is not forced to disk entry by entry, nor even handed to the operating
-//! system: what a crash takes is replayed from the log. What it never takes is a part of an
+//! The database's journal is not forced to disk entry by entry, and handed to the operating system
+//! twice a second only: what a crash takes is replayed from the log. What it never takes is a part of an
 //! entry, since the database makes its journal durable before any sorted file that holds writes
 //! of it, and drops an incomplete batch at the journal's end.
 
@@ -16,6 +16,7 @@ use hvs_kv::database::DatabaseError;
 use uuid::Uuid;
 
 use crate::codec::{DecodeError, Decoder, put_bytes, put_varint};
+use crate::commits::{Batch, Commits};
 use crate::compression::{Records, Uniform};
 use crate::config::{ShardConfig, StoreSizes};
 use crate::error::OpenError;
@@ -46,6 +47,7 @@ pub(crate) const BY_ORDER: u8 = b'o';
 pub(crate) struct Store {
     path: PathBuf,
     database: Database,
+    commits: Commits,
     pub(crate) records: Records,
     /// `BY_ID` id → tombstone; `BY_TIME` timestamp (big-endian) → id.
     pub(crate) tombstones: Keyspace,
@@ -114,6 +116,7 @@ impl Store {
             feed: keyspace("feed", small)?,
             meta,
             database,
+            commits: Commits::default(),
         };
         hvs_kv::database::check_end(before, store.keyspaces()).map_err(damaged)?;
         // Before anything of the log is trimmed because it is in here.
@@ -140,13 +143,13 @@ impl Store {
         ]
     }
 
-    pub(crate) fn batch(&self, capacity: usize) -> OwnedWriteBatch {
-        OwnedWriteBatch::with_capacity(self.database.clone(), capacity)
+    pub(crate) fn batch(&self, capacity: usize) -> Batch {
+        self.commits.batch(&self.database, capacity)
     }
 
     /// One state of all keyspaces.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        self.database.snapshot()
+        self.commits.snapshot(&self.database)
     }
 
     /// How all rows of records are compressed, if a pass over them has ever ended.
@@ -251,6 +254,12 @@ impl Store {
             return Ok(());
         }
         Err(OpenError::Foreign { path: self.path.clone(), reason: describe_identity(&found) })
+    }
+
+    /// Hands everything applied so far to the operating system, so that the end of the process
+    /// does not take it. The log has it as well; this is for the case that the log is damaged.
+    pub(crate) fn hand_over(&self) -> fjall::Result<()> {
+        self.database.persist(PersistMode::Buffer)
     }
 
     /// Makes everything applied so far durable.

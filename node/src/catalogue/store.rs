@@ -175,6 +175,13 @@ impl Store {
             )),
             "the catalogue sets no conditions, because it is the only writer of its shard"
         );
+        // Without it nobody knows which shards belong together, so that it does not depend on the
+        // store of logs alone. Changes are rare.
+        let shard = self.shard.clone();
+        let persisted = tokio::task::spawn_blocking(move || shard.persist()).await;
+        if let Err(error) = persisted.map_err(|_| CatalogueError::Worker)? {
+            tracing::warn!(%error, "a change of the catalogue is in its log only");
+        }
         Ok(())
     }
 }

@@ -42,6 +42,16 @@ pub(super) struct Kept {
     pub(super) epoch: u64,
 }
 
+/// Whether there are shards and no store of their logs, which a node must not take for a new
+/// directory: it would begin with nothing, and say nothing.
+pub(crate) fn are_lost(data_dir: &Path) -> bool {
+    is_empty(&data_dir.join(KV)) && !is_empty(&data_dir.join("shards"))
+}
+
+fn is_empty(path: &Path) -> bool {
+    std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none())
+}
+
 /// The logs of all shards.
 pub(super) struct Logs {
     /// A copy of the store, or an empty one if it does not open.
@@ -57,9 +67,6 @@ pub(super) struct Logs {
 impl Logs {
     pub(super) fn open(repair: &mut Repair) -> Result<Self, RepairError> {
         let path = repair.folder.path().join(KV);
-        let is_empty = |path: &Path| {
-            std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none())
-        };
         let are_new = is_empty(&path) && is_empty(&repair.folder.path().join("shards"));
         let work = repair.folder.work(Path::new("kv-copy"))?;
         let mut is_changed = false;

@@ -26,8 +26,8 @@ use hvs_shard::Writer;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-pub(crate) use self::folder::is_unfinished;
 pub use self::report::{Item, Outcome, Report};
+pub(crate) use self::{folder::is_unfinished, logs::are_lost};
 
 use self::{folder::Folder, logs::Logs, shard::Target};
 use crate::{
@@ -139,6 +139,7 @@ impl Repair {
             checkpoints: None,
         };
         let (state, save) = self.shard(&logs, &system)?;
+        let is_old = logs.lost.is_some() || save.is_changed || save.kept.is_none();
         saves.push(save);
         let entries = match &state {
             None => None,
@@ -159,8 +160,8 @@ impl Repair {
                 saves.push(self.shard(&logs, &target)?.1);
             }
         }
-        if entries.is_some() {
-            self.strangers(&known)?;
+        if entries.is_some() || is_old {
+            self.strangers(&known, is_old)?;
         }
         logs.finish(&mut self, saves, entries.is_some(), &writer)?;
         self.checkpoints();
@@ -191,20 +192,38 @@ impl Repair {
         }
     }
 
-    /// Folders of shards that belong to no namespace.
-    fn strangers(&mut self, known: &BTreeSet<String>) -> Result<(), RepairError> {
+    /// Folders of shards that belong to no namespace. `is_old`: the catalogue may not have come to
+    /// its end, and lack namespaces.
+    fn strangers(&mut self, known: &BTreeSet<String>, is_old: bool) -> Result<(), RepairError> {
         let path = self.folder.path().join("shards");
         let Ok(entries) = fs::read_dir(&path) else { return Ok(()) };
         for entry in entries {
             let name = entry.map_err(folder::io_error(&path))?.file_name();
             let name = name.to_string_lossy().into_owned();
-            if !known.contains(&name) {
-                let found = "it belongs to no namespace that is ready; nobody reads it";
-                self.add(Item {
-                    outcome: Outcome::Note,
-                    ..Item::clean("state", &name, &format!("shards/{name}"), found.to_owned())
-                });
+            if known.contains(&name) {
+                continue;
             }
+            let item = |found: &str| {
+                Item::clean("state", &name, &format!("shards/{name}"), found.to_owned())
+            };
+            let item = if is_old {
+                Item {
+                    outcome: self.lossy(logs::ACCEPT),
+                    action: "put the store of logs back that belongs here; else all records of \
+                             this shard are lost with the name of its namespace, unless a \
+                             checkpoint has them. The folder stays where it is"
+                        .to_owned(),
+                    accept: Some(logs::ACCEPT.to_owned()),
+                    ..item(
+                        "it belongs to no namespace that the catalogue shows, and of the catalogue \
+                         the last changes may be missing, because its log is",
+                    )
+                }
+            } else {
+                let found = "it belongs to no namespace that is ready; nobody reads it";
+                Item { outcome: Outcome::Note, ..item(found) }
+            };
+            self.add(item);
         }
         Ok(())
     }

@@ -1,0 +1,136 @@
+//! A node was killed, and then its store of logs goes as well: nobody takes what is left for a new
+//! node, and what the shards have of their own is not lost with the logs.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use hvs_tests::{
+    http::Connection,
+    node::{Node, Settings, current_program, run_to_end},
+    sample::{self, ask, copy, files, path, records},
+};
+use serde_json::{Value, json};
+
+const NAMES: [&str; 3] = ["one", "two", "three"];
+
+fn settings(data: &Path) -> Settings {
+    Settings::new(data).unwrap()
+}
+
+fn put(connection: &mut Connection, name: &str, id: &str) {
+    let at = path(name, &format!("/vectors/{id}"));
+    ask(connection, "PUT", &at, &json!({"vector": [1], "durability": "sync"})).unwrap();
+}
+
+fn all(connection: &mut Connection) -> Vec<Vec<Value>> {
+    NAMES.map(|name| records(connection, name).unwrap()).to_vec()
+}
+
+/// Whether a state on the disk, of which shard ever, has a record of this id.
+fn is_in_a_state(data: &Path, id: &str) -> bool {
+    files(&data.join("shards")).unwrap().iter().any(|file| {
+        let journal = file.extension().is_some_and(|extension| extension == "jnl");
+        journal
+            && fs::read(file)
+                .is_ok_and(|bytes| bytes.windows(id.len()).any(|part| part == id.as_bytes()))
+    })
+}
+
+/// Kills a node when the operating system has all states.
+fn killed(data: &Path) -> Vec<Vec<Value>> {
+    let node = Node::start(&settings(data)).unwrap();
+    let connection = &mut node.connect().unwrap();
+    for name in NAMES {
+        let space = json!({"geometry": "euclidean", "dimension": 1});
+        ask(connection, "PUT", &path(name, ""), &space).unwrap();
+        for number in 0..20 {
+            put(connection, name, &format!("{name}-{number:02}"));
+        }
+    }
+    let begun = Instant::now();
+    while !NAMES.iter().all(|name| is_in_a_state(data, &format!("{name}-19"))) {
+        assert!(begun.elapsed() < Duration::from_mins(1), "no state is written while a node runs");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let before = all(connection);
+    node.kill().unwrap();
+    before
+}
+
+fn repair(data: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(current_program("hvs-node").unwrap())
+        .args(["repair", "--data-dir", data.to_str().unwrap()])
+        .args(more)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn logs_that_are_gone_are_missed_and_cost_no_namespace() {
+    let folder = sample::folder().unwrap();
+    let made = folder.path().join("made");
+    let before = killed(&made);
+    assert!(before.iter().all(|records| records.len() == 20));
+    for how in ["removed", "emptied"] {
+        let data = folder.path().join(how);
+        copy(&made, &data).unwrap();
+        fs::remove_dir_all(data.join("kv")).unwrap();
+        if how == "emptied" {
+            fs::create_dir(data.join("kv")).unwrap();
+        }
+        let (status, said) = run_to_end(&settings(&data)).unwrap();
+        assert_eq!(status.code(), Some(1), "{how}: {said}");
+        assert!(said.contains("the store of their logs") && said.contains("hvs repair"), "{said}");
+        let (code, said) = repair(&data, &[]);
+        assert_eq!(code, Some(2), "{how}: {said}");
+        assert!(said.contains("--accept-loss logs"), "{how}: {said}");
+        let (code, said) = repair(&data, &["--accept-loss", "logs"]);
+        assert_eq!(code, Some(1), "{how}: {said}");
+        let node = Node::start(&settings(&data)).unwrap();
+        let connection = &mut node.connect().unwrap();
+        assert_eq!(all(connection), before, "{how}");
+        put(connection, "one", "after");
+        node.stop().unwrap();
+        let (code, said) = repair(&data, &[]);
+        assert_eq!(code, Some(0), "{how}: {said}");
+    }
+}
+
+/// Without the catalogue's state as well, nothing says what the shards are called.
+#[test]
+fn shards_that_nobody_names_any_more_are_told_before_they_are_given_up() {
+    let folder = sample::folder().unwrap();
+    let data = folder.path().join("data");
+    killed(&data);
+    fs::remove_dir_all(data.join("kv")).unwrap();
+    fs::remove_dir_all(data.join("shards/system")).unwrap();
+    let shards: Vec<String> = fs::read_dir(data.join("shards"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(shards.len(), 3);
+    let (code, said) = repair(&data, &["--json"]);
+    assert_eq!(code, Some(2), "{said}");
+    println!("{said}");
+    let report: Value = serde_json::from_str(&said).unwrap();
+    for shard in &shards {
+        let items = report["items"].as_array().unwrap();
+        let item = items.iter().find(|item| item["of"] == **shard).unwrap();
+        assert_eq!((&item["outcome"], &item["accept"]), (&json!("decision"), &json!("logs")));
+        assert!(item["action"].as_str().unwrap().contains("all records of this shard are lost"));
+    }
+}
