@@ -1,6 +1,6 @@
 //! Sessions over a store whose requests and replies are slow and get lost, with clocks that differ:
 //! whoever fences a node finds that it no longer serves.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     cmp::Reverse,
@@ -8,9 +8,13 @@ use std::{
     time::Duration,
 };
 
-use hvs_kv::CompareAndSwap;
+use hvs_kv::{
+    CompareAndSwap, Durability, Kv,
+    embedded::{Embedded, EmbeddedConfig},
+};
 use hvs_log::{
-    Liveness, Renewal, Session, SessionRecord, SessionState, SessionTimes, Watch, begin_incarnation,
+    Fenced, Liveness, Renewal, Session, SessionError, SessionLost, SessionRecord, SessionState,
+    SessionTimes, Watch, begin_incarnation, fence, session_key,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -40,6 +44,12 @@ struct Run {
     lost_replies: u32,
 }
 
+/// Mostly short, and at times longer than anything else.
+fn delay(random: &mut StdRng) -> Duration {
+    let longest = if random.random_bool(0.05) { 9000 } else { 300 };
+    Duration::from_millis(random.random_range(0..longest))
+}
+
 /// `rates`: how fast the clocks of holder and watcher go. The holder is paused once, or never.
 fn run(seed: u64, rates: [f64; 2]) -> Run {
     let random = &mut StdRng::seed_from_u64(seed);
@@ -57,11 +67,6 @@ fn run(seed: u64, rates: [f64; 2]) -> Run {
         queue.push(Reverse((when, number)));
         events.insert(number, what);
     };
-    // Mostly quick, and at times as slow as nothing else.
-    fn delay(random: &mut StdRng) -> Duration {
-        let longest = if random.random_bool(0.05) { 9000 } else { 300 };
-        Duration::from_millis(random.random_range(0..longest))
-    }
     let pause = Duration::from_millis(random.random_range(5_000..40_000));
     let until = pause + Duration::from_millis(random.random_range(0..20_000));
     at(&mut queue, &mut events, Duration::ZERO, Event::Renew);
@@ -178,4 +183,51 @@ fn a_node_begins_at_once_only_where_nobody_else_can_run() {
     assert_eq!(begin_incarnation(Some(&record(9, SessionState::Fenced)), 4), Some(10));
     assert_eq!(begin_incarnation(Some(&record(9, SessionState::Live)), 4), None, "another may run");
     assert_eq!(begin_incarnation(Some(&record(3, SessionState::Live)), 4), None);
+}
+
+/// Sends a renewal.
+async fn renew(kv: &Embedded, session: &mut Session, now: u64) -> Result<(), SessionLost> {
+    let renewal = session.renew(Duration::from_secs(now), Vec::new());
+    let (key, expected) = (session_key("hvs", "a"), renewal.expected.as_deref());
+    let swap = kv.compare_and_swap(&key, expected, &renewal.bytes, Durability::Sync).await;
+    session.renewed(&renewal, swap.unwrap())
+}
+
+#[tokio::test]
+async fn a_fence_needs_what_was_observed_and_ends_the_incarnation() {
+    let directory = tempfile::tempdir().unwrap();
+    let kv = Embedded::open(directory.path(), EmbeddedConfig::default()).unwrap();
+    let key = session_key("hvs", "a");
+    let mut session = Session::new(SessionTimes::default(), 1, None);
+    renew(&kv, &mut session, 0).await.unwrap();
+    let old = kv.get(&key).await.unwrap().unwrap();
+    renew(&kv, &mut session, 1).await.unwrap();
+    let Fenced::Changed(record) = fence(&kv, &key, &old).await.unwrap() else {
+        panic!("a session was fenced that had been renewed")
+    };
+    assert_eq!((record.counter, record.state), (2, SessionState::Live));
+
+    let observed = kv.get(&key).await.unwrap().unwrap();
+    assert_eq!(fence(&kv, &key, &observed).await.unwrap(), Fenced::Yes);
+    assert_eq!(fence(&kv, &key, &observed).await.unwrap(), Fenced::Yes, "by whomever");
+    assert!(session.is_valid(Duration::from_secs(2)), "it does not know yet");
+    assert_eq!(renew(&kv, &mut session, 2).await, Err(SessionLost::Fenced));
+    assert!(!session.is_valid(Duration::from_secs(2)));
+
+    // It begins anew, and the earlier incarnation stays dead.
+    let present = kv.get(&key).await.unwrap();
+    let found = SessionRecord::decode(present.as_deref().unwrap()).unwrap();
+    let incarnation = begin_incarnation(Some(&found), 1).unwrap();
+    let mut next = Session::new(SessionTimes::default(), incarnation, present);
+    renew(&kv, &mut next, 3).await.unwrap();
+    assert_eq!(fence(&kv, &key, &observed).await.unwrap(), Fenced::Yes);
+    assert!(next.is_valid(Duration::from_secs(4)));
+    let replaced = renew(&kv, &mut session, 4).await;
+    assert_eq!(replaced, Err(SessionLost::Replaced { incarnation: 2 }));
+    renew(&kv, &mut next, 4).await.unwrap();
+
+    let last = kv.get(&key).await.unwrap().unwrap();
+    kv.delete(&key, Durability::Sync).await.unwrap();
+    assert!(matches!(fence(&kv, &key, &last).await, Err(SessionError::Gone)));
+    assert_eq!(renew(&kv, &mut next, 5).await, Err(SessionLost::Gone));
 }
