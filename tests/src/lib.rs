@@ -7,3 +7,4 @@ pub mod http;
 pub mod node;
 pub mod sample;
 pub mod shim;
+pub mod tikv;

@@ -7,6 +7,9 @@ use std::{
 
 use anyhow::{Context, Result};
 
+/// Where Go's installer puts it, which is not on every search path.
+pub const USUAL_GO: &str = "/usr/local/go/bin/go";
+
 /// The root of the checkout that this run belongs to.
 ///
 /// cargo names the package's folder when it runs a binary; a binary that is started by hand falls

@@ -2,7 +2,7 @@
 
 use std::{env, path::Path};
 
-use xtask::shell;
+use xtask::{places::USUAL_GO, shell};
 
 /// Something that a machine may lack.
 struct Prerequisite {
@@ -21,7 +21,7 @@ pub(crate) enum Purpose {
     Test,
 }
 
-const ALL: [Prerequisite; 7] = [
+const ALL: [Prerequisite; 9] = [
     Prerequisite {
         what: "cargo",
         present: || env::var_os("CARGO").is_some() || shell::find("cargo").is_some(),
@@ -62,6 +62,18 @@ const ALL: [Prerequisite; 7] = [
         what: "curl",
         present: || shell::find("curl").is_some(),
         how_to_get: "on Debian: apt-get install curl",
+        only_for_tests: true,
+    },
+    Prerequisite {
+        what: "Go",
+        present: || shell::find("go").is_some() || Path::new(USUAL_GO).is_file(),
+        how_to_get: "install it from https://go.dev/dl, or on Debian: apt-get install golang-go",
+        only_for_tests: true,
+    },
+    Prerequisite {
+        what: "protoc",
+        present: || shell::find("protoc").is_some(),
+        how_to_get: "on Debian: apt-get install protobuf-compiler; on macOS: brew install protobuf",
         only_for_tests: true,
     },
 ];

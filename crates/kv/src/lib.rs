@@ -4,7 +4,8 @@
 //! floors, sessions, checkpoints. The operations are those that every backend has in an atomic
 //! form for a single key; nothing spans keys.
 //!
-//! Backends: [`embedded::Embedded`], for one process on one disk.
+//! Backends: [`embedded::Embedded`], for one process on one disk, and `tikv::Tikv` (feature `tikv`),
+//! for many processes.
 
 #![allow(
     clippy::missing_errors_doc,
@@ -19,6 +20,8 @@ pub mod directory;
 pub mod embedded;
 pub mod journal;
 pub mod memtables;
+#[cfg(feature = "tikv")]
+pub mod tikv;
 
 use std::fmt;
 
@@ -47,7 +50,9 @@ pub trait Kv: Send + Sync + 'static {
     /// The value of a key.
     async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError>;
 
-    /// Stores the value if the key has none.
+    /// Stores the value if the key has none. A key that is written so is not overwritten by
+    /// [`Kv::compare_and_swap`], else a repeated attempt may be told of another's value although
+    /// its own was there before.
     async fn put_if_absent(
         &self,
         key: &[u8],

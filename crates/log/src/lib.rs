@@ -7,7 +7,10 @@
 //! {prefix}/log/{1-byte hash}/{namespace uid}/{shard uid}/{seq, 8 bytes big-endian}
 //! {prefix}/leader/{namespace uid}/{shard uid}
 //! {prefix}/floor/{namespace uid}/{shard uid}
+//! {prefix}/node/{node id}
 //! ```
+//!
+//! The last one is a node's session, by which others know that it is alive.
 //!
 //! The hash byte spreads the logs over the key space, so that a store that splits by key range
 //! spreads their load.
@@ -30,6 +33,7 @@ mod keys;
 mod leader;
 mod log;
 mod records;
+mod session;
 mod verify;
 
 pub use entry::{
@@ -40,4 +44,8 @@ pub use keys::LogId;
 pub use leader::{AppendError, Appended, BarrierOutcome, Claim, Leader};
 pub use log::{Log, LogError, Position, Replay};
 pub use records::{DamagedRecord, Floor, LeaderRecord};
+pub use session::{
+    ClockTime, Fenced, Liveness, Renewal, Session, SessionError, SessionLost, SessionRecord,
+    SessionState, SessionTimes, Watch, begin_incarnation, fence, session_key,
+};
 pub use verify::Examined;

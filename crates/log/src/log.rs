@@ -232,7 +232,7 @@ impl Replay<'_> {
             let (start, end) = (self.log.keys.entry(seq), self.log.keys.entries_end());
             self.page = self.log.kv.scan(&start, &end, ScanLimit::default()).await?.pairs.into();
         }
-        let Some((key, value)) = self.page.pop_front() else {
+        let Some((key, mut value)) = self.page.pop_front() else {
             // Read after the miss, or an entry trimmed in between would look like the end.
             let floor = self.log.floor().await?;
             if floor.seq >= seq {
@@ -242,11 +242,17 @@ impl Replay<'_> {
         };
         let found = self.log.keys.seq(&key).unwrap_or(u64::MAX);
         if found != seq {
-            let floor = self.log.floor().await?;
-            if floor.seq >= seq {
-                return Err(LogError::Trimmed { seq, floor });
-            }
-            return Err(LogError::Hole { seq, next: found });
+            // A page is no snapshot: where the store reads it in parts, an entry may have come
+            // after its part was read, and the next one before the next part was.
+            self.page.clear();
+            let Some(missed) = self.log.kv.get(&self.log.keys.entry(seq)).await? else {
+                let floor = self.log.floor().await?;
+                if floor.seq >= seq {
+                    return Err(LogError::Trimmed { seq, floor });
+                }
+                return Err(LogError::Hole { seq, next: found });
+            };
+            value = missed;
         }
         let (entry, position) = check_entry(&value, self.position)?;
         self.position = position;

@@ -4,7 +4,7 @@
 
 use crate::entry::{AttemptId, EntryHash, MAX_NODE_BYTES, Writer};
 
-const FORMAT_VERSION: u8 = 1;
+pub(crate) const FORMAT_VERSION: u8 = 1;
 const LEADER: &str = "leader";
 const FLOOR: &str = "floor";
 
@@ -97,13 +97,13 @@ impl Floor {
     }
 }
 
-fn seal(mut content: Vec<u8>) -> Vec<u8> {
+pub(crate) fn seal(mut content: Vec<u8>) -> Vec<u8> {
     let checksum = crc32c::crc32c(&content);
     content.extend_from_slice(&checksum.to_le_bytes());
     content
 }
 
-fn unseal<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], DamagedRecord> {
+pub(crate) fn unseal<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], DamagedRecord> {
     let sealed = bytes
         .split_last_chunk::<4>()
         .filter(|(content, checksum)| crc32c::crc32c(content) == u32::from_le_bytes(**checksum));

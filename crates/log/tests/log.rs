@@ -239,6 +239,21 @@ async fn damage_is_reported_with_its_seq() {
 }
 
 #[tokio::test]
+async fn an_entry_that_came_while_a_page_was_read_is_no_hole() {
+    let (_directory, kv) = store();
+    let kv = Arc::new(Unreliable::new(kv));
+    let log = Log::new(kv.clone(), "hvs", ID);
+    let mut leader = lead(&log, "a").await.unwrap();
+    for number in 0..5_u8 {
+        leader.append(vec![number], Buffered).await.unwrap();
+    }
+    kv.skip_in_scans(2);
+    let seqs: Vec<_> =
+        read_all(&log, Position::START).await.unwrap().iter().map(|entry| entry.seq).collect();
+    assert_eq!(seqs, [1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test]
 async fn an_entry_built_on_another_one_breaks_the_chain() {
     let (_directory, kv) = store();
     let log = Log::new(kv.clone(), "hvs", ID);
