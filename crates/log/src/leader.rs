@@ -32,36 +32,55 @@ impl Log {
     /// Records the writer as the leader of the next epoch, whoever leads now.
     ///
     /// This is the whole of it for one node, whose store no other process can open. Where several
-    /// nodes share a store, the holder's session must have been fenced first.
+    /// nodes share a store, it is [`Log::take_over`].
     pub async fn claim(&self, writer: Writer) -> Result<Claim, LogError> {
+        let mut present = self.leader().await?;
+        loop {
+            match self.take_over(writer.clone(), present.as_ref()).await {
+                Err(LogError::Overtaken { by }) => present = by.map(|by| *by),
+                claimed => return claimed,
+            }
+        }
+    }
+
+    /// Records the writer as the leader of the next epoch, in the place of exactly the leader that
+    /// was observed, or of none.
+    ///
+    /// *Fence first*: the session of the one that was observed is over, by a fence or because a later
+    /// incarnation has begun, or it hands over itself. Otherwise there would be two who believe
+    /// that they lead.
+    pub async fn take_over(
+        &self,
+        writer: Writer,
+        observed: Option<&LeaderRecord>,
+    ) -> Result<Claim, LogError> {
         let bytes = writer.node.len();
         if bytes == 0 || bytes > MAX_NODE_BYTES {
             return Err(LogError::NodeId { bytes });
         }
-        let attempt = new_attempt();
-        let mut stored = self.kv.get(&self.keys.leader).await?;
-        loop {
-            let present = stored.as_deref().map(LeaderRecord::decode).transpose()?;
-            if let Some(own) = present.as_ref().filter(|leader| leader.attempt == attempt) {
-                return Ok(Claim { log: self.clone(), epoch: own.epoch, writer });
+        let epoch = observed.map_or(0, |leader| leader.epoch).saturating_add(1);
+        let record = LeaderRecord { epoch, writer: writer.clone(), attempt: new_attempt() };
+        let swap = self
+            .kv
+            .compare_and_swap(
+                &self.keys.leader,
+                observed.map(LeaderRecord::encode).as_deref(),
+                &record.encode(),
+                Durability::Sync,
+            )
+            .await?;
+        let by = match swap {
+            CompareAndSwap::Swapped => None,
+            CompareAndSwap::Different(found) => {
+                let found = found.as_deref().map(LeaderRecord::decode).transpose()?;
+                // The own one, from a call whose reply was lost, is none that has overtaken.
+                let is_own = found.as_ref().is_some_and(|found| found.attempt == record.attempt);
+                (!is_own).then_some(found)
             }
-            let epoch = present.map_or(0, |leader| leader.epoch).saturating_add(1);
-            let record = LeaderRecord { epoch, writer: writer.clone(), attempt };
-            let swap = self
-                .kv
-                .compare_and_swap(
-                    &self.keys.leader,
-                    stored.as_deref(),
-                    &record.encode(),
-                    Durability::Sync,
-                )
-                .await?;
-            match swap {
-                CompareAndSwap::Swapped => {
-                    return Ok(Claim { log: self.clone(), epoch, writer });
-                }
-                CompareAndSwap::Different(found) => stored = found,
-            }
+        };
+        match by {
+            None => Ok(Claim { log: self.clone(), epoch, writer }),
+            Some(by) => Err(LogError::Overtaken { by: by.map(Box::new) }),
         }
     }
 }

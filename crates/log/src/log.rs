@@ -82,6 +82,18 @@ pub enum LogError {
         /// What was found.
         reason: String,
     },
+    /// The leader is not the one that was observed.
+    #[error(
+        "the shard is led by {} by now",
+        by.as_ref().map_or_else(
+            || "nobody".to_owned(),
+            |by| format!("node {:?} in epoch {}", by.writer.node, by.epoch),
+        )
+    )]
+    Overtaken {
+        /// Who it is.
+        by: Option<Box<LeaderRecord>>,
+    },
     /// The node id is empty or too long.
     #[error("a node id of {bytes} bytes is not usable; it must have 1 to 255 bytes")]
     NodeId {

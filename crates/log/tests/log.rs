@@ -159,6 +159,25 @@ async fn a_claim_that_was_overtaken_does_not_lead() {
 }
 
 #[tokio::test]
+async fn a_shard_is_taken_over_from_the_leader_that_was_observed_and_from_no_other() {
+    let (_directory, kv) = store();
+    let kv = Arc::new(Unreliable::new(kv));
+    let log = Log::new(kv.clone(), "hvs", ID);
+    kv.lose_replies(1);
+    assert_eq!(log.take_over(writer("a"), None).await.unwrap().epoch(), 1);
+    let first = log.leader().await.unwrap().unwrap();
+    assert_eq!(log.take_over(writer("b"), Some(&first)).await.unwrap().epoch(), 2);
+    // Two others have observed what was there before.
+    for observed in [None, Some(&first)] {
+        let refused = log.take_over(writer("c"), observed).await.err().unwrap();
+        let LogError::Overtaken { by: Some(by) } = &refused else { panic!("{refused}") };
+        assert_eq!((by.writer.node.as_str(), by.epoch), ("b", 2));
+        assert!(refused.to_string().contains("\"b\" in epoch 2"), "{refused}");
+    }
+    assert_eq!(log.leader().await.unwrap().unwrap().writer.node, "b");
+}
+
+#[tokio::test]
 async fn a_lost_reply_is_recognised_by_the_attempt() {
     let (_directory, kv) = store();
     let kv = Arc::new(Unreliable::new(kv));
