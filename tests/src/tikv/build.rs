@@ -5,7 +5,9 @@
 //! is built with: both ends then speak of the same.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     process::{Command, id},
@@ -107,13 +109,14 @@ fn find_or_build() -> Result<PathBuf> {
     built.map(|()| program)
 }
 
-/// The kit's files with their names.
+/// What the kit is built from, with the names of the files.
 fn sources() -> Result<Vec<(String, Vec<u8>)>> {
     let folder = workspace().join("tests/kit/tikv");
     let mut sources = Vec::new();
     for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
-        if path.is_file() {
+        let kind = path.extension().and_then(OsStr::to_str);
+        if matches!(kind, Some("go" | "mod" | "sum")) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             sources.push((name, fs::read(&path)?));
         }
