@@ -277,6 +277,27 @@ async fn pages_of_large_values_fit_into_messages() -> Result<()> {
     Ok(())
 }
 
+/// Each region gives as many pairs as are asked for, and what comes after a full one is not next.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_over_regions_leave_nothing_out() -> Result<()> {
+    const ALL: u16 = 310;
+    let cloud = Cloud::start()?;
+    let kv = cloud.connect().await?;
+    for number in 0..ALL {
+        kv.put_if_absent(&number.to_be_bytes(), b"x", Durability::Sync).await?;
+    }
+    cloud.cluster.split(&[&b"hvs/"[..], &300_u16.to_be_bytes()].concat())?;
+    let (mut found, mut next) = (Vec::new(), Some(Vec::new()));
+    while let Some(from) = next {
+        let page = kv.scan(&from, &[0xff], ScanLimit::default()).await?;
+        found.extend(page.pairs.into_iter().map(|(key, _)| key));
+        next = page.next;
+    }
+    let wanted: Vec<_> = (0..ALL).map(|number| number.to_be_bytes().to_vec()).collect();
+    assert_eq!(found, wanted);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clusters_share_a_store_under_prefixes_of_their_own() -> Result<()> {
     let cloud = Cloud::start()?;
