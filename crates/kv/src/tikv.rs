@@ -48,7 +48,8 @@ pub struct TikvConfig {
     pub prefix: Vec<u8>,
     /// How long one request may take before it is given up.
     pub attempt_timeout: Duration,
-    /// How long a call may take, with all its attempts.
+    /// How long a call may take, with all its attempts. One that fails then takes an attempt more, to
+    /// connect anew.
     pub call_timeout: Duration,
     /// Certificates for TLS; without them connections are plain.
     pub tls: Option<TikvTls>,
@@ -201,6 +202,7 @@ impl Tikv {
     /// Repeats what can be repeated until it succeeds, fails for good, or has taken too long.
     async fn repeat<T, F>(
         &self,
+        attempts: &mut Attempts,
         operation: &'static str,
         key: &[u8],
         attempt: impl Fn(Arc<Clients>) -> F,
@@ -208,7 +210,6 @@ impl Tikv {
     where
         F: Future<Output = Result<T, tikv_client::Error>>,
     {
-        let mut attempts = self.attempts();
         loop {
             match attempts.limit(attempt(self.clients.load_full())).await {
                 Ok(value) => return Ok(value),
@@ -236,10 +237,15 @@ impl Tikv {
     }
 
     /// What TiKV holds at a key, as it holds it.
-    async fn present(&self, operation: &'static str, key: &[u8]) -> Result<Option<Frame>, KvError> {
+    async fn present(
+        &self,
+        attempts: &mut Attempts,
+        operation: &'static str,
+        key: &[u8],
+    ) -> Result<Option<Frame>, KvError> {
         let full = self.full_key(key);
         let found = self
-            .repeat(operation, key, |clients| {
+            .repeat(attempts, operation, key, |clients| {
                 let full = full.clone();
                 async move { clients.reading.get(full).await }
             })
@@ -264,7 +270,9 @@ impl Tikv {
         // an attempt of unknown outcome. A slot is worth the shorter way.
         let mut present = match expected {
             Expected::Slot => None,
-            Expected::Absent | Expected::Value(_) => self.present(operation, key).await?,
+            Expected::Absent | Expected::Value(_) => {
+                self.present(&mut attempts, operation, key).await?
+            }
         };
         // Whether an earlier attempt may have been applied.
         let mut unknown = false;
@@ -308,7 +316,7 @@ impl Tikv {
                 return Err(failure(operation, key, error));
             }
             // Also lets the library learn who answers for the key by now.
-            present = self.present(operation, key).await?;
+            present = self.present(&mut attempts, operation, key).await?;
         }
     }
 }
@@ -355,7 +363,7 @@ impl Clients {
 impl Kv for Tikv {
     async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
         check_key(key)?;
-        Ok(self.present("get", key).await?.map(Frame::into_value))
+        Ok(self.present(&mut self.attempts(), "get", key).await?.map(Frame::into_value))
     }
 
     async fn put_if_absent(
@@ -394,7 +402,7 @@ impl Kv for Tikv {
     async fn delete(&self, key: &[u8], _: Durability) -> Result<(), KvError> {
         check_key(key)?;
         let full = self.full_key(key);
-        self.repeat("delete", key, |clients| {
+        self.repeat(&mut self.attempts(), "delete", key, |clients| {
             let full = full.clone();
             async move {
                 // The library learns who answers for the key by reading only.
@@ -415,7 +423,7 @@ impl Kv for Tikv {
             return Ok(());
         }
         let range = self.full_key(start)..self.full_key(end);
-        self.repeat("delete the range from", start, |clients| {
+        self.repeat(&mut self.attempts(), "delete the range from", start, |clients| {
             let range = range.clone();
             async move { clients.reading.delete_range(range).await }
         })

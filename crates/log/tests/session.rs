@@ -231,3 +231,18 @@ async fn a_fence_needs_what_was_observed_and_ends_the_incarnation() {
     assert!(matches!(fence(&kv, &key, &last).await, Err(SessionError::Gone)));
     assert_eq!(renew(&kv, &mut next, 5).await, Err(SessionLost::Gone));
 }
+
+#[test]
+fn a_late_reply_does_not_make_the_next_renewal_expect_what_was_replaced() {
+    let mut session = Session::new(SessionTimes::default(), 1, None);
+    let first = session.renew(Duration::from_secs(0), Vec::new());
+    let second = session.renew(Duration::from_secs(1), Vec::new());
+    session.renewed(&second, CompareAndSwap::Different(Some(first.bytes.clone()))).unwrap();
+    let third = session.renew(Duration::from_secs(2), Vec::new());
+    assert_eq!(third.expected.as_ref(), Some(&first.bytes));
+    session.renewed(&third, CompareAndSwap::Swapped).unwrap();
+    session.renewed(&first, CompareAndSwap::Swapped).unwrap();
+    assert_eq!(session.renew(Duration::from_secs(3), Vec::new()).expected, Some(third.bytes));
+    assert!(session.is_valid(Duration::from_millis(5900)));
+    assert!(!session.is_valid(Duration::from_secs(6)));
+}

@@ -93,8 +93,11 @@ func (r *Regions) join(ctx context.Context, address string) error {
 	} else {
 		r.store = &metapb.Store{Id: before.Store, Address: address, Version: "5.4.0"}
 		r.all = before.Regions
-		if !bootstrapped.GetBootstrapped() {
-			return fmt.Errorf("this store has data, and PD's cluster is empty")
+	}
+	// It may have been ended, or PD away, before it was.
+	if !bootstrapped.GetBootstrapped() {
+		if err := r.bootstrap(ctx); err != nil {
+			return err
 		}
 	}
 	put, err := r.pd.PutStore(ctx, &pdpb.PutStoreRequest{Header: r.header(), Store: r.store})
@@ -107,7 +110,7 @@ func (r *Regions) join(ctx context.Context, address string) error {
 	return nil
 }
 
-// found makes a new cluster of one store with one region.
+// found makes what a new cluster begins with: one store with one region.
 func (r *Regions) found(ctx context.Context, address string) error {
 	var ids [3]uint64
 	for index := range ids {
@@ -127,9 +130,10 @@ func (r *Regions) found(ctx context.Context, address string) error {
 		Peers:       []*metapb.Peer{{Id: ids[2], StoreId: ids[0]}},
 	}}
 	// Kept first: a store that PD knows must know itself.
-	if err := r.keep(); err != nil {
-		return err
-	}
+	return r.keep()
+}
+
+func (r *Regions) bootstrap(ctx context.Context) error {
 	answer, err := r.pd.Bootstrap(ctx, &pdpb.BootstrapRequest{
 		Header: r.header(), Store: r.store, Region: r.all[0],
 	})

@@ -20,8 +20,8 @@
 //! of its own. A holder stops after 0.8 of the time to live by its clock, counted from before a
 //! renewal that a watcher saw later; the watcher waits for all of it by its own. So a holder has
 //! stopped when it is called dead as long as no clock goes faster than another by more than a
-//! quarter: by far more than real ones do. Only reads of a leader depend on it; writes are kept
-//! apart by the log itself.
+//! quarter: by far more than real ones do. What depends on it are a leader's reads, and that it
+//! acknowledges without reading the floor; entries are kept apart by the log itself.
 
 mod own;
 mod record;

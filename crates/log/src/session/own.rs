@@ -24,6 +24,8 @@ pub struct Session {
     counter: u64,
     /// What the store has, as far as it is known.
     stored: Option<Vec<u8>>,
+    /// Its counter, if it is of this incarnation.
+    stored_counter: u64,
     /// When the renewals were sent whose outcome is not known.
     sent: BTreeMap<[u8; 16], ClockTime>,
     /// Just before the last successful renewal was sent.
@@ -38,6 +40,7 @@ pub struct Renewal {
     pub expected: Option<Vec<u8>>,
     /// What it gets.
     pub bytes: Vec<u8>,
+    counter: u64,
     attempt: AttemptId,
 }
 
@@ -70,6 +73,7 @@ impl Session {
             incarnation,
             counter: 0,
             stored,
+            stored_counter: 0,
             sent: BTreeMap::new(),
             renewed: None,
             lost: false,
@@ -98,7 +102,12 @@ impl Session {
             about,
         };
         self.sent.insert(record.attempt.0, now);
-        Renewal { expected: self.stored.clone(), bytes: record.encode(), attempt: record.attempt }
+        Renewal {
+            expected: self.stored.clone(),
+            bytes: record.encode(),
+            counter: record.counter,
+            attempt: record.attempt,
+        }
     }
 
     /// What ends the session for good: nobody has to wait for the time to live.
@@ -111,7 +120,12 @@ impl Session {
             attempt: new_attempt(),
             about: Vec::new(),
         };
-        Renewal { expected: self.stored.clone(), bytes: record.encode(), attempt: record.attempt }
+        Renewal {
+            expected: self.stored.clone(),
+            bytes: record.encode(),
+            counter: record.counter,
+            attempt: record.attempt,
+        }
     }
 
     /// What came of a renewal. Of one that failed nothing is told: the next one learns it.
@@ -122,7 +136,7 @@ impl Session {
     ) -> Result<(), SessionLost> {
         match outcome {
             CompareAndSwap::Swapped => {
-                self.is_stored(renewal.bytes.clone(), renewal.attempt);
+                self.is_stored(renewal.bytes.clone(), renewal.counter, renewal.attempt);
                 Ok(())
             }
             CompareAndSwap::Different(None) if self.renewed.is_none() => {
@@ -145,7 +159,7 @@ impl Session {
                         return self.lose(SessionLost::Fenced);
                     }
                     // An own renewal whose reply was lost.
-                    self.is_stored(found, record.attempt);
+                    self.is_stored(found, record.counter, record.attempt);
                     return Ok(());
                 }
                 if self.renewed.is_some() {
@@ -158,13 +172,16 @@ impl Session {
         }
     }
 
-    fn is_stored(&mut self, bytes: Vec<u8>, attempt: AttemptId) {
+    fn is_stored(&mut self, bytes: Vec<u8>, counter: u64, attempt: AttemptId) {
         // Of one that is not remembered it is not known when it was sent, so that it proves nothing.
         if let Some(sent) = self.sent.remove(&attempt.0) {
             self.renewed = self.renewed.max(Some(sent));
             self.sent.retain(|_, other| *other > sent);
         }
-        self.stored = Some(bytes);
+        // Replies may come in another order than the store answered.
+        if counter >= self.stored_counter {
+            (self.stored, self.stored_counter) = (Some(bytes), counter);
+        }
     }
 
     fn lose(&mut self, why: SessionLost) -> Result<(), SessionLost> {
