@@ -150,7 +150,9 @@ impl Repair {
             checkpoints: None,
         };
         let (state, save) = self.shard(&logs, &system)?;
-        let is_old = logs.lost.is_some() || save.is_changed || save.kept.is_none();
+        let given_up = self.items.get(save.items.clone()).unwrap_or_default();
+        let given_up = given_up.iter().find_map(|item| item.accept.clone());
+        let given_up = given_up.or_else(|| logs.lost.as_ref().map(|_| logs::ACCEPT.to_owned()));
         saves.push(save);
         let entries = match &state {
             None => None,
@@ -171,8 +173,8 @@ impl Repair {
                 saves.push(self.shard(&logs, &target)?.1);
             }
         }
-        if entries.is_some() || is_old {
-            self.strangers(&known, is_old)?;
+        if entries.is_some() || given_up.is_some() {
+            self.strangers(&known, given_up.as_deref())?;
         }
         self.doubt_logs(&mut saves);
         logs.finish(&mut self, saves, entries.is_some(), &writer)?;
@@ -204,9 +206,13 @@ impl Repair {
         }
     }
 
-    /// Folders of shards that belong to no namespace. `is_old`: the catalogue may not have come to
-    /// its end, and lack namespaces.
-    fn strangers(&mut self, known: &BTreeSet<String>, is_old: bool) -> Result<(), RepairError> {
+    /// Folders of shards that belong to no namespace. `given_up`: what accepts that the last changes
+    /// of the catalogue are lost, where they may be; then it may lack namespaces.
+    fn strangers(
+        &mut self,
+        known: &BTreeSet<String>,
+        given_up: Option<&str>,
+    ) -> Result<(), RepairError> {
         let path = self.folder.path().join("shards");
         let Ok(entries) = fs::read_dir(&path) else { return Ok(()) };
         for entry in entries {
@@ -218,17 +224,17 @@ impl Repair {
             let item = |found: &str| {
                 Item::clean("state", &name, &format!("shards/{name}"), found.to_owned())
             };
-            let item = if is_old {
+            let item = if let Some(accept) = given_up {
                 Item {
-                    outcome: self.lossy(logs::ACCEPT),
+                    outcome: self.lossy(accept),
                     action: "put the store of logs back that belongs here; else all records of \
                              this shard are lost with the name of its namespace, unless a \
                              checkpoint has them. The folder stays where it is"
                         .to_owned(),
-                    accept: Some(logs::ACCEPT.to_owned()),
+                    accept: Some(accept.to_owned()),
                     ..item(
                         "it belongs to no namespace that the catalogue shows, and of the catalogue \
-                         the last changes may be missing, because its log is",
+                         the last changes may be missing",
                     )
                 }
             } else {
