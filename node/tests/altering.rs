@@ -84,7 +84,9 @@ async fn every_type_becomes_another_and_is_there_after_a_restart() {
     for change in [
         json!({"index": {"type": "IVF", "nlist": 20}, "vectors": {"title": {"index": {"m": 8}}}}),
         json!({"index": {"quantisation": "pq"}}),
-        json!({"index": {"nlist": 30}}),
+        json!({"index": {"nlist": 30, "nprobe": 5}}),
+        json!({"index": {"nprobe": 0}}),
+        json!({"index": {"nlist": 0}}),
         json!({"index": {"type": "GEOMETRIC"}}),
         json!({"index": {"type": "FLAT"}, "vectors": {"title": {"index": {"type": "FLAT"}}}}),
         json!({"index": {"type": "HNSW", "m": 5, "resident": false}}),
@@ -101,6 +103,14 @@ async fn every_type_becomes_another_and_is_there_after_a_restart() {
             assert_eq!(nearest(&node, vector, false).await.as_array().unwrap().len(), 50);
         }
         let info = node.get(DOCS).await.ok();
+        // 0 is what leaving them out at the creation is: by the size.
+        let told = &info["vectors"][""]["index"];
+        for name in ["nlist", "nprobe"] {
+            if let Some(number) = change["index"][name].as_u64() {
+                let number = (number > 0).then_some(number);
+                assert_eq!(told[name].as_u64(), number, "{name} by {change}");
+            }
+        }
         let live = info["vectors"][""]["state"]["live"].as_u64().unwrap();
         assert_eq!((info["records"].as_u64().unwrap(), live), (live, live), "{change}");
     }

@@ -214,7 +214,6 @@ async fn namespaces() {
         json!({"type": "GEOMETRIC", "quantisation": "f16"}),
         json!({"type": "HNSW", "nlist": 16}),
         json!({"type": "IVF", "m": 16}),
-        json!({"type": "IVF", "nlist": 0}),
         json!({"type": "IVF", "nlist": 101}),
         json!({"type": "IVF", "nprobe": 101}),
     ] {

@@ -373,6 +373,10 @@ async fn exact_groups_are_those_of_the_nearest_hits() {
         let groups = answer["groups"].as_array().unwrap();
         let colours: BTreeSet<_> = groups.iter().map(|g| g["value"].as_str().unwrap()).collect();
         assert_eq!(colours, BTreeSet::from(["green", "red"]));
+        // Without a hit there are no groups, and it is said so.
+        let body = json!({"vector": query, "group_by": "colour", "filter": {"n": {"$lt": -1}}});
+        let answer = post(&node, "search", body).await.ok();
+        assert_eq!((&answer["groups"], &answer["hits"]), (&json!([]), &json!([])));
         for (bad, code) in [
             (json!({"vector": query, "group_by": "a", "k": 1}), "invalid_argument"),
             (json!({"vector": query, "groups": 1, "k": 1}), "invalid_argument"),

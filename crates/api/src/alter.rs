@@ -64,10 +64,11 @@ pub struct AlterIndex {
     /// How widely the graph is searched when a search names no `ef` (HNSW). Takes effect at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ef_search: Option<u64>,
-    /// Lists per segment (IVF).
+    /// Lists per segment (IVF); with 0 the square root of its vectors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nlist: Option<u64>,
-    /// Lists that are looked into when a search names no `nprobe` (IVF). Takes effect at once.
+    /// Lists that are looked into when a search names no `nprobe` (IVF); with 0 one in eight, but
+    /// at least 16. Takes effect at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nprobe: Option<u64>,
     /// Of what is compared first (HNSW, FLAT and IVF).

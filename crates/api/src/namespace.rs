@@ -88,10 +88,10 @@ pub struct IndexSpec {
     /// How widely the graph is searched when a search names no `ef` (HNSW).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ef_search: Option<u64>,
-    /// Lists per segment (IVF); left out, the square root of its vectors.
+    /// Lists per segment (IVF); left out or 0, the square root of its vectors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nlist: Option<u64>,
-    /// Lists that are looked into when a search names no `nprobe` (IVF); left out, one in eight,
+    /// Lists that are looked into when a search names no `nprobe` (IVF); left out or 0, one in eight,
     /// but at least 16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nprobe: Option<u64>,

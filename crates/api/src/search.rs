@@ -136,9 +136,9 @@ pub struct Hit {
 pub struct SearchResponse {
     /// Nearest first; none if they are in groups.
     pub hits: Vec<Hit>,
-    /// With `group_by`: the groups, that of the nearest hit first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<Group>,
+    /// With `group_by`: the groups, that of the nearest hit first. Left out without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<Group>>,
     /// Whether nothing can have been missed.
     pub exact: bool,
     /// Whether more lie within the radius than the node answers at once.

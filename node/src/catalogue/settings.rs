@@ -450,10 +450,10 @@ pub(super) fn resolve_index(
             index.ef_search = own(|index| index.ef_search).or(Some(defaults.ef_search));
         }
         IndexType::Ivf => {
-            // Without a number they follow the size of the segment.
-            let fixed = |default: u64| (default > 0).then_some(default);
-            index.nlist = own(|index| index.nlist).or(fixed(defaults.nlist));
-            index.nprobe = own(|index| index.nprobe).or(fixed(defaults.nprobe));
+            // Without a number, or with 0, they follow the size of the segment.
+            let fixed = |number: u64| (number > 0).then_some(number);
+            index.nlist = own(|index| index.nlist).map_or(fixed(defaults.nlist), fixed);
+            index.nprobe = own(|index| index.nprobe).map_or(fixed(defaults.nprobe), fixed);
         }
     }
     let (ef, lists) = (config.limits.ef as u64, config.limits.nprobe as u64);

@@ -239,7 +239,7 @@ impl Grouping {
             room.take_bytes(bytes.sum())?;
             groups.push(Group { value: value.to_value(), hits });
         }
-        Ok(SearchResponse { groups, exact, ..SearchResponse::default() })
+        Ok(SearchResponse { groups: Some(groups), exact, ..SearchResponse::default() })
     }
 }
 

@@ -404,7 +404,7 @@ impl Prepared {
             truncated |= self.request.k.is_none();
         }
         let hits = (1..).zip(hits).map(|(rank, hit)| self.hit(rank, hit)).collect();
-        Ok(SearchResponse { hits, groups: Vec::new(), exact, truncated, explain })
+        Ok(SearchResponse { hits, groups: None, exact, truncated, explain })
     }
 
     /// Has the records of what was found read, of each shard's answer for itself. Who is given an

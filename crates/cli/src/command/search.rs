@@ -134,7 +134,7 @@ pub(crate) async fn run(context: &Context, args: SearchArgs) -> Result<(), CliEr
     let answer = client.search(&args.namespace, &request).await?;
     let output = context.output;
     if request.group_by.is_some() && !output.json {
-        for group in &answer.groups {
+        for group in answer.groups.iter().flatten() {
             output.line(&group.value.to_string())?;
             output.line(&hits_table(&group.hits, args.with_vectors).render())?;
         }
