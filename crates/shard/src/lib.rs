@@ -54,6 +54,7 @@ mod record;
 mod reindex;
 mod remembered;
 pub mod repair;
+mod searching;
 mod selection;
 mod shard;
 mod state;

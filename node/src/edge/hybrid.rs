@@ -27,8 +27,11 @@ use super::{
 };
 use crate::catalogue::Namespace;
 
-/// Searches that are repeated because a record was deleted in between.
+/// Searches that are repeated because a record was deleted in between. The last one looks at more
+/// than it answers, and what is left takes the place of what has gone.
 const ATTEMPTS: usize = 3;
+/// How much more.
+const SPARE: usize = 256;
 
 /// A record: its shard and its id, which another shard may have as well under another partition
 /// key. Ordered by the id first.
@@ -57,6 +60,8 @@ pub(super) struct Hybrid {
     exhaustive: bool,
     parts: Parts,
     explain: bool,
+    /// Most hits of one search.
+    most: usize,
     max_bytes: usize,
     deadline: Instant,
     started: Instant,
@@ -149,6 +154,7 @@ impl Hybrid {
             exhaustive,
             parts,
             explain,
+            most: limits.k,
             max_bytes: limits.answer_bytes,
             deadline,
             started,
@@ -162,7 +168,7 @@ impl Hybrid {
             return self.run_grouped(grouping);
         }
         for attempt in 1.. {
-            let search = self.with_statistics()?;
+            let search = self.attempt(attempt)?;
             let found: Result<Vec<_>, Failure> =
                 self.shards().map(|(number, shard)| self.ask(number, shard, &search)).collect();
             if let Some(response) = self.respond(&found?, attempt == ATTEMPTS)? {
@@ -181,7 +187,7 @@ impl Hybrid {
         }
         for attempt in 1.. {
             let this = Arc::clone(&self);
-            let search = app.workers.run(deadline, move || this.with_statistics()).await??;
+            let search = app.workers.run(deadline, move || this.attempt(attempt)).await??;
             let search = Arc::new(search);
             let asked = self.shards().map(|(number, shard)| {
                 let (this, shard, search) = (Arc::clone(&self), shard.clone(), Arc::clone(&search));
@@ -216,6 +222,19 @@ impl Hybrid {
         Ok(TextSearch { statistics, ..self.text.clone() })
     }
 
+    fn attempt(&self, number: usize) -> Result<TextSearch, Failure> {
+        Ok(TextSearch { k: self.text_hits(number == ATTEMPTS), ..self.with_statistics()? })
+    }
+
+    /// How many hits by text are looked at. Of a fused order they are its candidates, and more would
+    /// make it another order.
+    fn text_hits(&self, is_last: bool) -> usize {
+        if !is_last || self.vector.is_some() {
+            return self.text.k;
+        }
+        self.text.k.saturating_add(SPARE).min(self.most.max(self.text.k))
+    }
+
     fn ask(&self, number: usize, shard: &Shard, search: &TextSearch) -> Result<Found, Failure> {
         let vector = match &self.vector {
             Some(prepared) => Some(ask(number, shard, &prepared.request)?),
@@ -232,7 +251,7 @@ impl Hybrid {
         let (mut by_vector, mut by_text) = (by_vector(found), by_text(found));
         // Each shard offered so many.
         by_vector.truncate(self.rule.candidates);
-        by_text.truncate(self.text.k);
+        by_text.truncate(self.text_hits(is_last));
         let scores: Vec<f64> = by_text.iter().map(|(_, score)| *score).collect();
         let places: Vec<Place> = by_text.into_iter().map(|(place, _)| place).collect();
         let mut fused = if self.vector.is_some() {
@@ -247,7 +266,7 @@ impl Hybrid {
                 })
                 .collect()
         };
-        if self.grouping.is_none() {
+        if self.grouping.is_none() && !is_last {
             fused.truncate(self.hits);
         }
         let mut details = self.details(&fused)?;
@@ -257,6 +276,9 @@ impl Hybrid {
             return Ok(None);
         }
         fused.retain(|fused| !is_gone(fused));
+        if self.grouping.is_none() {
+            fused.truncate(self.hits);
+        }
         let mut answers = found.iter().filter_map(|found| found.vector.as_ref());
         let exact = answers.all(|answered| answered.answer.exact);
         if let Some(grouping) = &self.grouping {
