@@ -248,6 +248,7 @@ fn open_data(config: &Config) -> Result<Opened, StartError> {
         cache_bytes: storage.log_cache_bytes,
         memtable_bytes: storage.log_memtable_bytes,
         verify_tables: storage.verify_tables,
+        sync_after: (storage.log_sync_ms > 0).then(|| Duration::from_millis(storage.log_sync_ms)),
     };
     let store: Arc<dyn hvs_kv::Kv> = Arc::new(Embedded::open(&directory.join("kv"), store)?);
     let known = Handle::current().block_on(inspect::last_writer(Arc::clone(&store)))?;

@@ -11,7 +11,7 @@ use std::{
     net::SocketAddr,
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hvs_api::{
@@ -162,6 +162,55 @@ fn no_sync_answer_leaves_before_the_sync_that_covers_it_has_returned() {
     let node = shim.start(&settings).unwrap();
     ids.sort();
     assert_eq!(missing(&node, &ids), [""; 0]);
+}
+
+#[test]
+fn what_is_buffered_is_forced_to_the_disk_when_its_window_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shim = Shim::new(folder.path()).unwrap();
+    let settings = shim.settings().unwrap().with("storage.log_sync_ms", "20");
+    let node = shim.start(&settings).unwrap();
+    create(&node);
+    let ids = put_from_many(node.external(), 2, 5, Durability::Buffered);
+    // Nothing else is written: it is the end of the window that brings the sync.
+    let deadline = Instant::now() + Duration::from_mins(2);
+    loop {
+        let events = shim.events().unwrap();
+        let log = log_inodes(&events);
+        let written = ids
+            .iter()
+            .filter_map(|id| positions(&events, Kind::Write, Some(&log), id).first().copied());
+        let last = written.max().unwrap();
+        let begun = events
+            .iter()
+            .enumerate()
+            .skip(last)
+            .find(|(_, event)| event.kind == Kind::SyncBegin && log.contains(&event.inode));
+        let is_synced = begun.is_some_and(|(at, begun)| {
+            let ended = |event: &&Event| {
+                event.kind == Kind::SyncEnd && event.thread == begun.thread && event.result == 0
+            };
+            events.iter().skip(at).any(|event| ended(&event))
+        });
+        if is_synced {
+            break;
+        }
+        assert!(Instant::now() < deadline, "what was buffered is never synced");
+        thread::yield_now();
+    }
+    node.kill().unwrap();
+    shim.lose_power().unwrap();
+    let node = shim.start(&settings).unwrap();
+    assert_eq!(missing(&node, &ids), [""; 0]);
+    // A window that does not end leaves nothing: the loss is seen.
+    node.stop().unwrap();
+    let settings = settings.with("storage.log_sync_ms", "0");
+    let node = shim.start(&settings).unwrap();
+    put(&mut node.connect().unwrap(), "later", Durability::Buffered).unwrap();
+    node.kill().unwrap();
+    shim.lose_power().unwrap();
+    let node = shim.start(&settings).unwrap();
+    assert_eq!(missing(&node, &["later".to_owned()]), ["later"]);
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! [`Kv`] on fjall, for one process on one disk.
 //!
 //! Writes go to a journal. [`Durability::Buffered`] has handed them to the operating system when
-//! it returns, [`Durability::Sync`] has called `fdatasync`. The directory is locked for as long as
+//! it returns, and they are forced to the disk after [`EmbeddedConfig::sync_after`];
+//! [`Durability::Sync`] has called `fdatasync`. The directory is locked for as long as
 //! the store is open, by a file lock that the kernel releases when the process ends in any way.
 //!
 //! Calls block the calling thread for as long as the disk takes; they never wait for anything
 //! else, so their futures are ready when first polled. Callers that must not block call from a
 //! thread that may.
 
+mod window;
+
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -18,7 +22,9 @@ use crate::{
     CompareAndSwap, Durability, Kv, KvError, PrintableKey, PutIfAbsent, ScanLimit, ScanPage,
     check_key, check_pair,
     database::{self, DatabaseError},
-    directory, memtables,
+    directory,
+    embedded::window::Window,
+    memtables,
 };
 
 /// Name of the one keyspace.
@@ -35,12 +41,21 @@ pub struct EmbeddedConfig {
     pub memtable_bytes: u64,
     /// Whether all sorted files are read and checked when the store is opened.
     pub verify_tables: bool,
+    /// After how long a buffered write is forced to the disk, at the latest; none leaves it to the
+    /// operating system.
+    pub sync_after: Option<Duration>,
 }
 
 impl Default for EmbeddedConfig {
-    /// 8 MiB each: logs are written once and read at start only. Everything is checked.
+    /// 8 MiB each: logs are written once and read at start only. Everything is checked, and nothing
+    /// is buffered for longer than a second.
     fn default() -> Self {
-        Self { cache_bytes: 8 << 20, memtable_bytes: 8 << 20, verify_tables: true }
+        Self {
+            cache_bytes: 8 << 20,
+            memtable_bytes: 8 << 20,
+            verify_tables: true,
+            sync_after: Some(Duration::from_secs(1)),
+        }
     }
 }
 
@@ -81,6 +96,7 @@ pub struct Embedded {
     keyspace: Keyspace,
     /// Held between looking at a key and writing it.
     writing: Mutex<()>,
+    window: Option<Window>,
 }
 
 impl Embedded {
@@ -107,7 +123,9 @@ impl Embedded {
         let keyspace = database.keyspace(KEYSPACE, options).map_err(failed)?;
         memtables::settle(path, [&keyspace]).map_err(failed)?;
         directory::sync_database(path).map_err(|error| failed(fjall::Error::Io(error)))?;
-        Ok(Self { database, keyspace, writing: Mutex::new(()) })
+        let window = config.sync_after.map(|length| Window::open(path, length)).transpose();
+        let window = window.map_err(|error| failed(fjall::Error::Io(error)))?;
+        Ok(Self { database, keyspace, writing: Mutex::new(()), window })
     }
 
     /// Bytes on disk, journals included.
@@ -126,9 +144,20 @@ impl Embedded {
         value: &[u8],
         durability: Durability,
     ) -> Result<(), KvError> {
+        self.check(operation, key)?;
         // Hands the journal to the operating system before it returns.
         self.keyspace.insert(key, value).map_err(|source| failure(operation, key, source))?;
         self.persist(operation, key, durability)
+    }
+
+    /// Refuses to go on where it is not known what the disk has.
+    fn check(&self, operation: &'static str, key: &[u8]) -> Result<(), KvError> {
+        let checked = self.window.as_ref().map_or(Ok(()), Window::check);
+        checked.map_err(|lost| KvError::Backend {
+            operation,
+            key: PrintableKey::from(key),
+            source: Box::new(lost),
+        })
     }
 
     fn persist(
@@ -137,13 +166,21 @@ impl Embedded {
         key: &[u8],
         durability: Durability,
     ) -> Result<(), KvError> {
-        match durability {
-            Durability::Buffered => Ok(()),
-            Durability::Sync => self
-                .database
-                .persist(PersistMode::SyncData)
-                .map_err(|source| failure(operation, key, source)),
+        let window = self.window.as_ref();
+        if durability == Durability::Buffered {
+            window.inspect(|window| window.wrote());
+            return Ok(());
         }
+        // It would say that it is done, although an earlier sync has failed.
+        self.check(operation, key)?;
+        let written = window.map(Window::written);
+        self.database
+            .persist(PersistMode::SyncData)
+            .map_err(|source| failure(operation, key, source))?;
+        if let (Some(window), Some(written)) = (window, written) {
+            window.synced(written);
+        }
+        Ok(())
     }
 }
 
@@ -213,6 +250,7 @@ impl Kv for Embedded {
     async fn delete(&self, key: &[u8], durability: Durability) -> Result<(), KvError> {
         check_key(key)?;
         let _writing = self.writing.lock();
+        self.check("delete", key)?;
         self.keyspace.remove(key).map_err(|source| failure("delete", key, source))?;
         self.persist("delete", key, durability)
     }

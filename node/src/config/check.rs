@@ -87,6 +87,7 @@ impl Config {
         found.range("storage.shard_memtable_bytes", storage.shard_memtable_bytes, 1 << 16, 1 << 36);
         found.range("storage.log_cache_bytes", storage.log_cache_bytes, 0, 1 << 40);
         found.range("storage.log_memtable_bytes", storage.log_memtable_bytes, 1 << 16, 1 << 36);
+        found.range("storage.log_sync_ms", storage.log_sync_ms, 0, 86_400_000);
         found.range("cache.query_bytes", self.cache.query_bytes, 0, 1 << 40);
         found.range("cache.prefetch_queue", self.cache.prefetch_queue, 0, 1 << 20);
         found.range("memory.warn_percent", self.memory.warn_percent, 1, 100);

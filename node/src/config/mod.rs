@@ -84,6 +84,8 @@ pub struct Storage {
     pub log_cache_bytes: u64,
     /// Bytes of log that are gathered in memory before they become a sorted file.
     pub log_memtable_bytes: u64,
+    /// After how long a buffered write is forced to the disk; 0 leaves it to the operating system.
+    pub log_sync_ms: u64,
     /// Whether the rows that searches compare are kept in anonymous memory.
     pub resident_rows: bool,
     /// How records are compressed at rest whose namespace does not say it.
@@ -422,6 +424,7 @@ impl Default for Storage {
             shard_memtable_bytes: 16 << 20,
             log_cache_bytes: 8 << 20,
             log_memtable_bytes: 8 << 20,
+            log_sync_ms: 1_000,
             resident_rows: true,
             compression: Compression::None,
             verify_tables: true,
