@@ -141,7 +141,23 @@ async fn at_the_budget_new_records_are_refused_and_everything_else_goes_on() {
     node.post("/v1/restore", json!({"namespace": "m", "source": "n"}))
         .await
         .problem("memory_exhausted");
-    assert_eq!(metric(&node, "hvs_memory_refused_total").await, Some(3.0));
+    let patch = json!({"metadata": {"more": 1}});
+    let path_of_one = format!("{NAMESPACE}/vectors/r0");
+    let one = node.request(reqwest::Method::PATCH, &path_of_one).json(&patch);
+    node.send(one).await.problem("memory_exhausted");
+    let in_batch = batch(json!({"patch": {"id": "r0", "metadata": {"more": 1}}}));
+    node.post(&path, in_batch).await.problem("memory_exhausted");
+    let by_filter = |dry_run: bool| {
+        let all = json!({"$kind": "vector"});
+        json!({"filter": all, "patch": patch, "dry_run": dry_run})
+    };
+    let many = format!("{NAMESPACE}/vectors/patch");
+    node.post(&many, by_filter(false)).await.problem("memory_exhausted");
+    assert_eq!(metric(&node, "hvs_memory_refused_total").await, Some(6.0));
+    let counted = node.post(&many, by_filter(true)).await.ok();
+    assert_eq!((&counted["matched"], &counted["changed"]), (&json!(2), &json!(0)));
+    let record = node.get(&path_of_one).await.ok();
+    assert_eq!((&record["version"], &record["metadata"]), (&json!(1), &json!({})));
     // Reads and what makes room.
     node.get(&format!("{NAMESPACE}/vectors/r0")).await.ok();
     node.post(&path, batch(json!({"delete": {"id": "r0"}}))).await.ok();

@@ -54,6 +54,8 @@ struct Job {
     query: Digest,
     deadline: Instant,
     at_once: usize,
+    /// What a patch brings to each record, about.
+    bytes: usize,
 }
 
 /// `POST .../vectors/delete` and `.../vectors/patch`. They share their paths with records of these
@@ -154,6 +156,7 @@ impl Job {
             query,
             deadline,
             at_once: at_once.min(limits.batch_operations),
+            bytes,
         };
         Ok((job, place))
     }
@@ -182,6 +185,12 @@ impl Job {
             };
             let found = page.records.len() as u64;
             if !self.dry_run && found > 0 {
+                match self.admit(app, page.records.len()) {
+                    Ok(()) => {}
+                    Err(refusal) if answer.matched == 0 => return Err(refusal),
+                    // What is changed already stays so; the token goes on after it.
+                    Err(_) => return Ok(self.ended(answer, &place)),
+                }
                 let operations: Vec<_> = page
                     .records
                     .into_iter()
@@ -209,6 +218,15 @@ impl Job {
         }
         answer.complete = true;
         Ok(answer)
+    }
+
+    /// Whether there is room for what a patch brings to so many records.
+    fn admit(&self, app: &App, records: usize) -> Result<(), Failure> {
+        if matches!(self.change, Change::Patch(_)) {
+            app.scale.admit_records()?;
+            app.catalogue.memory().admit_records(self.bytes.saturating_mul(records))?;
+        }
+        Ok(())
     }
 
     fn operation(&self, id: String, condition: Condition) -> Operation {

@@ -31,6 +31,9 @@ pub(super) async fn patch_one(
     payload: Payload<PatchRecord>,
 ) -> Result<Response, Failure> {
     let namespace = app.catalogue.get(&namespace, call.deadline).await?;
+    // It may bring a vector and metadata, as a put does.
+    app.scale.admit_records()?;
+    app.catalogue.memory().admit_records(payload.bytes())?;
     let mut patch = payload.value;
     if patch.id.take().is_some_and(|given| given != id) {
         let detail = "the id in the body is another than that in the path";

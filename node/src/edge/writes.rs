@@ -119,7 +119,7 @@ pub(super) async fn batch(
     let request = payload.value;
     let limits = &app.config.limits;
     check_count(request.operations.len(), limits.batch_operations)?;
-    if request.operations.iter().any(|operation| matches!(operation, BatchOperation::Put(_))) {
+    if request.operations.iter().any(|operation| !matches!(operation, BatchOperation::Delete(_))) {
         app.scale.admit_records()?;
         app.catalogue.memory().admit_records(bytes)?;
     }
