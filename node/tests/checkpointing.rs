@@ -156,6 +156,11 @@ async fn a_namespace_is_restored_in_this_node_and_in_another_one() {
     assert_eq!(records(&second, "docs").await, expected);
     assert_eq!(nearest(&second, "docs").await, hits);
 
+    // Under its name are those of the one before it, until it has its own.
+    let request = json!({"namespace": "docs-again", "source": "docs"});
+    done(&second, second.post("/v1/restore", request).await).await;
+    assert_eq!(records(&second, "docs-again").await, expected);
+
     // It goes on: versions and conditions count from what was restored.
     let etag = expected[5]["etag"].clone();
     let id = expected[5]["id"].as_str().unwrap();
@@ -192,17 +197,51 @@ async fn a_state_between_checkpoints_is_restored_from_the_log() {
         assert_eq!(task["restored_seqs"], json!([seq + n]));
         assert_eq!(records(&node, &name).await, *state);
     }
-    for wanted in [json!([seq - 1]), json!([last + 1])] {
-        let request = json!({"namespace": "never", "source": "docs", "seqs": wanted});
-        let problem = failed(&node, node.post("/v1/restore", request).await, "seq_unavailable");
-        let detail = problem.await["detail"].as_str().unwrap().to_owned();
-        for known in [format!("{seq} to {last}"), format!("[{last}] (checkpoint 2)")] {
-            assert!(detail.contains(&known), "{detail}");
-        }
+    let request = json!({"namespace": "never", "source": "docs", "seqs": [last + 1]});
+    let problem = failed(&node, node.post("/v1/restore", request).await, "seq_unavailable");
+    let detail = problem.await["detail"].as_str().unwrap().to_owned();
+    for known in [
+        format!("[0 to {last}] (from the beginning of the log)"),
+        format!("[{seq} to {last}] (checkpoint 1)"),
+        format!("[{last}] (checkpoint 2)"),
+    ] {
+        assert!(detail.contains(&known), "{detail}");
     }
     let request = json!({"namespace": "never", "source": "docs", "seqs": [1, 2]});
     failed(&node, node.post("/v1/restore", request).await, "seq_unavailable").await;
     node.get("/v1/namespaces/never").await.problem("namespace_not_found");
+}
+
+/// No checkpoint was ever made, and there are several shards.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_state_is_restored_from_logs_that_have_their_first_entries() {
+    let node = TestNode::start().await;
+    docs(&node, 3).await;
+    let mut states = Vec::new();
+    for n in 0..4 {
+        put(&node, n * 5, n * 5 + 20).await;
+        let shards = node.get("/v1/namespaces/docs/changes?limit=1000").await.ok();
+        let mut seqs = [0; 3];
+        for change in shards["changes"].as_array().unwrap() {
+            let shard = usize::try_from(change["shard"].as_u64().unwrap()).unwrap();
+            seqs[shard] = seqs[shard].max(change["seq"].as_u64().unwrap());
+        }
+        states.push((seqs, records(&node, "docs").await));
+    }
+    assert!(states[0].0.iter().all(|seq| *seq > 0), "{:?}", states[0].0);
+    for (n, (seqs, state)) in states.iter().enumerate() {
+        let name = format!("at-{n}");
+        let request = json!({"namespace": name, "source": "docs", "seqs": seqs});
+        let task = done(&node, node.post("/v1/restore", request).await).await;
+        assert_eq!((&task["checkpoint"], &task["restored_seqs"]), (&Value::Null, &json!(seqs)));
+        assert_eq!(records(&node, &name).await, *state);
+    }
+    // A restored one has no log from its first entry on.
+    let request = json!({"namespace": "never", "source": "at-3", "seqs": states[0].0});
+    let problem = failed(&node, node.post("/v1/restore", request).await, "seq_unavailable").await;
+    assert!(problem["detail"].as_str().unwrap().contains("no checkpoints"), "{problem}");
+    let node = node.restart().await;
+    assert_eq!(records(&node, "at-1").await, states[1].1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -116,7 +116,7 @@ fn measure(
     let other = ShardConfig { namespace: Uuid::new_v4(), shard: Uuid::new_v4(), ..config.clone() };
     let rows = Chain::new(&links, fetch).map(|row| row.map(|row| (row.key, row.value)));
     let target = folder.join(format!("restored-{round}"));
-    restore(&other, kv, &target, rows, digest, None).unwrap();
+    restore(&other, kv, &target, rows, Some(digest), None).unwrap();
     say("restore", started, raw);
     let started = Instant::now();
     let copy = Shard::open(other, Arc::clone(kv), &target).unwrap();

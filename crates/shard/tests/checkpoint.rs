@@ -73,7 +73,7 @@ fn with_key(id: &str, number: u32, key: &str) -> WriteRequest {
 fn restored(home: &Home, kv: Arc<dyn Kv>, rows: &Rows, digest: [u8; 32]) -> (Shard, ShardConfig) {
     let config = other_config(home);
     let directory = home.path().join(config.shard.to_string());
-    restore(&config, &kv, &directory, ok(rows), digest, None).unwrap();
+    restore(&config, &kv, &directory, ok(rows), Some(digest), None).unwrap();
     (Shard::open(config.clone(), kv, &directory).unwrap(), config)
 }
 
@@ -297,14 +297,24 @@ fn the_log_goes_on_from_a_checkpoint_and_says_how_far() {
     let config = other_config(&home);
     let replay = |up_to| Some(Replay { source: &home.config, up_to });
     let target = home.path().join("restored");
-    let done = restore(&config, &kv, &target, ok(&rows), digest, replay(up_to)).unwrap();
+    let done = restore(&config, &kv, &target, ok(&rows), Some(digest), replay(up_to)).unwrap();
     assert_eq!((done.seq, done.records), (up_to, 2));
     let copy = Shard::open(config, Arc::clone(&kv), &target).unwrap();
     assert_eq!(all(&copy), wanted);
 
+    // From nothing as well, as long as the log has its first entry.
+    let config = other_config(&home);
+    let target = home.path().join("from-nothing");
+    let nothing = std::iter::empty::<Result<(Vec<u8>, Vec<u8>), Infallible>>();
+    let done = restore(&config, &kv, &target, nothing, None, replay(up_to)).unwrap();
+    assert_eq!((done.seq, done.records), (up_to, 2));
+    let other = Shard::open(config, Arc::clone(&kv), &target).unwrap();
+    assert_eq!(all(&other), wanted);
+
     let beyond = other_config(&home);
     let target = home.path().join("beyond");
-    let error = restore(&beyond, &kv, &target, ok(&rows), digest, replay(up_to + 100)).unwrap_err();
+    let error =
+        restore(&beyond, &kv, &target, ok(&rows), Some(digest), replay(up_to + 100)).unwrap_err();
     assert!(matches!(error, RestoreError::EndsBefore { tail, .. } if tail == up_to + 1));
     let said = |seq, entry| history(&home.config, Arc::clone(&kv), seq, entry).unwrap();
     assert_eq!(said(export.seq(), export.entry()), History::Kept);
@@ -326,7 +336,7 @@ fn rows_that_are_no_state_are_refused() {
     let mut refused = |rows: &Rows, digest| {
         number += 1;
         let target = home.path().join(format!("refused-{number}"));
-        restore(&other_config(&home), &kv, &target, ok(rows), digest, None).unwrap_err()
+        restore(&other_config(&home), &kv, &target, ok(rows), Some(digest), None).unwrap_err()
     };
     assert!(matches!(refused(&rows, [0; 32]), RestoreError::Digest));
     assert!(matches!(refused(&Rows::new(), digest), RestoreError::Damaged(DamagedState::NoMeta)));
@@ -350,12 +360,12 @@ fn rows_that_are_no_state_are_refused() {
         IndexConfig::new(Space::new(Geometry::Hyperboloid, support::DIMENSION + 1, -1.0).unwrap()),
     );
     let target = home.path().join("narrower");
-    let misfit = restore(&narrower, &kv, &target, ok(&rows), digest, None).unwrap_err();
+    let misfit = restore(&narrower, &kv, &target, ok(&rows), Some(digest), None).unwrap_err();
     assert!(misfit.to_string().contains("4 finite numbers"), "{misfit}");
     let directory = home.path().join("full");
     std::fs::create_dir(&directory).unwrap();
     std::fs::write(directory.join("file"), "").unwrap();
-    let taken = restore(&other_config(&home), &kv, &directory, ok(&rows), digest, None);
+    let taken = restore(&other_config(&home), &kv, &directory, ok(&rows), Some(digest), None);
     assert!(matches!(taken.unwrap_err(), RestoreError::NotEmpty { .. }));
 }
 

@@ -178,7 +178,7 @@ fn a_restored_checkpoint_builds_its_own() {
         ShardConfig { namespace: Uuid::new_v4(), shard: Uuid::new_v4(), ..home.config.clone() };
     let directory = home.path().join("other");
     let ok = rows.iter().map(|(key, value)| Ok::<_, Infallible>((key, value)));
-    restore(&config, &kv, &directory, ok, digest.unwrap(), None).unwrap();
+    restore(&config, &kv, &directory, ok, digest.ok(), None).unwrap();
     let restored = Shard::open(config, kv, &directory).unwrap();
     assert_in_step(&restored, &model);
     assert_eq!(score(&restored).len(), 5);

@@ -125,10 +125,13 @@ pub(crate) async fn run(context: &Context, command: CheckpointCommand) -> Result
             if context.output.json {
                 return context.output.json(&task);
             }
-            let id = task.checkpoint.map_or(0, |checkpoint| checkpoint.id);
+            let from = task.checkpoint.map_or_else(
+                || "the beginning of its log".to_owned(),
+                |checkpoint| format!("checkpoint {}", checkpoint.id),
+            );
             let seqs = list(task.restored_seqs.as_deref().unwrap_or_default());
             let text = format!(
-                "{} has {} records, from checkpoint {id}, up to seq {seqs}",
+                "{} has {} records, from {from}, up to seq {seqs}",
                 info.name,
                 grouped(info.records)
             );

@@ -77,7 +77,7 @@ pub struct Restored {
 }
 
 /// Builds the local state of a new shard in an empty directory, from the rows of a state with the
-/// given digest, and begins its log after the state's last entry. [`Shard::open`] goes on from
+/// given digest, or from nothing where there is none, and begins its log after the state's last entry. [`Shard::open`] goes on from
 /// there with the same ids, versions, etags and times; it builds the indexes from the records.
 ///
 /// Blocks. Nothing is usable after a failure.
@@ -88,7 +88,7 @@ pub fn restore<K, V, E>(
     kv: &Arc<dyn Kv>,
     directory: &Path,
     rows: impl Iterator<Item = Result<(K, V), E>>,
-    digest: [u8; 32],
+    digest: Option<[u8; 32]>,
     replay: Option<Replay<'_>>,
 ) -> Result<Restored, RestoreError<E>>
 where
@@ -106,7 +106,9 @@ where
     }
     let store = Store::open(&directory.join("store"), config.store, config.verify_tables)?;
     store.check_identity(config)?;
-    write_rows(config, &store, rows, digest)?;
+    if let Some(digest) = digest {
+        write_rows(config, &store, rows, digest)?;
+    }
     let mut machine = Machine::new(store.clone(), store.load_meta()?, config.wall.clone());
     machine.load_feed().map_err(|source| store.storage(source))?;
     if let Some(replay) = replay {
