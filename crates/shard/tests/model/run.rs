@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hvs_index::Quantisation;
 use hvs_shard::checkpoint::restore;
 use hvs_shard::{
-    Compression, FieldType, IndexKind, NewRecord, PayloadSchema, Shard, ShardConfig, WallClock,
-    WriteError, WriteRequest,
+    Compression, FieldType, IndexConfig, IndexKind, NewRecord, PayloadSchema, Shard, ShardConfig,
+    WallClock, WriteError, WriteRequest,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -44,6 +45,11 @@ impl Run {
         home.config.entry_target_bytes = 1 << rng.random_range(8..16);
         home.config.retention.entries = rng.random_range(1..100);
         home.config.tombstone_millis = u64::MAX;
+        for index in home.config.vectors.values_mut() {
+            // So that few records are enough for graphs, lists and trees, and for merging them.
+            index.graph_from = rng.random_range(4..64);
+            index.tail_limit = rng.random_range(8..64);
+        }
         let clock = Arc::new(AtomicU64::new(BEGIN));
         home.config.wall = WallClock::new({
             let clock = Arc::clone(&clock);
@@ -66,6 +72,7 @@ impl Run {
                 8..20 => self.pass_time(),
                 20 => self.index_other_metadata(),
                 21 => self.change_compression(),
+                22 => self.change_an_index_in_use(),
                 _ => self.write_something(),
             }
             if step % 40 == 39 {
@@ -137,16 +144,47 @@ impl Run {
         self.model.last_timestamp = self.model.last_logged;
     }
 
-    /// Segments of the old kind stay until they are merged.
-    fn change_an_index(&mut self) {
+    /// A vector, and what its index is to be.
+    fn another_index(&mut self) -> (&'static str, IndexConfig) {
         let kind = match self.rng.random_range(0..4) {
             0 => IndexKind::Flat,
             1 => IndexKind::Geometric,
             2 => IndexKind::Ivf { nlist: None, nprobe: None },
             _ => IndexKind::default(),
         };
+        let can_be_coded = kind != IndexKind::Geometric;
+        let quantisation = if can_be_coded && self.rng.random_bool(0.4) {
+            Quantisation::F16
+        } else {
+            Quantisation::None
+        };
         let name = if self.rng.random_bool(0.5) { "" } else { FLAT };
-        self.home.config.vectors.get_mut(name).unwrap().kind = kind;
+        (name, IndexConfig { kind, quantisation, ..self.home.config.vectors[name].clone() })
+    }
+
+    /// While it answers, and while records are written.
+    fn change_an_index_in_use(&mut self) {
+        let (name, config) = self.another_index();
+        let generation = self.home.config.generations.get(name).map_or(1, |before| before + 1);
+        let change = self.shard().change_index(name, config.clone(), generation).unwrap();
+        self.write_something();
+        change.fill(&|_| true).unwrap();
+        self.compare_one_search();
+        self.write_something();
+        if self.rng.random_bool(0.2) {
+            // Given up.
+            return;
+        }
+        self.home.config.vectors.insert(name.to_owned(), config);
+        self.home.config.generations.insert(name.to_owned(), generation);
+        change.switch().unwrap().remove().unwrap();
+        self.compare_one_search();
+    }
+
+    /// Segments of the old kind stay until they are merged.
+    fn change_an_index(&mut self) {
+        let (name, config) = self.another_index();
+        self.home.config.vectors.insert(name.to_owned(), config);
         if self.rng.random_bool(0.5) {
             // Built anew from the records.
             *self.home.config.generations.entry(name.to_owned()).or_default() += 1;
@@ -173,7 +211,7 @@ impl Run {
         {
             let kv: Arc<dyn hvs_kv::Kv> = self.home.kv();
             let rows = rows.iter().map(|(key, value)| Ok::<_, Infallible>((key, value)));
-            restore(&self.home.config, &kv, &self.directory, rows, digest, None).unwrap();
+            restore(&self.home.config, &kv, &self.directory, rows, Some(digest), None).unwrap();
         }
         self.open();
         let epoch = self.shard().stats().epoch;
