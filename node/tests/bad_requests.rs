@@ -47,6 +47,17 @@ async fn bodies_that_cannot_be_read() {
         assert_eq!(answer.body["code"], code, "{media} {} {answer:?}", shown.escape_ascii());
         answer.problem(code);
     }
+    // A body that would have to be unpacked is not taken for what it is not.
+    for (encoding, code) in [("gzip", Some("unsupported_media_type")), ("identity", None)] {
+        let request = node.request(Method::POST, SEARCH).header("content-type", json_type);
+        let body = r#"{"vector":[1.25,0,0.75],"k":1}"#;
+        let request = request.header("content-encoding", encoding).body(body);
+        let answer = node.send(request).await;
+        match code {
+            Some(code) => drop(answer.problem(code)),
+            None => drop(answer.ok()),
+        }
+    }
     assert_eq!(node.contents().await, before);
 }
 

@@ -377,7 +377,7 @@ impl Code {
                 "unsupported_media_type",
                 415,
                 "The body's media type is not supported",
-                "Set Content-Type to application/json or application/msgpack.",
+                "Set Content-Type to application/json or application/msgpack, and send the body as it is, without a Content-Encoding.",
             ),
             Self::NotAcceptable => entry(
                 "not_acceptable",

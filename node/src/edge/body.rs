@@ -13,7 +13,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{
         HeaderMap,
-        header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
+        header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT},
         request::Parts,
     },
 };
@@ -113,6 +113,14 @@ impl FromRequest<Arc<App>> for RawPayload {
 }
 
 fn body_encoding(headers: &HeaderMap) -> Result<Encoding, Failure> {
+    // Decoded as it is, it would be called bad JSON.
+    if let Some(value) = headers.get(CONTENT_ENCODING)
+        && !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")
+    {
+        let shown: String = String::from_utf8_lossy(value.as_bytes()).chars().take(100).collect();
+        let detail = format!("the Content-Encoding is {shown:?}; send the body as it is");
+        return Err(Failure::new(Code::UnsupportedMediaType, detail));
+    }
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return Err(Failure::new(Code::UnsupportedMediaType, "the request has no Content-Type"));
     };
