@@ -300,3 +300,32 @@ fn a_state_is_not_built_from_older_logs_unasked() {
     assert_eq!(home.repair(&[]).0, 0);
     assert_eq!(home.opened(), home.before);
 }
+
+/// A `version` says nothing of what is stored, so that nothing is lost with it.
+#[test]
+fn damage_of_a_version_loses_nothing() {
+    let home = Home::new(16 << 20);
+    let before = content(&home.data()).unwrap();
+    for store in [home.data().join("kv"), home.store()] {
+        let file = store.join("version");
+        let whole = fs::read(&file).unwrap();
+        assert_eq!(whole, b"FJL\x03");
+        // Missing, cut off, another magic, and the format with a bit that was flipped.
+        for damage in [None, Some(&b"FJL"[..]), Some(b"FKL\x03"), Some(b"FJL\x43")] {
+            match damage {
+                Some(bytes) => fs::write(&file, bytes).unwrap(),
+                None => fs::remove_file(&file).unwrap(),
+            }
+            home.refuses_and_names(&file);
+            assert_eq!(home.repair(&["--dry-run"]).0, 1, "{damage:?}");
+            assert_eq!(home.repair(&[]).0, 1, "{damage:?}");
+            assert_eq!(home.opened(), home.before, "{damage:?}");
+        }
+        // What a newer version would write is not taken for damage.
+        fs::write(&file, b"FJL\x04").unwrap();
+        let (status, said) = run_to_end(&settings(&home.data(), home.memtable)).unwrap();
+        assert!(status.code() == Some(1) && said.contains("newer version"), "{said}");
+        fs::write(&file, whole).unwrap();
+    }
+    assert!(before.len() <= content(&home.data()).unwrap().len());
+}

@@ -39,6 +39,9 @@ const TABLES: &str = "tables";
 const MAGIC: &[u8; 3] = b"FJL";
 /// Of the database, and of the trees in it.
 const FORMAT: u8 = 3;
+/// Versions raise the format by one. What is further ahead, beside trees of a known format, was not
+/// written by a newer version.
+const FORMATS_AHEAD: u8 = 3;
 /// The one kind of checksum: XXH3.
 const XXH3: u8 = 0;
 /// Read at once when a table is checked.
@@ -251,8 +254,45 @@ fn check_version(database: &Path, keyspaces: &[PathBuf]) -> Result<bool, Databas
     };
     match bytes.strip_prefix(MAGIC) {
         Some(&[FORMAT]) => Ok(true),
+        Some(&[found]) if found > FORMAT.saturating_add(FORMATS_AHEAD) && is_known(keyspaces) => {
+            let reason = format!("it says format {found}, and what lies beside it has {FORMAT}");
+            Err(damaged(&path, &reason))
+        }
         Some(&[found]) if found > FORMAT => Err(DatabaseError::Newer { path, found }),
         _ => Err(damaged(&path, "it is not that of a database")),
+    }
+}
+
+/// Whether there are trees whose lists of tables have the checksums that they should, and say that
+/// they are of the format that is known.
+fn is_known(keyspaces: &[PathBuf]) -> bool {
+    keyspaces
+        .iter()
+        .any(|keyspace| keyspace.join(CURRENT).exists() && check_keyspace(keyspace).is_ok())
+}
+
+/// Whether a database lies somewhere, as far as can be told.
+pub fn is_there(database: &Path) -> bool {
+    let keyspaces = folders(&database.join(KEYSPACES)).unwrap_or_default();
+    database.join(VERSION).exists()
+        || keyspaces.iter().any(|keyspace| keyspace.join(CURRENT).exists())
+}
+
+/// Writes the `version` of a copy of a database anew if it is missing or damaged, and says whether
+/// it was. It says nothing of the content, so that nothing is lost with it.
+///
+/// # Errors
+/// [`DatabaseError`]; that it is of a newer version, too.
+pub fn restore_version(copy: &Path) -> Result<bool, DatabaseError> {
+    let path = copy.join(VERSION);
+    match check_version(copy, &folders(&copy.join(KEYSPACES))?) {
+        Ok(_) => Ok(false),
+        Err(DatabaseError::Damaged { path: damaged, .. }) if damaged == path => {
+            let bytes = [&MAGIC[..], &[FORMAT]].concat();
+            fs::write(&path, bytes).map_err(|source| DatabaseError::Io { path, source })?;
+            Ok(true)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -15,7 +15,11 @@ use hvs_kv::{
 };
 use hvs_shard::{Position, ShardConfig, Writer, repair::log_of};
 
-use super::{Item, Outcome, Repair, RepairError, folder::io_error, shard::no_panic};
+use super::{
+    Item, Outcome, Repair, RepairError,
+    folder::io_error,
+    shard::{no_panic, on_disk},
+};
 
 const KV: &str = "kv";
 /// What a report calls the store itself, beside the logs in it.
@@ -72,25 +76,24 @@ impl Logs {
         let mut is_changed = false;
         let opened = if are_new {
             Err(None)
-        } else if path.join("version").exists() {
+        } else if database::is_there(&path) {
             copy_database(&path, &work).map_err(io_error(&path))?;
-            let damage = match database::check_all(&path) {
-                Err(newer @ DatabaseError::Newer { .. }) => {
-                    return Err(RepairError::Newer { reason: newer.to_string() });
-                }
-                checked => checked.err(),
-            };
+            let mut damage: Vec<String> = check(&path)?.into_iter().collect();
+            if database::restore_version(&work).unwrap_or(false) {
+                // What else there is was hidden behind it.
+                damage.extend(check(&work)?.map(|more| on_disk(&more, &work, &path)));
+            }
             for journal in journal::journals(&work).unwrap_or_default() {
                 is_changed |= journal::take_out_damage(&journal).unwrap_or(true);
             }
             // Damaged tables are read as far as they can be.
             let config = EmbeddedConfig { verify_tables: false, ..EmbeddedConfig::default() };
             let opened = no_panic(|| Embedded::open(&work, config)).map_err(Some);
-            if let (Some(damage), Ok(_)) = (damage, &opened) {
+            if let (false, Ok(_)) = (damage.is_empty(), &opened) {
                 is_changed = true;
                 let outcome = repair.repaired();
                 let action = "what is whole of it is read; see the logs below".to_owned();
-                let found = damage.to_string();
+                let found = damage.join("; ");
                 let item = Item::clean(STORE, "all logs", KV, found);
                 repair.add(Item { outcome, action, ..item });
             }
@@ -98,6 +101,8 @@ impl Logs {
         } else {
             Err(Some("there is no store of logs".to_owned()))
         };
+        // Of a copy that nobody sees.
+        let opened = opened.map_err(|lost| lost.map(|lost| on_disk(&lost, &work, &path)));
         match opened {
             Ok(kv) => Ok(Self { kv: Arc::new(kv), lost: None, are_new, is_changed }),
             Err(lost) => {
@@ -159,6 +164,16 @@ impl Logs {
         drop(new);
         repair.folder.replace(&work, Path::new(KV));
         Ok(())
+    }
+}
+
+/// What is wrong with a store, if anything is.
+fn check(store: &Path) -> Result<Option<String>, RepairError> {
+    match database::check_all(store) {
+        Err(newer @ DatabaseError::Newer { .. }) => {
+            Err(RepairError::Newer { reason: newer.to_string() })
+        }
+        checked => Ok(checked.err().map(|damage| damage.to_string())),
     }
 }
 
