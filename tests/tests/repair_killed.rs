@@ -157,10 +157,21 @@ fn kill_many(seeds: std::ops::Range<u64>) {
                 let (status, said) = run_to_end(&settings(&data).unwrap()).unwrap();
                 assert!(!status.success(), "seed {seed}: a node started");
                 assert!(said.contains("interrupted") && said.contains("hvs repair"), "{said}");
+                // Who only looks leaves it so.
+                let (code, said) = end(repair(&data, &["--dry-run"]));
+                assert!(code == Some(3) && said.contains("interrupted"), "{said}");
+                assert!(data.join("repairing").exists(), "seed {seed}: it was finished");
             }
         }
+        let is_moving = data.join("repairing").exists();
         let (code, said) = end(repair(&data, &[]));
         assert!(matches!(code, Some(0 | 1)), "seed {seed}: {code:?} {said}");
+        if is_moving {
+            // What the one before it could not tell any more.
+            assert_eq!(code, Some(1), "seed {seed}: {said}");
+            assert!(said.contains("REPAIRED") && said.contains("is repaired"), "{said}");
+            assert!(said.contains("kept in"), "seed {seed}: {said}");
+        }
         is_repaired(&data, seed);
         fs::remove_dir_all(data).unwrap();
     }

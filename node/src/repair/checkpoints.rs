@@ -1,6 +1,6 @@
 //! Checkpoints: reading all of them, and the rows of one for a shard that is to be built from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hvs_checkpoint::{Chain, CheckpointStore, Hash, Link, Row, ShardPart};
 use hvs_shard::checkpoint::StateRows;
@@ -27,8 +27,9 @@ impl Repair {
         Chain::new(links, move |object| Ok(self.runtime.block_on(store.get(object))?))
     }
 
-    /// Reads every checkpoint in the place for them.
-    pub(super) fn checkpoints(&mut self) {
+    /// Reads every checkpoint in the place for them. `own`: the uids of the namespaces of this node,
+    /// if they are known. A place may be shared, and of others this node can delete nothing.
+    pub(super) fn checkpoints(&mut self, own: Option<&BTreeSet<String>>) {
         let root = match Places::new(&self.config).root() {
             Ok(root) => root,
             Err(error) => return self.unreadable("all checkpoints", "", &error.to_string()),
@@ -49,7 +50,8 @@ impl Repair {
                 return self.unreadable("all checkpoints", root.url(), &error.to_string());
             }
         };
-        for ((name, _), store) in stores {
+        for ((name, uid), store) in stores {
+            let is_other = own.is_some_and(|own| !own.contains(&uid));
             let manifest = match self.runtime.block_on(store.manifest()) {
                 Ok(Some(loaded)) => loaded.manifest,
                 Ok(None) => continue,
@@ -76,7 +78,14 @@ impl Repair {
                             checkpoint.id
                         );
                         let item = Item::clean("checkpoint", &of, store.url(), error.to_string());
-                        self.add(Item { outcome: Outcome::Decision, action, ..item });
+                        if is_other {
+                            let action = "it is of no namespace of this node; restore a copy of its \
+                                          place if there is one, and delete it where its namespace is"
+                                .to_owned();
+                            self.add(Item { outcome: Outcome::Note, action, ..item });
+                        } else {
+                            self.add(Item { outcome: Outcome::Decision, action, ..item });
+                        }
                     }
                 }
             }

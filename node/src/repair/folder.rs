@@ -18,6 +18,7 @@ use super::RepairError;
 
 const WORK: &str = "repair-work";
 const PLAN: &str = "repairing";
+const REPORT: &str = "report.txt";
 
 /// What is to be moved where, below the data directory.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -26,6 +27,17 @@ struct Plan {
     aside: PathBuf,
     /// From below the folder of work, to below the data directory.
     moves: Vec<(PathBuf, PathBuf)>,
+    /// What is to be told of it, if whoever made it is killed before that.
+    #[serde(default)]
+    report: String,
+}
+
+/// A repair that was ended while it moved its results, and is finished now.
+pub(super) struct Finished {
+    /// Where what was replaced is, below the data directory.
+    pub(super) aside: String,
+    /// What it had to tell.
+    pub(super) report: String,
 }
 
 /// The data directory, held.
@@ -50,8 +62,12 @@ pub(super) fn discard_work(data_dir: &Path) {
 }
 
 impl Folder {
-    /// Takes the directory and finishes what an interrupted repair left.
-    pub(super) fn take(path: &Path) -> Result<Self, RepairError> {
+    /// Takes the directory and finishes what an interrupted repair left, unless nothing is to be
+    /// changed.
+    pub(super) fn take(
+        path: &Path,
+        dry_run: bool,
+    ) -> Result<(Self, Option<Finished>), RepairError> {
         // A new node begins with the first of these; a repair that was interrupted has the last.
         let is_there = |name: &&str| path.join(name).exists();
         if !["node.json", "kv", "shards", WORK].iter().any(is_there) {
@@ -59,10 +75,14 @@ impl Folder {
         }
         let lock = lock(&path.join("kv").join("lock"), path)?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let plan = Plan { aside: PathBuf::from(format!("damaged-{since}")), moves: Vec::new() };
+        let aside = PathBuf::from(format!("damaged-{since}"));
+        let plan = Plan { aside, ..Plan::default() };
         let folder = Self { path: path.to_owned(), plan, _lock: lock };
-        folder.finish_interrupted()?;
-        Ok(folder)
+        if dry_run && is_unfinished(path) {
+            return Err(RepairError::Unfinished { path: path.to_owned() });
+        }
+        let finished = folder.finish_interrupted()?;
+        Ok((folder, finished))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -105,12 +125,17 @@ impl Folder {
         Ok(())
     }
 
-    /// Makes the moves. Where what was replaced is, if anything was.
-    pub(super) fn carry_out(self) -> Result<Option<String>, RepairError> {
+    /// Where what is replaced goes, below the data directory; none if nothing is.
+    pub(super) fn aside(&self) -> Option<String> {
+        (!self.plan.moves.is_empty()).then(|| self.plan.aside.display().to_string())
+    }
+
+    /// Makes the moves. `report` is what is told of them, if not by this process.
+    pub(super) fn carry_out(mut self, report: String) -> Result<(), RepairError> {
         if self.plan.moves.is_empty() {
-            self.clean()?;
-            return Ok(None);
+            return self.clean();
         }
+        self.plan.report = report;
         sync_all_below(&self.path.join(WORK))?;
         let bytes = serde_json::to_vec(&self.plan).map_err(|error| RepairError::Io {
             path: self.path.join(PLAN),
@@ -122,8 +147,7 @@ impl Folder {
         file.sync_all().map_err(io_error(&temporary))?;
         fs::rename(&temporary, &path).map_err(io_error(&path))?;
         sync(&self.path)?;
-        self.make_moves(&self.plan)?;
-        Ok(Some(self.plan.aside.display().to_string()))
+        self.make_moves(&self.plan)
     }
 
     /// Removes what was only worked with.
@@ -135,16 +159,19 @@ impl Folder {
         }
     }
 
-    fn finish_interrupted(&self) -> Result<(), RepairError> {
+    fn finish_interrupted(&self) -> Result<Option<Finished>, RepairError> {
         let path = self.path.join(PLAN);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.clean(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return self.clean().map(|()| None);
+            }
             Err(error) => return Err(io_error(&path)(error)),
         };
         let plan: Plan = serde_json::from_slice(&bytes)
             .map_err(|error| RepairError::Io { path, source: error.into() })?;
-        self.make_moves(&plan)
+        self.make_moves(&plan)?;
+        Ok(Some(Finished { aside: plan.aside.display().to_string(), report: plan.report }))
     }
 
     /// May be interrupted anywhere and repeated.
@@ -166,6 +193,12 @@ impl Folder {
                 move_to(&target, &self.path.join(&plan.aside).join(to))?;
             }
             move_to(&from, &target)?;
+        }
+        // Beside what it is about. Nothing was replaced where everything was missing.
+        let aside = self.path.join(&plan.aside);
+        if !plan.report.is_empty() && aside.is_dir() {
+            let path = aside.join(REPORT);
+            fs::write(&path, &plan.report).map_err(io_error(&path))?;
         }
         let path = self.path.join(PLAN);
         fs::remove_file(&path).map_err(io_error(&path))?;
@@ -231,7 +264,7 @@ mod tests {
     }
 
     fn built(data: &Path) -> Folder {
-        let mut folder = Folder::take(data).unwrap();
+        let (mut folder, _) = Folder::take(data, false).unwrap();
         let work = folder.work(Path::new("a/store")).unwrap();
         fs::create_dir_all(&work).unwrap();
         fs::write(work.join("x"), "whole").unwrap();
@@ -255,8 +288,11 @@ mod tests {
     #[test]
     fn what_was_built_takes_the_place_of_what_is_kept_aside() {
         let data = data();
-        assert!(built(data.path()).carry_out().unwrap().is_some());
+        let folder = built(data.path());
+        let aside = data.path().join(folder.aside().unwrap());
+        folder.carry_out("what was done".to_owned()).unwrap();
         is_repaired(data.path());
+        assert_eq!(fs::read_to_string(aside.join(REPORT)).unwrap(), "what was done");
     }
 
     #[test]
@@ -265,7 +301,8 @@ mod tests {
         let folder = built(data.path());
         fs::remove_dir_all(data.path().join("shards/a")).unwrap();
         fs::write(data.path().join("shards/a"), "no folder").unwrap();
-        let aside = data.path().join(folder.carry_out().unwrap().unwrap());
+        let aside = data.path().join(folder.aside().unwrap());
+        folder.carry_out(String::new()).unwrap();
         assert_eq!(fs::read_to_string(aside.join("shards/a")).unwrap(), "no folder");
         assert_eq!(fs::read_to_string(data.path().join("shards/a/store/x")).unwrap(), "whole");
         assert!(!is_unfinished(data.path()));
@@ -276,7 +313,8 @@ mod tests {
         // After the plan is written, 0 to 3 renames are made.
         for renames in 0..4 {
             let data = data();
-            let folder = built(data.path());
+            let mut folder = built(data.path());
+            folder.plan.report = "what was done".to_owned();
             let root = data.path();
             fs::write(root.join(PLAN), serde_json::to_vec(&folder.plan).unwrap()).unwrap();
             assert!(is_unfinished(root));
@@ -291,7 +329,11 @@ mod tests {
                 fs::create_dir_all(to.parent().unwrap()).unwrap();
                 fs::rename(from, to).unwrap();
             }
-            drop(Folder::take(root).unwrap());
+            // Who only looks changes nothing.
+            let refused = Folder::take(root, true);
+            assert!(matches!(refused, Err(RepairError::Unfinished { .. })) && is_unfinished(root));
+            let (_, finished) = Folder::take(root, false).unwrap();
+            assert_eq!(finished.unwrap().report, "what was done");
             is_repaired(root);
         }
     }
@@ -301,7 +343,7 @@ mod tests {
         let data = data();
         drop(built(data.path()));
         assert!(data.path().join(WORK).exists());
-        drop(Folder::take(data.path()).unwrap());
+        assert!(Folder::take(data.path(), false).unwrap().1.is_none());
         assert!(!data.path().join(WORK).exists());
         assert_eq!(fs::read_to_string(data.path().join("shards/a/store/x")).unwrap(), "damaged");
     }

@@ -29,7 +29,12 @@ use uuid::Uuid;
 pub use self::report::{Item, Outcome, Report};
 pub(crate) use self::{folder::is_unfinished, logs::are_lost};
 
-use self::{folder::Folder, logs::Logs, rebuild::Trusting, shard::Target};
+use self::{
+    folder::{Finished, Folder},
+    logs::Logs,
+    rebuild::Trusting,
+    shard::Target,
+};
 use crate::{
     catalogue::{self, CatalogueError, Surroundings, inspect},
     config::Config,
@@ -69,6 +74,16 @@ pub enum RepairError {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// A repair was interrupted, and nothing is to be changed now.
+    #[error(
+        "a repair of {} was interrupted while it moved its results into place; repeat it without \
+         --dry-run, which finishes it",
+        path.display()
+    )]
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+    },
     /// What may be lost has another form.
     #[error("--accept-loss {given}: it must be `logs` or `shard=UID`, as the report says")]
     Accept {
@@ -107,7 +122,7 @@ pub fn run(config: Config, options: Options) -> Result<Report, RepairError> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| RepairError::Io { path: PathBuf::new(), source })?;
-    let folder = Folder::take(&config.storage.data_dir)?;
+    let (folder, finished) = Folder::take(&config.storage.data_dir, options.dry_run)?;
     let data_dir = config.storage.data_dir.clone();
     let repair = Repair {
         config: Arc::new(config),
@@ -118,7 +133,7 @@ pub fn run(config: Config, options: Options) -> Result<Report, RepairError> {
         behind: Vec::new(),
         trusting: Vec::new(),
     };
-    repair.run().inspect_err(|_| folder::discard_work(&data_dir))
+    repair.run(finished).inspect_err(|_| folder::discard_work(&data_dir))
 }
 
 struct Repair {
@@ -133,7 +148,20 @@ struct Repair {
 }
 
 impl Repair {
-    fn run(mut self) -> Result<Report, RepairError> {
+    fn run(mut self, finished: Option<Finished>) -> Result<Report, RepairError> {
+        if let Some(Finished { aside, report }) = finished {
+            let found = "a repair was ended while it moved its results into place".to_owned();
+            let action = if report.is_empty() {
+                "finished; what it found is not known any more".to_owned()
+            } else {
+                format!("finished; this is what it had to tell:\n{report}")
+            };
+            self.add(Item {
+                outcome: Outcome::Repaired,
+                action,
+                ..Item::clean("repair", "an earlier one", &aside, found)
+            });
+        }
         let logs = Logs::open(&mut self)?;
         let writer = self.identity(&logs)?;
         let surroundings = Surroundings {
@@ -178,7 +206,10 @@ impl Repair {
         }
         self.doubt_logs(&mut saves);
         logs.finish(&mut self, saves, entries.is_some(), &writer)?;
-        self.checkpoints();
+        let uids = entries.map(|entries| {
+            entries.iter().map(|(_, entry)| entry.uid.to_string()).collect::<BTreeSet<_>>()
+        });
+        self.checkpoints(uids.as_ref());
         self.finish()
     }
 
@@ -299,13 +330,14 @@ impl Repair {
     fn finish(self) -> Result<Report, RepairError> {
         let data_dir = self.folder.path().display().to_string();
         let dry_run = self.options.dry_run;
-        let kept_in = if dry_run {
+        let kept_in = self.folder.aside().filter(|_| !dry_run);
+        let report = Report { data_dir, dry_run, kept_in, items: self.items };
+        if dry_run {
             self.folder.clean()?;
-            None
         } else {
-            self.folder.carry_out()?
-        };
-        Ok(Report { data_dir, dry_run, kept_in, items: self.items })
+            self.folder.carry_out(report.to_text())?;
+        }
+        Ok(report)
     }
 
     fn add(&mut self, item: Item) {
