@@ -134,3 +134,97 @@ fn shards_that_nobody_names_any_more_are_told_before_they_are_given_up() {
         assert!(item["action"].as_str().unwrap().contains("all records of this shard are lost"));
     }
 }
+
+/// Cuts the first journal of a database off in the middle of what it holds.
+fn cut_off(database: &Path) {
+    let journal = database.join("0.jnl");
+    let bytes = fs::read(&journal).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    fs::OpenOptions::new().write(true).open(&journal).unwrap().set_len(used / 2).unwrap();
+}
+
+fn shard_of(data: &Path, connection: &mut Connection, name: &str) -> std::path::PathBuf {
+    // The one whose state has the records of the namespace.
+    let wanted = format!("{name}-00");
+    assert_eq!(records(connection, name).unwrap().len(), 20);
+    let mut folders = fs::read_dir(data.join("shards")).unwrap().map(|entry| entry.unwrap().path());
+    let holds = |folder: &std::path::PathBuf| {
+        files(folder).unwrap().iter().any(|file| {
+            fs::read(file).is_ok_and(|bytes| {
+                bytes.windows(wanted.len()).any(|part| part == wanted.as_bytes())
+            })
+        })
+    };
+    folders.find(holds).unwrap()
+}
+
+/// What a repair wants to be accepted, all of it.
+fn accepted(data: &Path) -> Vec<String> {
+    let (code, said) = repair(data, &["--json"]);
+    assert_eq!(code, Some(2), "{said}");
+    let report: Value = serde_json::from_str(&said).unwrap();
+    let items = report["items"].as_array().unwrap().clone();
+    let named = items.iter().filter_map(|item| item["accept"].as_str());
+    named.flat_map(|accept| ["--accept-loss".to_owned(), accept.to_owned()]).collect()
+}
+
+/// Everything was forced to the disk, so that no loss of power explains what is missing.
+#[test]
+fn logs_without_their_end_and_states_that_are_gone_are_missed() {
+    let folder = sample::folder().unwrap();
+    let made = folder.path().join("made");
+    killed(&made);
+    let node = Node::start(&settings(&made)).unwrap();
+    let connection = &mut node.connect().unwrap();
+    for name in NAMES {
+        ask(connection, "DELETE", &path(name, &format!("/vectors/{name}-07")), &Value::Null)
+            .unwrap();
+        put(connection, name, &format!("{name}-07"));
+    }
+    let before = all(connection);
+    let one = shard_of(&made, connection, "one").strip_prefix(&made).unwrap().to_owned();
+    node.stop().unwrap();
+
+    let refuses = |data: &Path, why: &str| {
+        let (status, said) = run_to_end(&settings(data)).unwrap();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains(why) && said.contains("hvs repair"), "{said}");
+    };
+    let opened = |data: &Path| {
+        let node = Node::start(&settings(data)).unwrap();
+        let now = all(&mut node.connect().unwrap());
+        node.stop().unwrap();
+        now
+    };
+    // The logs alone: the states have everything, and a repair goes on from them when it may.
+    let data = folder.path().join("cut off");
+    copy(&made, &data).unwrap();
+    cut_off(&data.join("kv"));
+    refuses(&data, "which was forced to the disk");
+    let accepted_all = accepted(&data);
+    let arguments: Vec<&str> = accepted_all.iter().map(String::as_str).collect();
+    let (code, said) = repair(&data, &arguments);
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(opened(&data), before);
+
+    // A state alone: its log is whole.
+    let data = folder.path().join("without a state");
+    copy(&made, &data).unwrap();
+    fs::remove_dir_all(data.join(&one).join("store")).unwrap();
+    refuses(&data, "is missing, the local state of shard");
+    let (code, said) = repair(&data, &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(opened(&data), before);
+
+    // Both: what the log lacks is nowhere, and nobody goes on without being told to.
+    for state in [one.as_path(), Path::new("shards/system")] {
+        let data = folder.path().join("neither");
+        let _ = fs::remove_dir_all(&data);
+        copy(&made, &data).unwrap();
+        cut_off(&data.join("kv"));
+        fs::remove_dir_all(data.join(state).join("store")).unwrap();
+        refuses(&data, "is missing");
+        assert!(!accepted(&data).is_empty());
+        refuses(&data, "is missing");
+    }
+}

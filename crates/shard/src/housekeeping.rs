@@ -39,6 +39,10 @@ pub(crate) struct Housekeeping {
     next: Instant,
     /// The last entry whose effects the operating system has.
     handed_over: u64,
+    /// The last entry that the log is known to have on the medium, and the one that the local state
+    /// says.
+    log_synced: u64,
+    noted: u64,
     /// For each vector the key below which every row of `keys` is gone. A pass goes on from here
     /// and not from the first key, because removed rows are only marked until they are compacted.
     keys_trimmed: BTreeMap<String, u64>,
@@ -62,6 +66,8 @@ impl Housekeeping {
             floor_bytes,
             next: Instant::now(),
             handed_over: 0,
+            log_synced: 0,
+            noted: 0,
             keys_trimmed: BTreeMap::new(),
             dead_cursor: Some(0),
             builds_seen: 0,
@@ -134,7 +140,10 @@ impl Housekeeping {
             return Ok(());
         }
         self.next = now + INTERVAL;
-        if self.handed_over != applied {
+        if self.handed_over != applied || self.noted != self.log_synced {
+            let noted = machine.store().put_log_synced(self.log_synced);
+            noted.map_err(|error| format!("the local state cannot be written: {error}"))?;
+            self.noted = self.log_synced;
             let handed_over = machine.store().hand_over();
             handed_over.map_err(|error| format!("the local state cannot be written: {error}"))?;
             self.handed_over = applied;
@@ -143,6 +152,11 @@ impl Housekeeping {
             indexes.payload().compact_step();
         }
         self.trim_rows(machine).map(drop)
+    }
+
+    /// The log is on the medium up to an entry.
+    pub(crate) fn log_is_synced(&mut self, seq: u64) {
+        self.log_synced = self.log_synced.max(seq);
     }
 
     /// Trims what can be trimmed before the shard closes.

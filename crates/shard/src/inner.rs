@@ -49,14 +49,21 @@ impl Inner {
             what: format!("create the directory {}", directory.display()),
             source,
         })?;
-        let store = Store::open(&directory.join("store"), config.store, config.verify_tables)?;
+        let may_lose_buffered = kv.may_lose_buffered();
+        let log = Log::new(kv, &config.log_prefix, config.log_id());
+        let path = directory.join("store");
+        if may_lose_buffered && !hvs_kv::database::is_there(&path) {
+            // Of such a log alone nobody can tell whether it has lost its end.
+            if block_on(log.leader())?.is_some() {
+                return Err(OpenError::StateMissing { shard: config.shard, path });
+            }
+        }
+        let store = Store::open(&path, config.store, config.verify_tables)?;
         store.check_identity(&config)?;
         store.records.set_compression(config.compression);
         let mut machine = Machine::new(store.clone(), store.load_meta()?, config.wall.clone());
 
         machine.load_feed().map_err(|source| store.storage(source))?;
-        let may_lose_buffered = kv.may_lose_buffered();
-        let log = Log::new(kv, &config.log_prefix, config.log_id());
         let leader = lead(&log, &config, &mut machine, may_lose_buffered)?;
         let floor = block_on(log.floor())?.seq;
         machine.progress().feed.begin_after(floor);
@@ -284,12 +291,23 @@ fn catch_up(
     may_lose_buffered: bool,
 ) -> Result<Position, OpenError> {
     let applied = machine.meta().applied;
+    let store = machine.store();
+    let synced = store.load_log_synced().map_err(|source| store.storage(source))?;
     let mut replay = log.replay(applied);
     loop {
         match block_on(replay.next()) {
             Ok(Some((entry, position))) => apply(machine, &entry, position)?,
+            Ok(None) if replay.position().seq < synced => {
+                return Err(OpenError::LogCutOff { shard, synced });
+            }
             Ok(None) => return Ok(replay.position()),
             Err(LogError::EndsBefore { seq }) if may_lose_buffered => {
+                // What was forced to the disk is not lost with the power.
+                let has_synced =
+                    block_on(log.floor())?.seq >= synced || block_on(log.entry(synced))?.is_some();
+                if synced > 0 && !has_synced {
+                    return Err(OpenError::LogCutOff { shard, synced });
+                }
                 // An epoch is durable before anything is written in it, whatever is lost later.
                 let epoch = machine.meta().epoch;
                 if epoch > led {
@@ -297,7 +315,8 @@ fn catch_up(
                 }
                 tracing::warn!(
                     shard_seq = seq,
-                    "the log lost buffered entries that the local state kept; going on from it"
+                    "the log has lost entries that were not known to be on the disk, and the local state \
+                     has kept them; going on from it. Entries after them are lost, if there were any"
                 );
                 block_on(log.restart_after(applied))?;
                 return Ok(applied);

@@ -30,6 +30,7 @@ const TRIMMED: &[u8] = b"trimmed";
 const PURGED: &[u8] = b"purged";
 const KEYS_TRIMMED: &[u8] = b"keys trimmed/";
 const FEED_BEGINS: &[u8] = b"feed begins";
+const LOG_SYNCED: &[u8] = b"log synced";
 const UNIFORM: &[u8] = b"compressed";
 const DICTIONARY: &[u8] = b"dictionary/";
 const IDENTITY: &[u8] = b"identity";
@@ -225,6 +226,19 @@ impl Store {
         let mut value = Vec::new();
         put_varint(&mut value, seq);
         batch.insert(&self.meta, FEED_BEGINS, value);
+    }
+
+    /// The last entry that the log is known to have had on the medium; 0 if none is.
+    pub(crate) fn load_log_synced(&self) -> fjall::Result<u64> {
+        let stored = self.meta.get(LOG_SYNCED)?;
+        Ok(stored.and_then(|bytes| Decoder::new(&bytes).varint("seq").ok()).unwrap_or(0))
+    }
+
+    /// Belongs after the sync of the log, so that the state never says more than is so.
+    pub(crate) fn put_log_synced(&self, seq: u64) -> fjall::Result<()> {
+        let mut value = Vec::new();
+        put_varint(&mut value, seq);
+        self.meta.insert(LOG_SYNCED, value)
     }
 
     /// For a vector the key below which rows of `keys` have been removed.

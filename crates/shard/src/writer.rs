@@ -352,11 +352,13 @@ impl Writer {
         })
     }
 
-    fn sync(&self) -> Result<(), WriteError> {
+    fn sync(&mut self) -> Result<(), WriteError> {
         self.stats.syncs.fetch_add(1, Ordering::Relaxed);
         block_on(self.leader.sync()).map_err(|error| WriteError::Wedged {
             reason: format!("the log cannot be made durable: {error}"),
-        })
+        })?;
+        self.housekeeping.log_is_synced(self.machine.meta().applied.seq);
+        Ok(())
     }
 
     /// Deletes some of the records that have expired. True if it may be that there are more.
@@ -384,7 +386,9 @@ impl Writer {
     fn finish(&mut self) -> Result<(), WriteError> {
         self.housekeeping.finish(&self.machine).map_err(|reason| WriteError::Wedged { reason })?;
         self.sync()?;
-        self.machine.store().persist().map_err(|error| WriteError::Wedged {
+        let store = self.machine.store();
+        let noted = store.put_log_synced(self.machine.meta().applied.seq);
+        noted.and_then(|()| store.persist()).map_err(|error| WriteError::Wedged {
             reason: format!("the local state cannot be made durable: {error}"),
         })
     }

@@ -159,8 +159,13 @@ fn a_local_state_that_outlived_the_log_is_kept() {
     copy(&home.path().join("kv"), &older);
     fill(&shard, "b", 100);
     let (before, seq) = (all(&shard), shard.stats().applied_seq);
+    // Not as it is after a stop in order, which forces the log to the disk and says so.
+    shard.persist().unwrap();
+    let state = home.path().join("state");
+    copy(&home.shard_path(), &state);
     drop(shard);
     restore(&older, &home.path().join("kv"));
+    restore(&state, &home.shard_path());
 
     for round in 1..3 {
         let shard = home.open();
@@ -172,6 +177,48 @@ fn a_local_state_that_outlived_the_log_is_kept() {
     // From here on the log and the state agree again, whichever of them is older.
     let shard = home.open();
     assert!(shard.stats().log_floor >= seq);
+}
+
+#[test]
+fn a_log_without_entries_that_were_forced_to_the_disk_is_refused() {
+    let home = Home::new();
+    let shard = home.open();
+    fill(&shard, "a", 50);
+    drop(shard);
+    let shard = home.open();
+    let (kv, older) = (home.path().join("kv"), home.path().join("older-kv"));
+    copy(&kv, &older);
+    fill(&shard, "b", 100);
+    let (before, seq) = (all(&shard), shard.stats().applied_seq);
+    drop(shard);
+    let newer = home.path().join("newer-kv");
+    copy(&kv, &newer);
+    restore(&older, &kv);
+    for _ in 0..2 {
+        let log: Arc<dyn Kv> = home.kv();
+        let refused = Shard::open(home.config.clone(), log, &home.shard_path());
+        assert!(matches!(refused, Err(OpenError::LogCutOff { synced, .. }) if synced == seq));
+    }
+    // As it is where the state is an earlier one, and the log ends after that.
+    restore(&newer, &kv);
+    assert_eq!(all(&home.open()), before, "nothing was touched");
+}
+
+#[test]
+fn a_state_that_is_missing_is_not_made_of_a_log_that_may_lack_its_end() {
+    let home = Home::new();
+    let shard = home.open();
+    fill(&shard, "a", 50);
+    let before = all(&shard);
+    drop(shard);
+    let (store, aside) = (home.shard_path().join("store"), home.path().join("aside"));
+    std::fs::rename(&store, &aside).unwrap();
+    let log: Arc<dyn Kv> = home.kv();
+    let refused = Shard::open(home.config.clone(), log, &home.shard_path());
+    assert!(matches!(refused, Err(OpenError::StateMissing { path, .. }) if path == store));
+    let _ = std::fs::remove_dir_all(&store);
+    std::fs::rename(&aside, &store).unwrap();
+    assert_eq!(all(&home.open()), before);
 }
 
 /// What is lost with the power are the last writes, and never that the shard was led since.

@@ -244,7 +244,7 @@ impl Repair {
         // Damage of files explains what is missing; where they are whole, some are of another state.
         let is_mixed = report.is_mixed && reasons.is_empty();
         if report.damaged > 0 {
-            reasons.push(format!("{} things are wrong", report.damaged));
+            reasons.push(format!("wrong rows: {}", report.damaged));
             reasons.extend_from_slice(&report.damage);
         }
         if !reasons.is_empty() {
@@ -282,11 +282,18 @@ impl Repair {
         let is_other = log.whole().is_some_and(|(_, examined)| {
             examined.end.seq < at.seq && state.epoch() > log.leader_epoch
         });
-        if at.seq > 0 && (log.is_missing || is_other) {
+        // Of those that are known to have been on the disk none goes with the power.
+        let synced = state.log_synced();
+        let is_cut_off = log.whole().is_some_and(|(_, examined)| examined.end.seq < synced);
+        if at.seq > 0 && (log.is_missing || is_other || is_cut_off) {
             let found = if is_other {
                 "it ends before the state, and was never led in its epoch: it is another one"
+                    .to_owned()
+            } else if is_cut_off {
+                let end = log.end();
+                format!("it ends with entry {end}, and entry {synced} had been forced to the disk")
             } else {
-                "there has never been one in this store"
+                "there has never been one in this store".to_owned()
             };
             let accept = target.accept();
             let outcome = self.lossy(&accept);
@@ -298,7 +305,7 @@ impl Repair {
                     at.seq
                 ),
                 accept: Some(accept.clone()),
-                ..Item::clean("log", &target.name, "kv", found.to_owned())
+                ..Item::clean("log", &target.name, "kv", found)
             });
             if !self.accepts(&accept) {
                 return (None, false);
@@ -495,7 +502,7 @@ impl Target {
 }
 
 /// What was found in a copy, told of what it is a copy of.
-fn on_disk(found: &str, copy: &Path, original: &Path) -> String {
+pub(super) fn on_disk(found: &str, copy: &Path, original: &Path) -> String {
     found.replace(&copy.display().to_string(), &original.display().to_string())
 }
 

@@ -55,6 +55,11 @@ impl LocalState {
         self.meta().epoch
     }
 
+    /// The last entry that its log is known to have had on the disk; 0 if none is.
+    pub fn log_synced(&self) -> u64 {
+        self.store().load_log_synced().unwrap_or(0)
+    }
+
     /// How many records it says that it has.
     pub fn records(&self) -> u64 {
         self.meta().records
