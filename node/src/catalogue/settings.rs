@@ -69,7 +69,7 @@ pub enum SettingsError {
     #[error("{}", durability::unavailable(*.0))]
     Durability(Durability),
     /// A time to live out of its range.
-    #[error("ttl_ms is {ttl}, it must be from 1 to {limit}")]
+    #[error("ttl_ms is {ttl}, it must be from 1 to {limit}, or be left out")]
     Ttl {
         /// The value given.
         ttl: u64,
