@@ -124,7 +124,10 @@ async fn of_many_swaps_one_wins(store: &CheckpointStore) {
                         .as_ref()
                         .map_or_else(|| Manifest::new("n", namespace), |l| l.manifest.clone());
                     let seq = before.newest().map_or(0, |newest| newest.shards[0].seq) + 1;
-                    let next = before.with(checkpoint(shard, seq, vec![base(seq, vec![])]));
+                    // As every attempt has, by which it is known again.
+                    let own = format!("objects/{}/000000", Uuid::new_v4().simple());
+                    let own = vec![reference(&own, &Bytes::new())];
+                    let next = before.with(checkpoint(shard, seq, vec![base(seq, own)]));
                     match store.swap(version, &next.expect("raised")).await {
                         Ok(()) => break,
                         Err(SwapError::Conflict) => conflicts += 1,

@@ -1,6 +1,7 @@
 //! Where checkpoints are: a folder, or a bucket of an object store.
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -17,7 +18,7 @@ use url::Url;
 use crate::{
     folder::{self, Swapped},
     hash::Hash,
-    manifest::{DamagedManifest, Manifest, ObjectRef},
+    manifest::{Checkpoint, DamagedManifest, Manifest, ObjectRef},
     object::DamagedObject,
 };
 
@@ -28,6 +29,11 @@ const OBJECTS: &str = "objects";
 pub const ORPHAN_AGE: Duration = Duration::from_hours(24);
 /// Objects looked at by one search for those that are left behind.
 const ORPHANS_AT_ONCE: usize = 10_000;
+/// How often something is written that a bucket has neither taken nor refused for good, each time
+/// with all the tries of the client.
+const TRIES: u32 = 4;
+/// Between the first two of them; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why checkpoints cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +105,7 @@ pub enum StoreError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SwapError {
-    /// Another one is there than the one that was read.
+    /// Another one is there than the one that was read, and the swap was not made.
     #[error("the manifest was replaced by someone else in the meantime")]
     Conflict,
     /// The store failed. Whether the manifest was replaced is not known.
@@ -107,9 +113,24 @@ pub enum SwapError {
     Store(#[from] StoreError),
 }
 
+/// Why it is not known whether a manifest was replaced.
+#[derive(Debug, thiserror::Error)]
+enum Undecided {
+    /// Perhaps by this swap, whose reply was lost.
+    #[error("it was replaced by this swap or by someone else, and cannot be read: {0}")]
+    Unread(StoreError),
+    /// S3 says so of conditional writes that come while there is another one.
+    #[error("nobody has replaced it, and yet the place refuses to, {TRIES} times")]
+    Busy,
+}
+
 /// Tells one content of the manifest from all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version(UpdateVersion);
+pub struct Version {
+    content: UpdateVersion,
+    /// The id that the next checkpoint gets.
+    next_id: u64,
+}
 
 /// A manifest, and which version of it.
 #[derive(Clone, Debug)]
@@ -154,8 +175,10 @@ impl CheckpointStore {
             let folder = folder.map_err(|()| refuse("it has a host".to_owned()))?;
             return Self::in_folder(folder, text).map_err(|error| refuse(error.to_string()));
         }
-        let (objects, root) = object_store::parse_url_opts(&parsed, options)
-            .map_err(|error| refuse(error.to_string()))?;
+        let options: Vec<(String, String)> = options.into_iter().collect();
+        let opened = object_store::parse_url_opts(&parsed, options.iter().cloned());
+        let (objects, root) =
+            opened.map_err(|error| refuse(without_settings(error.to_string(), &options)))?;
         Ok(Self { objects: Arc::from(objects), root, url: text, folder: None })
     }
 
@@ -191,27 +214,33 @@ impl CheckpointStore {
         let listed = self.objects.list_with_delimiter(Some(&self.root)).await;
         let listed = match listed {
             Ok(listed) => listed,
-            Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
             Err(error) => return Err(self.failed("list", "", error)),
         };
         let names = listed.common_prefixes.iter().filter_map(Path::filename);
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// Writes an object that is not there yet.
+    /// Writes an object that is not there yet. Where the outcome is open, what is there decides.
     pub async fn put(&self, name: &str, bytes: Bytes) -> Result<(), StoreError> {
-        match self.put_once(name, bytes.clone()).await {
-            Ok(()) => Ok(()),
-            // Names are random, so that this can only be an earlier try whose reply was lost.
-            Err((true, error)) => match self.read(name).await? {
-                Some((found, _)) if found == bytes => Ok(()),
-                _ => Err(error),
-            },
-            Err((false, error)) => Err(error),
+        let mut tries = Tries::default();
+        loop {
+            let error = match self.put_once(name, bytes.clone()).await {
+                Ok(()) => return Ok(()),
+                Err((true, error)) => error,
+                Err((false, error)) => return Err(error),
+            };
+            match self.read(name).await {
+                // Names are random, so that this can only be an earlier try whose reply was lost.
+                Ok(Some((found, _))) if found == bytes => return Ok(()),
+                // It was lost on its way, or another try of it was under way, as S3 has it.
+                Ok(None) if tries.again().await => {}
+                _ => return Err(error),
+            }
         }
     }
 
-    /// An error comes with whether the object is there already.
+    /// An error comes with whether the object may be there all the same.
     async fn put_once(&self, name: &str, bytes: Bytes) -> Result<(), (bool, StoreError)> {
         if let Some(folder) = &self.folder {
             let path = name.split('/').fold(folder.clone(), |path, part| path.join(part));
@@ -225,8 +254,11 @@ impl CheckpointStore {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let put = self.objects.put_opts(&self.path(name), bytes.into(), options).await;
         put.map(drop).map_err(|error| {
-            let is_there = matches!(error, object_store::Error::AlreadyExists { .. });
-            (is_there, self.failed("write", name, error))
+            let is_open = matches!(
+                error,
+                object_store::Error::AlreadyExists { .. } | object_store::Error::Generic { .. }
+            );
+            (is_open, self.failed("write", name, error))
         })
     }
 
@@ -249,25 +281,52 @@ impl CheckpointStore {
 
     /// The manifest, if there is one.
     pub async fn manifest(&self) -> Result<Option<Loaded>, StoreError> {
-        let Some((bytes, version)) = self.read(MANIFEST).await? else { return Ok(None) };
+        let Some((bytes, content)) = self.read(MANIFEST).await? else { return Ok(None) };
         let manifest = Manifest::decode(&bytes)
             .map_err(|source| StoreError::Manifest { name: self.name(MANIFEST), source })?;
+        let version = Version { content, next_id: manifest.next_id };
         Ok(Some(Loaded { manifest, version }))
     }
 
-    /// Replaces the manifest that was read before, or makes the first one. On a failure that
-    /// leaves the outcome open it is read again, so that only a store that fails twice does.
+    /// Replaces the manifest that was read before, or makes the first one.
+    ///
+    /// A client repeats a request whose reply is lost, and is refused then, because it has made the
+    /// swap itself. So what is there after an error decides: this manifest, or a later one that names
+    /// objects which only this one has added, is a success. After a conflict no manifest names them.
+    /// (Of a deletion over which others have swapped already it is not known who made it; it counts
+    /// as a conflict.)
     pub async fn swap(
         &self,
         expected: Option<&Version>,
         manifest: &Manifest,
     ) -> Result<(), SwapError> {
-        match self.swap_once(expected, manifest).await {
-            Ok(()) => Ok(()),
-            Err(error) => match self.manifest().await {
-                Ok(Some(found)) if found.manifest.attempt == manifest.attempt => Ok(()),
-                _ => Err(error),
-            },
+        let next_id = expected.map_or(1, |version| version.next_id);
+        let mut tries = Tries::default();
+        loop {
+            let Err(error) = self.swap_once(expected, manifest).await else { return Ok(()) };
+            let found = match self.manifest().await {
+                Ok(found) => found,
+                Err(unread) => return Err(self.undecided(error, Undecided::Unread(unread))),
+            };
+            if found.as_ref().is_some_and(|found| is_made(&found.manifest, manifest, next_id)) {
+                return Ok(());
+            }
+            // From now on the swap cannot be made any more, even if it is still on its way.
+            if found.as_ref().map(|found| &found.version) != expected {
+                return Err(SwapError::Conflict);
+            }
+            // An earlier try that is still on its way does no harm: one of them can be made.
+            if self.folder.is_some() || !tries.again().await {
+                return Err(self.undecided(error, Undecided::Busy));
+            }
+        }
+    }
+
+    /// Nobody may take an open outcome for a lost race, after which what was written is removed.
+    fn undecided(&self, error: SwapError, why: Undecided) -> SwapError {
+        match error {
+            SwapError::Conflict => self.failed("replace", MANIFEST, why).into(),
+            SwapError::Store(_) => error,
         }
     }
 
@@ -279,7 +338,7 @@ impl CheckpointStore {
         let bytes = Bytes::from(manifest.encode());
         if let Some(folder) = &self.folder {
             let path = folder.join(MANIFEST);
-            let expected = expected.and_then(|version| version.0.e_tag.clone());
+            let expected = expected.and_then(|version| version.content.e_tag.clone());
             let swap = move || {
                 let parse = |text: String| blake3::Hash::from_hex(text).ok();
                 let expected = expected.and_then(parse).map(|hash| Hash(*hash.as_bytes()));
@@ -294,11 +353,14 @@ impl CheckpointStore {
         }
         let mode = match expected {
             None => PutMode::Create,
-            Some(version) => PutMode::Update(version.0.clone()),
+            Some(version) => PutMode::Update(version.content.clone()),
         };
         let options = PutOptions { mode, ..PutOptions::default() };
         match self.objects.put_opts(&self.path(MANIFEST), bytes.into(), options).await {
             Ok(_) => Ok(()),
+            Err(error) if is_without_bucket(&error) => {
+                Err(self.failed("replace", MANIFEST, error).into())
+            }
             Err(
                 object_store::Error::AlreadyExists { .. }
                 | object_store::Error::Precondition { .. }
@@ -311,9 +373,16 @@ impl CheckpointStore {
     /// Removes objects; one that is gone already is no failure.
     pub async fn remove(&self, names: &[String]) -> Result<(), StoreError> {
         for name in names {
-            match self.objects.delete(&self.path(name)).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(self.failed("remove", name, error)),
+            let mut tries = Tries::default();
+            loop {
+                match self.objects.delete(&self.path(name)).await {
+                    Ok(()) => break,
+                    Err(error) if is_missing(&error) => break,
+                    // Clients do not repeat it when its reply is lost.
+                    Err(object_store::Error::Generic { .. })
+                        if self.folder.is_none() && tries.again().await => {}
+                    Err(error) => return Err(self.failed("remove", name, error)),
+                }
             }
         }
         Ok(())
@@ -346,10 +415,10 @@ impl CheckpointStore {
         Ok(orphans)
     }
 
-    async fn read(&self, name: &str) -> Result<Option<(Bytes, Version)>, StoreError> {
+    async fn read(&self, name: &str) -> Result<Option<(Bytes, UpdateVersion)>, StoreError> {
         let got = match self.objects.get(&self.path(name)).await {
             Ok(got) => got,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(self.failed("read", name, error)),
         };
         let (e_tag, version) = (got.meta.e_tag.clone(), got.meta.version.clone());
@@ -359,7 +428,7 @@ impl CheckpointStore {
         } else {
             UpdateVersion { e_tag, version }
         };
-        Ok(Some((bytes, Version(version))))
+        Ok(Some((bytes, version)))
     }
 
     fn path(&self, name: &str) -> Path {
@@ -379,6 +448,52 @@ impl CheckpointStore {
     ) -> StoreError {
         StoreError::Io { what, name: self.name(name), source: Box::new(source) }
     }
+}
+
+/// Counts how often something has been written again.
+#[derive(Default)]
+struct Tries(u32);
+
+impl Tries {
+    /// Whether it may be written again, after a pause that gives others time to come to their end.
+    async fn again(&mut self) -> bool {
+        if self.0 + 1 >= TRIES {
+            return false;
+        }
+        tokio::time::sleep(FIRST_PAUSE * (1 << self.0)).await;
+        self.0 += 1;
+        true
+    }
+}
+
+/// Whether a swap was made, by the manifest that is there now: this very one, or one that others made
+/// of it, with objects that came with the checkpoint which it added. No other attempt has their names.
+fn is_made(found: &Manifest, swapped: &Manifest, next_id: u64) -> bool {
+    if found.attempt == swapped.attempt {
+        return true;
+    }
+    let is_added = |checkpoint: &&Checkpoint| checkpoint.id == next_id;
+    let (added, earlier): (Vec<_>, Vec<_>) = swapped.checkpoints.iter().partition(is_added);
+    let names = |checkpoints: Vec<&'_ Checkpoint>| -> HashSet<String> {
+        let objects = checkpoints.into_iter().flat_map(Checkpoint::objects);
+        objects.map(|object| object.name.clone()).collect()
+    };
+    let (added, earlier, found) = (names(added), names(earlier), found.object_names());
+    added.iter().any(|name| !earlier.contains(name) && found.contains(name.as_str()))
+}
+
+/// Whether an object is not there, in a bucket that is.
+fn is_missing(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotFound { .. }) && !is_without_bucket(error)
+}
+
+/// Whether the bucket itself is not there, which all stores say with the status of a missing object.
+/// No name or URL has such brackets.
+fn is_without_bucket(error: &object_store::Error) -> bool {
+    let said = error.to_string();
+    ["NoSuchBucket", "ContainerNotFound"]
+        .iter()
+        .any(|code| said.contains(&format!("<Code>{code}</Code>")))
 }
 
 /// The kinds of object stores that compare and swap by themselves.
@@ -407,4 +522,14 @@ fn without_secrets(url: &str) -> String {
     parsed.set_query(None);
     parsed.set_fragment(None);
     if cleaned || parsed.password().is_none() { parsed.into() } else { String::new() }
+}
+
+/// An error without the values of settings that may be secrets, some of which it quotes.
+fn without_settings(error: String, options: &[(String, String)]) -> String {
+    let is_secret = |name: &str| {
+        let name = name.to_ascii_uppercase();
+        ["KEY", "SECRET", "TOKEN", "SAS", "PASSWORD"].iter().any(|part| name.contains(part))
+    };
+    let secrets = options.iter().filter(|(name, value)| is_secret(name) && !value.is_empty());
+    secrets.fold(error, |error, (name, value)| error.replace(value, name))
 }

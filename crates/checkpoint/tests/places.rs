@@ -51,3 +51,23 @@ fn every_kind_of_object_store_is_there() {
         assert_eq!(store.child("docs").url(), format!("{url}/docs"));
     }
 }
+
+#[test]
+fn the_time_that_a_request_has_is_a_setting_of_each() {
+    for (url, setting) in [
+        ("s3://bucket/a", "AWS_TIMEOUT"),
+        ("gs://bucket/a", "GOOGLE_TIMEOUT"),
+        ("az://container/a", "AZURE_TIMEOUT"),
+    ] {
+        let open = |value: &str| {
+            let options = [
+                (setting.to_owned(), value.to_owned()),
+                ("AZURE_STORAGE_ACCOUNT_NAME".to_owned(), "a".to_owned()),
+            ];
+            CheckpointStore::open(url, options)
+        };
+        open("120s").unwrap();
+        let refused = open("soon").unwrap_err();
+        assert!(refused.to_string().contains("soon"), "{refused}");
+    }
+}
