@@ -358,7 +358,8 @@ impl Catalogue {
             }
         }
         let limit = self.surroundings.config.limits.aliases;
-        if aliases.len() > limit {
+        // Those that are there already, from before the limit was lowered, are no reason to refuse.
+        if aliases.len() > limit.max(view.aliases.len()) {
             let setting = "limits.aliases";
             return Err(CatalogueError::Full { what: "aliases", count: limit, setting });
         }
