@@ -236,6 +236,12 @@ impl Catalogue {
         self.view.load().namespaces.values().map(|slot| slot.overview()).collect()
     }
 
+    /// The largest dimension of all vectors of all namespaces, loaded or not; 0 without any.
+    pub fn largest_dimension(&self) -> usize {
+        let view = self.view.load();
+        view.namespaces.values().map(|slot| slot.description().dimension()).max().unwrap_or(0)
+    }
+
     /// Every alias with its namespace, by name.
     pub fn aliases(&self) -> BTreeMap<String, String> {
         self.view.load().aliases.clone()
@@ -430,8 +436,8 @@ impl Catalogue {
             let setting = "limits.namespaces";
             return Err(CatalogueError::Full { what: "namespaces", count, setting });
         }
-        let count: usize =
-            view.namespaces.values().map(|slot| slot.description().entry.shards.len()).sum();
+        let shards = view.namespaces.values().map(|slot| slot.description().entry.shards.len());
+        let count = shards.sum::<usize>() + other_shards;
         let wanted = usize::try_from(settings.shards).unwrap_or(usize::MAX);
         if count.saturating_add(wanted) > limits.total_shards {
             let setting = "limits.total_shards";
