@@ -120,10 +120,12 @@ struct Task {
 impl Task {
     fn info(&self) -> TaskInfo {
         let rows = self.progress.rows.load(Ordering::Relaxed);
+        let total_rows = self.progress.total_rows.load(Ordering::Relaxed);
+        // What is written while indexes are built is built as well.
+        let may_grow = self.info.kind == TaskKind::Reindex;
         TaskInfo {
             rows,
-            // What is written while indexes are built is built as well.
-            total_rows: self.progress.total_rows.load(Ordering::Relaxed).max(rows),
+            total_rows: if may_grow { total_rows.max(rows) } else { total_rows },
             bytes: self.progress.bytes.load(Ordering::Relaxed),
             ..self.info.clone()
         }
