@@ -135,7 +135,10 @@ impl Node {
         let (kv, writer) = opening.await.map_err(|_| StartError::Worker)??;
         let budget = memory::budget(&config.memory);
         let warn = memory::warn_at(budget, config.memory.warn_percent);
-        let scale = Arc::new(Scale::new(config.scale.clone()).with_memory(warn, budget));
+        let scale = Scale::new(config.scale.clone())
+            .with_memory(warn, budget)
+            .with_dimension(config.limits.dimension);
+        let scale = Arc::new(scale);
         let cache = QueryCache::new(config.cache.query_bytes).map(Arc::new);
         let shrinkable: Arc<dyn memory::Cache> = match &cache {
             Some(cache) => Arc::clone(cache) as _,

@@ -1,9 +1,10 @@
 //! How large the node has become, held against what it is meant for.
 //!
 //! Each figure has two bounds. At the first the node says that it is near its limit: in its log,
-//! in its metrics, and in a header of its answers. At the second it refuses what would make the
-//! figure larger. Vectors and bytes are measured now and then, so they can pass the bound by what
-//! arrives between two measurements; searches are counted as they come.
+//! in its metrics, and in a header of its answers. The second is the most that there may be: what
+//! would make the figure larger than it is refused. Vectors and bytes are measured now and then, so
+//! they can pass the bound by what arrives between two measurements; searches are counted as they
+//! come, and no namespace is made with a larger dimension.
 
 use std::{
     fs, io,
@@ -32,10 +33,13 @@ pub enum Figure {
     Queries,
     /// Bytes of memory, as [`crate::memory`] counts them and refuses what is too much.
     Memory,
+    /// The largest dimension of all namespaces.
+    Dimension,
 }
 
 impl Figure {
-    const ALL: [Self; 4] = [Self::Vectors, Self::StorageBytes, Self::Queries, Self::Memory];
+    const ALL: [Self; 5] =
+        [Self::Vectors, Self::StorageBytes, Self::Queries, Self::Memory, Self::Dimension];
 
     /// Its name in metrics, headers and log lines.
     pub fn as_str(self) -> &'static str {
@@ -44,6 +48,7 @@ impl Figure {
             Self::StorageBytes => "storage_bytes",
             Self::Queries => "queries_per_second",
             Self::Memory => "memory_bytes",
+            Self::Dimension => "dimension",
         }
     }
 
@@ -54,11 +59,12 @@ impl Figure {
             Self::StorageBytes => "scale.storage_bytes_refuse",
             Self::Queries => "scale.queries_refuse",
             Self::Memory => "memory.budget_bytes",
+            Self::Dimension => "limits.dimension",
         }
     }
 }
 
-/// Where the node warns and where it refuses; 0 for nowhere.
+/// From where the node warns, and the most that it takes; 0 for neither.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     warn: u64,
@@ -86,7 +92,7 @@ pub struct Reading {
     pub used: u64,
     /// Where warnings begin; 0 for nowhere.
     pub warn: u64,
-    /// Where refusals begin; 0 for nowhere.
+    /// The most that there may be; 0 for no limit.
     pub refuse: u64,
 }
 
@@ -99,6 +105,8 @@ pub struct Scale {
     queries: Gauge,
     memory: Gauge,
     memory_bounds: Bounds,
+    dimension: Gauge,
+    dimension_limit: u64,
     /// Counts seconds for `window`.
     started: Instant,
     /// The second that searches are counted in, from 1.
@@ -125,6 +133,8 @@ impl Scale {
             queries: Gauge::default(),
             memory: Gauge::default(),
             memory_bounds: Bounds { warn: 0, refuse: 0 },
+            dimension: Gauge::default(),
+            dimension_limit: 0,
             started: Instant::now(),
             second: AtomicU64::new(0),
             window: AtomicU64::new(0),
@@ -136,6 +146,12 @@ impl Scale {
     #[must_use]
     pub fn with_memory(self, warn: u64, refuse: u64) -> Self {
         Self { memory_bounds: Bounds { warn, refuse }, ..self }
+    }
+
+    /// Knows the largest dimension that a space may have.
+    #[must_use]
+    pub fn with_dimension(self, limit: usize) -> Self {
+        Self { dimension_limit: limit as u64, ..self }
     }
 
     /// Whether a figure is beyond its first bound.
@@ -221,6 +237,9 @@ impl Scale {
             }
             Figure::Queries => (&self.queries, limits.queries_warn, limits.queries_refuse),
             Figure::Memory => return (&self.memory, self.memory_bounds),
+            Figure::Dimension => {
+                (&self.dimension, limits.dimension_warn as u64, self.dimension_limit)
+            }
         };
         (gauge, Bounds { warn, refuse })
     }
@@ -231,7 +250,7 @@ impl Scale {
     }
 
     /// Every figure.
-    pub fn readings(&self) -> [Reading; 4] {
+    pub fn readings(&self) -> [Reading; 5] {
         Figure::ALL.map(|figure| self.reading(figure))
     }
 
@@ -251,9 +270,15 @@ impl Scale {
         (!parts.is_empty()).then(|| parts.join(", "))
     }
 
-    /// Counts vectors and bytes.
+    /// Looks at the dimensions of all namespaces.
+    pub(crate) fn see_dimensions(&self, catalogue: &Catalogue) {
+        self.see(Figure::Dimension, catalogue.largest_dimension() as u64);
+    }
+
+    /// Counts vectors and bytes, and looks at dimensions.
     pub async fn measure(&self, catalogue: &Catalogue, data_dir: &Path) {
         self.see(Figure::Vectors, vectors(catalogue));
+        self.see_dimensions(catalogue);
         let folder = data_dir.to_owned();
         match tokio::task::spawn_blocking(move || size_of(&folder)).await {
             Ok(Ok(bytes)) => self.see(Figure::StorageBytes, bytes),
@@ -271,6 +296,7 @@ impl Scale {
                 self.measure(&catalogue, &data_dir).await;
             } else {
                 self.see(Figure::Vectors, vectors(&catalogue));
+                self.see_dimensions(&catalogue);
             }
             // A second without searches closes the window before it.
             let _ = self.admit_queries_at(self.started.elapsed().as_secs() + 1, 0);
@@ -329,6 +355,24 @@ mod tests {
         assert_eq!((scale.admit_records(), scale.warning()), (Ok(()), None));
         scale.see(Figure::StorageBytes, 2_000);
         assert_eq!(scale.admit_records().unwrap_err().figure, Figure::StorageBytes);
+    }
+
+    #[test]
+    fn the_dimension_is_a_figure_like_the_others() {
+        let scale = scale().with_dimension(4_096);
+        scale.see(Figure::Dimension, 1_023);
+        assert_eq!(scale.warning(), None);
+        scale.see(Figure::Dimension, 1_024);
+        assert_eq!(scale.warning().unwrap(), "dimension; used=1024; warn=1024; refuse=4096");
+        // What is stored is not refused because of it.
+        scale.see(Figure::Dimension, 4_096);
+        assert_eq!(scale.admit_records(), Ok(()));
+        scale.see(Figure::Vectors, 10);
+        let both =
+            "vectors; used=10; warn=10; refuse=20, dimension; used=4096; warn=1024; refuse=4096";
+        assert_eq!(scale.warning().unwrap(), both);
+        scale.see(Figure::Dimension, 0);
+        assert_eq!(scale.warning().unwrap(), "vectors; used=10; warn=10; refuse=20");
     }
 
     #[test]

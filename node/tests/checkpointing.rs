@@ -244,6 +244,70 @@ async fn any_state_is_restored_from_logs_that_have_their_first_entries() {
     assert_eq!(records(&node, "at-1").await, states[1].1);
 }
 
+/// How far a task was, each time that it was looked at until it had ended.
+async fn watched(node: &TestNode, begun: Answer) -> Vec<(u64, u64)> {
+    assert_eq!(begun.status, 202, "{begun:?}");
+    let path = format!("/v1/tasks/{}", begun.body["id"].as_str().unwrap());
+    let mut seen = Vec::new();
+    loop {
+        let task = node.get(&path).await.ok();
+        seen.push((task["rows"].as_u64().unwrap(), task["total_rows"].as_u64().unwrap()));
+        match task["state"].as_str().unwrap() {
+            "running" => {}
+            state => {
+                assert_eq!(state, "done", "{task}");
+                break;
+            }
+        }
+    }
+    assert!(seen.is_sorted_by_key(|(rows, _)| rows), "{seen:?}");
+    assert!(seen.is_sorted_by_key(|(_, total)| total), "{seen:?}");
+    assert!(seen.iter().all(|(rows, total)| rows <= total), "{seen:?}");
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_says_how_many_rows_it_has_read_of_how_many() {
+    let node = TestNode::start().await;
+    docs(&node, 3).await;
+    put(&node, 0, 4_000).await;
+    for n in 0..30 {
+        node.delete(&format!("/v1/namespaces/docs/vectors/id-{n:05}")).await.ok();
+    }
+    for key in ["a", "b"] {
+        let path = format!("/v1/namespaces/docs/vectors/{key}");
+        let request = node.request(reqwest::Method::PUT, &path);
+        let body = json!({"vector": [1, 2]});
+        node.send(request.header("idempotency-key", key).json(&body)).await.ok();
+    }
+    // Records, deleted ids, and keys.
+    let all = 4_000 + 2 + 2;
+    let create = async |kind: &str| {
+        let seen = watched(&node, node.post(CHECKPOINTS, json!({"kind": kind})).await).await;
+        *seen.last().unwrap()
+    };
+    assert_eq!(create("full").await, (all, all));
+    // All rows are read, although few are written.
+    put(&node, 100, 110).await;
+    assert_eq!(create("incremental").await, (all, all));
+    // More has changed than a delta may hold, which shows only when it has been read.
+    put(&node, 30, 4_000).await;
+    let (rows, total) = create("incremental").await;
+    assert!(rows == total && total > all && total <= 2 * all, "{rows} of {total}");
+
+    let objects = async |id: u64| {
+        let verify = format!("{CHECKPOINTS}/{id}/verify");
+        *watched(&node, node.post(&verify, json!({})).await).await.last().unwrap()
+    };
+    // Each shard has a row of its own there.
+    assert_eq!(objects(1).await, (all + 3, all + 3));
+    let (rows, total) = objects(2).await;
+    assert!(rows > all && rows <= total, "{rows} of {total}: what was replaced is not read");
+    let request = json!({"namespace": "again", "source": "docs", "checkpoint": 1});
+    let seen = watched(&node, node.post("/v1/restore", request).await).await;
+    assert_eq!(*seen.last().unwrap(), (all + 3, all + 3));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_is_found_and_the_object_named() {
     let node = TestNode::start().await;

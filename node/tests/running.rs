@@ -237,6 +237,61 @@ async fn readiness_fails_first_and_a_request_in_progress_is_answered() {
 }
 
 #[tokio::test]
+async fn near_a_limit_of_scale_the_log_the_metrics_and_the_answers_say_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = ["scale.dimension_warn=8", "scale.vectors_warn=3", "scale.vectors_refuse=900"];
+    let process = Process::start(directory.path(), &settings);
+    let client = reqwest::Client::new();
+    let near = async |method: reqwest::Method, path: &str, body: Value| {
+        let request = client.request(method, process.url(path)).json(&body);
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+        let found = answer.headers().get("hvs-near-limit");
+        found.map(|value| value.to_str().unwrap().to_owned())
+    };
+    let logged = |message: &str| loop {
+        let line = process.lines.recv().unwrap();
+        if line["message"] == message {
+            break line;
+        }
+    };
+    let put = reqwest::Method::PUT;
+    let settings = json!({"geometry": "euclidean", "dimension": 8});
+    let of_dimension = "dimension; used=8; warn=8; refuse=4096";
+    assert_eq!(near(put.clone(), "/v1/namespaces/n", settings).await.unwrap(), of_dimension);
+    let line = logged("near a limit of scale");
+    assert_eq!((&line["log.level"], &line["figure"]), (&json!("warn"), &json!("dimension")));
+    let figures = |line: &Value| json!([line["used"], line["warn"], line["refuse"]]);
+    assert_eq!(figures(&line), json!([8, 8, 4_096]));
+
+    for id in ["a", "b", "c"] {
+        let path = format!("/v1/namespaces/n/vectors/{id}");
+        near(put.clone(), &path, json!({"vector": [0, 0, 0, 0, 0, 0, 0, 1]})).await;
+    }
+    let line = logged("near a limit of scale");
+    assert_eq!((&line["log.level"], &line["figure"]), (&json!("warn"), &json!("vectors")));
+    assert_eq!(figures(&line), json!([3, 3, 900]));
+    let both = format!("vectors; used=3; warn=3; refuse=900, {of_dimension}");
+    let get = reqwest::Method::GET;
+    assert_eq!(near(get, "/v1/aliases", json!({})).await.unwrap(), both);
+    let metrics = reqwest::get(process.url("/metrics")).await.unwrap().text().await.unwrap();
+    for line in [
+        r#"hvs_scale_used{figure="vectors"} 3"#,
+        r#"hvs_scale_used{figure="dimension"} 8"#,
+        r#"hvs_scale_limit{bound="refuse",figure="vectors"} 900"#,
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    near(reqwest::Method::DELETE, "/v1/namespaces/n", json!({})).await;
+    for _ in 0..2 {
+        let line = logged("no longer near a limit of scale");
+        assert_eq!(line["log.level"], "info");
+    }
+    process.signal("TERM");
+    assert!(process.end().0);
+}
+
+#[tokio::test]
 async fn a_listener_beyond_loopback_is_warned_about() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = command(directory.path());

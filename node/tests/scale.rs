@@ -128,17 +128,88 @@ async fn searches_beyond_the_rate_are_refused_and_may_come_again() {
 
 #[tokio::test]
 async fn a_large_dimension_is_warned_of_and_a_larger_one_refused() {
-    let node = node(|config| {
+    let node = TestNode::with(|config| {
         config.scale.dimension_warn = 8;
         config.limits.dimension = 16;
     })
     .await;
     let create = |dimension: u32| json!({"geometry": "euclidean", "dimension": dimension});
+    let used = async || metric(&node, r#"hvs_scale_used{figure="dimension"}"#).await;
     let small = node.put("/v1/namespaces/small", create(7)).await;
     assert!(!small.headers.contains_key("hvs-near-limit"));
-    let large = node.put("/v1/namespaces/large", create(8)).await;
-    assert_eq!(large.headers["hvs-near-limit"], "dimension; used=8; warn=8; refuse=17");
+    assert_eq!(used().await, Some(7.0));
+    for (bound, expected) in [("warn", 8.0), ("refuse", 16.0)] {
+        let series = format!(r#"hvs_scale_limit{{bound="{bound}",figure="dimension"}}"#);
+        assert_eq!(metric(&node, &series).await, Some(expected));
+    }
+    // Of any vector of a namespace, and in every answer for as long as it is there.
+    let vectors = json!({"title": {"geometry": "euclidean", "dimension": 8}});
+    let settings = json!({"geometry": "euclidean", "dimension": 2, "vectors": vectors});
+    let large = node.put("/v1/namespaces/large", settings).await;
+    assert_eq!(large.headers["hvs-near-limit"], "dimension; used=8; warn=8; refuse=16");
     large.ok();
+    let near = async |expected: Option<&str>| {
+        let answer = node.get("/v1/aliases").await;
+        let found = answer.headers.get("hvs-near-limit").map(|value| value.to_str().unwrap());
+        assert_eq!(found, expected);
+        answer.ok();
+    };
+    near(Some("dimension; used=8; warn=8; refuse=16")).await;
+    let beyond = node.put("/v1/namespaces/beyond", create(17)).await;
+    let problem = beyond.problem("invalid_dimension");
+    assert!(problem["detail"].as_str().unwrap().contains("16"), "{problem}");
+    assert_eq!(used().await, Some(8.0));
     node.put("/v1/namespaces/largest", create(16)).await.ok();
-    node.put("/v1/namespaces/beyond", create(17)).await.problem("invalid_dimension");
+    near(Some("dimension; used=16; warn=8; refuse=16")).await;
+    // The largest is what is allowed: it refuses nothing else.
+    node.put("/v1/namespaces/largest/vectors/a", json!({"vector": vec![0; 16]})).await.ok();
+    let node = node
+        .restart_with(|config| (config.scale.dimension_warn, config.limits.dimension) = (8, 16))
+        .await;
+    let used = async || metric(&node, r#"hvs_scale_used{figure="dimension"}"#).await;
+    assert_eq!(used().await, Some(16.0));
+    node.delete("/v1/namespaces/largest").await.ok();
+    assert_eq!(used().await, Some(8.0));
+    let gone = node.delete("/v1/namespaces/large").await;
+    assert!(!gone.headers.contains_key("hvs-near-limit"));
+    assert_eq!(used().await, Some(7.0));
+}
+
+#[tokio::test]
+async fn the_limits_of_scale_are_these_unless_set() {
+    let Config { scale, limits, .. } = Config::default();
+    assert_eq!((scale.vectors_warn, scale.vectors_refuse), (10_000_000, 100_000_000));
+    assert_eq!((scale.dimension_warn, limits.dimension), (1_024, 4_096));
+    assert_eq!((scale.queries_warn, scale.queries_refuse), (10_000, 100_000));
+    let bytes = (scale.storage_bytes_warn, scale.storage_bytes_refuse);
+    assert_eq!(bytes, (100_000_000_000, 1_000_000_000_000));
+    let node = TestNode::start().await;
+    for (figure, warn, refuse) in [
+        ("vectors", 1e7, 1e8),
+        ("dimension", 1_024.0, 4_096.0),
+        ("queries_per_second", 1e4, 1e5),
+        ("storage_bytes", 1e11, 1e12),
+    ] {
+        for (bound, expected) in [("warn", warn), ("refuse", refuse)] {
+            let series = format!(r#"hvs_scale_limit{{bound="{bound}",figure="{figure}"}}"#);
+            assert_eq!(metric(&node, &series).await, Some(expected), "{series}");
+        }
+    }
+    let create = |dimension: u32| json!({"geometry": "euclidean", "dimension": dimension});
+    for (dimension, near) in [
+        (1_023, None),
+        (1_024, Some("dimension; used=1024; warn=1024; refuse=4096")),
+        (4_096, Some("dimension; used=4096; warn=1024; refuse=4096")),
+    ] {
+        let made = node.put(&format!("/v1/namespaces/n{dimension}"), create(dimension)).await;
+        let found = made.headers.get("hvs-near-limit").map(|value| value.to_str().unwrap());
+        assert_eq!(found, near);
+        assert_eq!(made.status, 201);
+    }
+    node.put("/v1/namespaces/n4097", create(4_097)).await.problem("invalid_dimension");
+    let vector = vec![0.5; 4_096];
+    node.put("/v1/namespaces/n4096/vectors/a", json!({"vector": vector})).await.ok();
+    let search = json!({"vector": vector, "k": 1});
+    let found = node.post("/v1/namespaces/n4096/search", search).await.ok();
+    assert_eq!(support::ids(&found), ["a"]);
 }

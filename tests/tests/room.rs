@@ -10,7 +10,7 @@
 use std::{
     env,
     fs::{self, File},
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -41,7 +41,9 @@ fn has_own_mounts(test: &str) -> bool {
         .is_ok_and(|output| output.status.success());
     if !is_allowed {
         assert!(env::var_os("CI").is_none(), "{test} needs the right to mount");
-        println!("SKIPPED: {test} needs the right to mount file systems (unshare --mount)");
+        // Not by `println`, which the test harness keeps to itself: whoever counts is to see it.
+        let reason = "needs the right to mount file systems (unshare --mount)";
+        writeln!(io::stdout(), "SKIPPED: {test} {reason}").unwrap();
         return false;
     }
     let output = unshare

@@ -27,10 +27,14 @@ const SILENCE: Duration = Duration::from_mins(30);
 /// The same where single tests take long.
 const LONG_SILENCE: Duration = Duration::from_mins(90);
 
+/// What a test writes, past the harness, before the reason for which it does nothing.
+const SKIPPED: &str = "SKIPPED: ";
+
 /// What one check found.
 enum Outcome {
-    /// All fine; how many single tests stand behind it (1 for a check without tests).
-    Passed { tests: usize, note: String },
+    /// All fine; how many single tests stand behind it (1 for a check without tests), and how many
+    /// had to be skipped.
+    Passed { tests: usize, skipped: usize, note: String },
     /// Not fine.
     Failed { passed: usize, failed: usize, note: String },
     /// Could not be done, and why.
@@ -122,8 +126,9 @@ fn summarise(rows: &[Row]) -> Summary {
     let (mut all_passed, mut all_failed, mut skipped) = (0, 0, 0);
     for row in rows {
         let (tests, note) = match &row.outcome {
-            Outcome::Passed { tests, note } => {
+            Outcome::Passed { tests, skipped: some, note } => {
                 all_passed += tests;
+                skipped += some;
                 (tests.to_string(), note.clone())
             }
             Outcome::Failed { passed, failed, note } => {
@@ -158,7 +163,7 @@ fn word(outcome: &Outcome) -> &'static str {
 }
 
 fn passed() -> Outcome {
-    Outcome::Passed { tests: 1, note: String::new() }
+    Outcome::Passed { tests: 1, skipped: 0, note: String::new() }
 }
 
 fn from_exit(code: ExitCode) -> Outcome {
@@ -182,7 +187,8 @@ fn duration(took: Duration) -> String {
 fn check_prerequisites() -> Outcome {
     let missing = prerequisites::missing(prerequisites::Purpose::Test);
     if missing.is_empty() {
-        return Outcome::Passed { tests: prerequisites::count(), note: String::new() };
+        let tests = prerequisites::count();
+        return Outcome::Passed { tests, skipped: 0, note: String::new() };
     }
     failed(&missing.join("\n"))
 }
@@ -282,11 +288,15 @@ struct Tally {
     /// Ignored for another reason than taking long: nothing may rest unseen.
     ignored: Vec<String>,
     failures: Vec<String>,
+    /// What tests said that could not be done here. The test harness counts them as passed.
+    skipped: Vec<String>,
 }
 
 impl Tally {
     fn see(&mut self, line: &str) {
-        if let Some(result) = line.strip_prefix("test result: ") {
+        if let Some((_, what)) = line.split_once(SKIPPED) {
+            self.skipped.push(what.to_owned());
+        } else if let Some(result) = line.strip_prefix("test result: ") {
             self.passed += count_before(result, " passed");
             self.failed += count_before(result, " failed");
         } else if let Some((test, outcome)) =
@@ -302,7 +312,7 @@ impl Tally {
     }
 
     fn outcome(self, success: bool) -> Outcome {
-        let ran = self.passed + self.failed;
+        let ran = (self.passed + self.failed).saturating_sub(self.skipped.len());
         if !success || self.failed > 0 {
             let note = match self.failures.as_slice() {
                 [] => String::from("a test program did not end well, see above"),
@@ -314,11 +324,14 @@ impl Tally {
             let note = format!("ignored, but not as \"full: ...\": {}", self.ignored.join(", "));
             return Outcome::Failed { passed: self.passed, failed: self.ignored.len(), note };
         }
-        let note = match self.left_for_full {
-            0 => String::new(),
-            left => format!("{left} long ones left for --full"),
-        };
-        Outcome::Passed { tests: ran, note }
+        let skipped = self.skipped.len();
+        let notes = [
+            (self.left_for_full > 0)
+                .then(|| format!("{} long ones left for --full", self.left_for_full)),
+            (skipped > 0).then(|| format!("{skipped} skipped: {}", self.skipped.join("; "))),
+        ];
+        let note = notes.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        Outcome::Passed { tests: ran, skipped, note }
     }
 }
 
@@ -349,8 +362,30 @@ mod tests {
             "test c ... ignored, full: embeds WordNet",
             "test result: ok. 30 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
         ]);
-        let Outcome::Passed { tests, note } = seen.outcome(true) else { panic!("not passed") };
-        assert_eq!((tests, note.as_str()), (42, "1 long ones left for --full"));
+        let Outcome::Passed { tests, skipped, note } = seen.outcome(true) else {
+            panic!("not passed")
+        };
+        assert_eq!((tests, skipped, note.as_str()), (42, 0, "1 long ones left for --full"));
+    }
+
+    #[test]
+    fn tests_that_could_not_be_done_are_no_passed_ones() {
+        let lines = [
+            "SKIPPED: full_disk needs the right to mount",
+            "test full_disk ... ok",
+            // With one thread the harness has written the name by then.
+            "test read_only ... SKIPPED: read_only needs the right to mount",
+            "ok",
+            "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
+        ];
+        let outcome = tally(&lines).outcome(true);
+        let row = |outcome| [Row { name: "tests", outcome, took: Duration::ZERO }];
+        let rows = row(outcome);
+        let summary = summarise(&rows);
+        assert_eq!((summary.passed, summary.failed, summary.skipped), (10, 0, 2));
+        assert!(summary.table.contains("2 skipped: full_disk needs the right to mount;"));
+        assert_eq!(conclude(&rows, Duration::ZERO, false), ExitCode::SUCCESS);
+        assert_eq!(conclude(&rows, Duration::ZERO, true), ExitCode::FAILURE);
     }
 
     #[test]

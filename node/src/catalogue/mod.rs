@@ -95,6 +95,8 @@ pub struct Catalogue {
     changing: tokio::sync::Mutex<()>,
     /// Namespaces that are being created or deleted, which takes longer than the lock is held.
     busy: Mutex<HashSet<String>>,
+    /// Shards of the namespaces that are being created.
+    coming: Mutex<BTreeMap<String, usize>>,
     alterations: alter::Alterations,
 }
 
@@ -105,6 +107,18 @@ struct Busy<'a> {
 }
 
 impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.names.lock().remove(&self.name);
+    }
+}
+
+/// Takes a name out of `coming` when dropped.
+struct Coming<'a> {
+    names: &'a Mutex<BTreeMap<String, usize>>,
+    name: String,
+}
+
+impl Drop for Coming<'_> {
     fn drop(&mut self) {
         self.names.lock().remove(&self.name);
     }
@@ -153,6 +167,7 @@ impl Catalogue {
             view: ArcSwap::from_pointee(view),
             changing: tokio::sync::Mutex::new(()),
             busy: Mutex::new(HashSet::new()),
+            coming: Mutex::default(),
             alterations: Mutex::default(),
         };
         let mut unfinished = Vec::new();
@@ -221,6 +236,12 @@ impl Catalogue {
         self.view.load().namespaces.values().map(|slot| slot.overview()).collect()
     }
 
+    /// The largest dimension of all vectors of all namespaces, loaded or not; 0 without any.
+    pub fn largest_dimension(&self) -> usize {
+        let view = self.view.load();
+        view.namespaces.values().map(|slot| slot.description().dimension()).max().unwrap_or(0)
+    }
+
     /// Every alias with its namespace, by name.
     pub fn aliases(&self) -> BTreeMap<String, String> {
         self.view.load().aliases.clone()
@@ -253,7 +274,7 @@ impl Catalogue {
             return Err(CatalogueError::NameTaken { name: name.to_owned(), kind: "an alias" });
         }
         let settings = Settings::resolve(request, None, config)?;
-        self.check_room(&view, &settings)?;
+        let _coming = self.take_room(name, &settings)?;
         let entry = Entry {
             uid: Uuid::new_v4(),
             created_at_ms: now_ms(),
@@ -358,7 +379,8 @@ impl Catalogue {
             }
         }
         let limit = self.surroundings.config.limits.aliases;
-        if aliases.len() > limit {
+        // Those that are there already, from before the limit was lowered, are no reason to refuse.
+        if aliases.len() > limit.max(view.aliases.len()) {
             let setting = "limits.aliases";
             return Err(CatalogueError::Full { what: "aliases", count: limit, setting });
         }
@@ -399,21 +421,30 @@ impl Catalogue {
         self.view.store(Arc::new(next));
     }
 
-    fn check_room(&self, view: &View, settings: &Settings) -> Result<(), CatalogueError> {
+    /// Room for a namespace, by whoever holds its name. It is taken until it is published, so that
+    /// those that are created at the same time count each other.
+    fn take_room(&self, name: &str, settings: &Settings) -> Result<Coming<'_>, CatalogueError> {
         let limits = &self.surroundings.config.limits;
-        let count = view.namespaces.len();
+        let mut coming = self.coming.lock();
+        // Read under the lock: one that is no longer coming is in it.
+        let view = self.view.load();
+        let others = coming.iter().filter(|(name, _)| !view.namespaces.contains_key(*name));
+        let (others, other_shards) =
+            others.fold((0, 0), |(count, all), (_, shards)| (count + 1, all + shards));
+        let count = view.namespaces.len() + others;
         if count >= limits.namespaces {
             let setting = "limits.namespaces";
             return Err(CatalogueError::Full { what: "namespaces", count, setting });
         }
-        let count: usize =
-            view.namespaces.values().map(|slot| slot.description().entry.shards.len()).sum();
+        let shards = view.namespaces.values().map(|slot| slot.description().entry.shards.len());
+        let count = shards.sum::<usize>() + other_shards;
         let wanted = usize::try_from(settings.shards).unwrap_or(usize::MAX);
         if count.saturating_add(wanted) > limits.total_shards {
             let setting = "limits.total_shards";
             return Err(CatalogueError::Full { what: "shards", count, setting });
         }
-        Ok(())
+        coming.insert(name.to_owned(), wanted);
+        Ok(Coming { names: &self.coming, name: name.to_owned() })
     }
 
     async fn open_blocking(&self, name: &str, entry: Entry) -> Result<Arc<Slot>, CatalogueError> {

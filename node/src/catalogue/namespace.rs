@@ -87,6 +87,11 @@ impl Description {
         })
     }
 
+    /// The largest dimension of its vectors.
+    pub fn dimension(&self) -> usize {
+        self.vectors.values().map(|vector| vector.space.dimension()).max().unwrap_or(0)
+    }
+
     /// The expiry of records that are put without one.
     pub fn default_expiry(&self) -> Option<Expiry> {
         self.entry.settings.ttl_ms.map(Expiry::After)

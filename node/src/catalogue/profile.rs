@@ -49,7 +49,7 @@ fn index_of(profile: Profile, space: &SpaceSpec) -> Result<IndexSpec, SettingsEr
         ..IndexSpec::default()
     };
     Ok(match profile {
-        Profile::Latency => IndexSpec { resident: Some(true), ..graph(16, 200, 64) },
+        Profile::Latency => IndexSpec { resident: Some(true), ..graph(16, 200, 100) },
         Profile::Throughput => IndexSpec {
             quantisation: coarsest(space, &[Quantisation::I8, Quantisation::F16])?,
             resident: Some(true),
@@ -124,14 +124,29 @@ mod tests {
     }
 
     #[test]
-    fn each_profile_is_shown_as_its_parameters() {
-        let accuracy = index(&request("euclidean", Profile::Accuracy));
-        assert_eq!((accuracy.m, accuracy.ef_search), (Some(32), Some(200)));
-        assert_eq!((accuracy.quantisation, accuracy.resident), (None, Some(true)));
-        let memory = index(&request("spherical", Profile::Memory));
-        assert_eq!((memory.kind, memory.quantisation), (IndexType::Ivf, Some(Quantisation::Pq)));
-        assert_eq!((memory.m, memory.resident), (None, Some(false)));
-        // What the space does not allow is not asked for.
+    fn each_profile_stands_for_these_parameters_and_no_others() {
+        let graph = |m: u64, ef_construction: u64, ef_search: u64| {
+            json!({"type": "HNSW", "m": m, "ef_construction": ef_construction,
+                "ef_search": ef_search, "resident": true})
+        };
+        let mut coded = graph(16, 128, 32);
+        coded["quantisation"] = json!("i8");
+        let lists = json!({"type": "IVF", "quantisation": "pq", "resident": false});
+        for (profile, expected) in [
+            (Profile::Latency, graph(16, 200, 100)),
+            (Profile::Throughput, coded),
+            (Profile::Memory, lists),
+            (Profile::Accuracy, graph(32, 400, 200)),
+        ] {
+            for geometry in ["euclidean", "spherical"] {
+                let found = serde_json::to_value(index(&request(geometry, profile))).unwrap();
+                assert_eq!(found, expected, "{profile:?}, {geometry}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_space_does_not_allow_is_not_asked_for() {
         let memory = index(&request("poincare", Profile::Memory));
         assert_eq!(memory.quantisation, Some(Quantisation::F16));
         assert_eq!(index(&request("lorentzian", Profile::Memory)).quantisation, None);

@@ -51,7 +51,7 @@ impl Catalogue {
         self.check_new(name)?;
         // Settings from elsewhere: they must mean something here before anything is made of them.
         settings.index_configs(&self.surroundings.config).map_err(CatalogueError::from)?;
-        self.check_room(&self.view.load(), &settings)?;
+        let _coming = self.take_room(name, &settings)?;
         let entry = Entry {
             uid: Uuid::new_v4(),
             created_at_ms: now_ms(),

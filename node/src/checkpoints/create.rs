@@ -128,7 +128,7 @@ impl Writer<'_> {
         exports: &[Export],
     ) -> Result<Vec<ShardPart>, CheckpointError> {
         for export in exports {
-            self.work.expect_rows(export.records() + export.tombstones());
+            self.work.expect_rows(export.rows());
         }
         let mut parts = Vec::with_capacity(exports.len());
         for (number, (export, &uid)) in exports.iter().zip(&namespace.entry.shards).enumerate() {
@@ -153,6 +153,7 @@ impl Writer<'_> {
         export: &Export,
         before: Option<&ShardPart>,
     ) -> Result<ShardPart, CheckpointError> {
+        let read_before = self.work.rows();
         let delta = before.map(|part| (part, self.link(export, Some(part))));
         let (links, digest) = match delta {
             Some((part, Ok((link, digest)))) => {
@@ -161,11 +162,17 @@ impl Writer<'_> {
                 (links, digest)
             }
             Some((_, Err(Stop::Failed(error)))) => return Err(error),
-            Some((_, Err(Stop::Outgrown))) | None => match self.link(export, None) {
-                Ok((link, digest)) => (vec![link], digest),
-                Err(Stop::Failed(error)) => return Err(error),
-                Err(Stop::Outgrown) => return Err(CheckpointError::Lost),
-            },
+            outgrown => {
+                if outgrown.is_some() {
+                    // They are read once more.
+                    self.work.expect_rows(self.work.rows() - read_before);
+                }
+                match self.link(export, None) {
+                    Ok((link, digest)) => (vec![link], digest),
+                    Err(Stop::Failed(error)) => return Err(error),
+                    Err(Stop::Outgrown) => return Err(CheckpointError::Lost),
+                }
+            }
         };
         Ok(ShardPart {
             uid,
@@ -189,10 +196,8 @@ impl Writer<'_> {
         let mut used = 0;
         let (sizes, work) = (self.sizes, self.work);
         let read = |rows: &mut Rows| {
-            let digest = export.write(since, |key, value| {
-                work.row().map_err(|error| objects::Interrupted::Failed(error.into()))?;
-                rows.push(key, value)
-            });
+            let row = || work.row().map_err(|error| objects::Interrupted::Failed(error.into()));
+            let digest = export.write_watched(since, row, |key, value| rows.push(key, value));
             digest.map_err(|error| match error {
                 ExportError::Sink(stop) => stop,
                 ExportError::Read(error) => {

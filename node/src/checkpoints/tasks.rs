@@ -95,6 +95,11 @@ impl Work {
         self.progress.total_rows.fetch_add(rows, Ordering::Relaxed);
     }
 
+    /// How many rows are done.
+    pub(super) fn rows(&self) -> u64 {
+        self.progress.rows.load(Ordering::Relaxed)
+    }
+
     /// Counts a row, and ends the work if the node stops.
     pub(super) fn row(&self) -> Result<(), CheckpointError> {
         self.progress.rows.fetch_add(1, Ordering::Relaxed);
@@ -114,9 +119,13 @@ struct Task {
 
 impl Task {
     fn info(&self) -> TaskInfo {
+        let rows = self.progress.rows.load(Ordering::Relaxed);
+        let total_rows = self.progress.total_rows.load(Ordering::Relaxed);
+        // What is written while indexes are built is built as well.
+        let may_grow = self.info.kind == TaskKind::Reindex;
         TaskInfo {
-            rows: self.progress.rows.load(Ordering::Relaxed),
-            total_rows: self.progress.total_rows.load(Ordering::Relaxed),
+            rows,
+            total_rows: if may_grow { total_rows.max(rows) } else { total_rows },
             bytes: self.progress.bytes.load(Ordering::Relaxed),
             ..self.info.clone()
         }

@@ -194,18 +194,18 @@ pub struct Limits {
 pub struct Scale {
     /// Vectors that can be found, in all namespaces, from which the node warns; 0 for never.
     pub vectors_warn: u64,
-    /// And from which it refuses more; 0 for never.
+    /// The most, beyond which it refuses more; 0 for no limit.
     pub vectors_refuse: u64,
     /// Bytes of everything below the data directory from which the node warns; 0 for never.
     pub storage_bytes_warn: u64,
-    /// And from which it refuses more; 0 for never.
+    /// The most, beyond which it refuses more; 0 for no limit.
     pub storage_bytes_refuse: u64,
     /// Searches in a second from which the node warns; 0 for never.
     pub queries_warn: u64,
     /// And beyond which it refuses more; 0 for never.
     pub queries_refuse: u64,
-    /// Intrinsic dimension from which the creation of a namespace warns; 0 for never. What is
-    /// refused is `limits.dimension`.
+    /// Intrinsic dimension of a namespace from which the node warns; 0 for never. More than
+    /// `limits.dimension` is refused.
     pub dimension_warn: usize,
 }
 

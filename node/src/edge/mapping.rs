@@ -401,6 +401,7 @@ impl From<Exceeded> for Failure {
             Figure::Vectors | Figure::StorageBytes => Code::CapacityExceeded,
             Figure::Queries => Code::RateExceeded,
             Figure::Memory => Code::MemoryExhausted,
+            Figure::Dimension => Code::InvalidDimension,
         };
         let failure = Self::new(code, error.to_string());
         failure.with("used", error.used).with("limit", error.limit)

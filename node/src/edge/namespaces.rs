@@ -2,15 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{
-    extract::State,
-    http::{HeaderValue, StatusCode},
-    response::Response,
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use hvs_api::{
-    AliasInfo, AliasList, Code, CreateNamespace, DeletedName, IndexState, NEAR_LIMIT,
-    NamespaceInfo, NamespaceList, PayloadState, SetAlias, StorageState, SwitchAliases, TextState,
-    VectorInfo,
+    AliasInfo, AliasList, Code, CreateNamespace, DeletedName, IndexState, NamespaceInfo,
+    NamespaceList, PayloadState, SetAlias, StorageState, SwitchAliases, TextState, VectorInfo,
 };
 use hvs_index::IndexStats;
 use hvs_shard::ShardStats;
@@ -21,7 +16,7 @@ use super::{
     call::Call,
     failure::Failure,
 };
-use crate::catalogue::{CatalogueError, Description, Overview, space_info};
+use crate::catalogue::{CatalogueError, Overview, space_info};
 
 pub(super) async fn list(State(app): State<Arc<App>>, call: Call) -> Result<Response, Failure> {
     let aliases = app.catalogue.aliases();
@@ -44,22 +39,8 @@ pub(super) async fn create(
     if is_new {
         *response.status_mut() = StatusCode::CREATED;
     }
-    warn_of_dimension(&app, &namespace.description, &mut response);
+    app.scale.see_dimensions(&app.catalogue);
     Ok(response)
-}
-
-/// Tells the client and the log of a dimension that is larger than the node is meant for.
-fn warn_of_dimension(app: &App, namespace: &Description, response: &mut Response) {
-    let (warn, refuse) = (app.config.scale.dimension_warn, app.config.limits.dimension);
-    let largest = namespace.vectors.values().map(|vector| vector.space.dimension()).max();
-    let Some(dimension) = largest.filter(|&dimension| warn > 0 && dimension >= warn) else {
-        return;
-    };
-    tracing::warn!(hvs.namespace = namespace.name, dimension, warn, refuse, "a large dimension");
-    let text = format!("dimension; used={dimension}; warn={warn}; refuse={}", refuse + 1);
-    if let Ok(value) = HeaderValue::from_str(&text) {
-        response.headers_mut().append(NEAR_LIMIT, value);
-    }
 }
 
 pub(super) async fn describe(
@@ -80,6 +61,7 @@ pub(super) async fn delete(
     let deleted = name.clone();
     let deletion = tokio::spawn(async move { catalogue.delete(&name).await });
     deletion.await.map_err(|_| CatalogueError::Worker)??;
+    app.scale.see_dimensions(&app.catalogue);
     call.reply(&DeletedName { name: deleted })
 }
 

@@ -20,7 +20,10 @@ pub(super) struct ScaleCollector {
 impl ScaleCollector {
     pub(super) fn new(scale: Arc<Scale>) -> Result<Self, prometheus::Error> {
         let used = Opts::new("hvs_scale_used", "How much there is of what has limits of scale.");
-        let limit = Opts::new("hvs_scale_limit", "From where the node warns and refuses.");
+        let limit = Opts::new(
+            "hvs_scale_limit",
+            "From where the node warns, and the most that there may be.",
+        );
         let used = GaugeVec::new(used, &["figure"])?;
         Ok(Self { scale, used, limit: GaugeVec::new(limit, &["figure", "bound"])? })
     }

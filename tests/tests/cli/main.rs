@@ -8,6 +8,7 @@
 )]
 
 mod changes;
+mod checkpoints;
 mod exports;
 mod geometry;
 mod imports;

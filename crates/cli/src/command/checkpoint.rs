@@ -2,16 +2,17 @@
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::{Args, Subcommand};
 use hvs_api::{
     CheckpointInfo, CheckpointKind, CheckpointList, CreateCheckpoint, DamagedCheckpoints,
-    RestoreRequest, TaskInfo, TaskState,
+    RestoreRequest, TaskInfo, TaskKind, TaskState,
 };
 use hvs_client::{Client, ClientError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 
 use crate::{
     args::Context,
@@ -22,6 +23,8 @@ use crate::{
 /// How often a task is asked for: soon at first, since most are short.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// How often where it is shown as lines: they stay in the log of a job.
+const LINE_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CheckpointCommand {
@@ -175,29 +178,128 @@ fn confirmed(namespace: &str, id: u64) -> Result<bool, CliError> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Follows a task to its end. What it failed with is what the command fails with.
+/// Follows a task to its end, and shows how far it is on standard error. What it failed with is
+/// what the command fails with.
 pub(super) async fn ended(
     context: &Context,
     client: &Client,
     mut task: TaskInfo,
 ) -> Result<TaskInfo, CliError> {
-    let bar = (!context.output.json && io::stderr().is_terminal()).then(bar);
+    let mut shown = Shown::new(context.output.json, io::stderr().is_terminal());
+    let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
     while task.state == TaskState::Running {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
         task = client.task(&task.id).await?;
-        if let Some(bar) = &bar {
-            bar.set_length(task.total_rows.max(task.rows));
-            bar.set_position(task.rows);
-        }
+        shown.see(&task, begun.elapsed());
     }
-    if let Some(bar) = &bar {
-        bar.finish_and_clear();
-    }
+    shown.end(&task, begun.elapsed());
     match task.problem {
         Some(problem) => Err(ClientError::Problem(Box::new(problem)).into()),
         None => Ok(task),
+    }
+}
+
+/// How the progress of a task is shown.
+enum Shown {
+    /// On a terminal.
+    Bar(ProgressBar),
+    /// Elsewhere: lines now and then, and one at the end.
+    Lines(Lines),
+    /// On a terminal where scripts read the result.
+    Nothing,
+}
+
+impl Shown {
+    fn new(json: bool, is_terminal: bool) -> Self {
+        match (json, is_terminal) {
+            (_, false) => Self::Lines(Lines { json, last: Duration::ZERO }),
+            (false, true) => Self::Bar(bar()),
+            (true, true) => Self::Nothing,
+        }
+    }
+
+    fn see(&mut self, task: &TaskInfo, elapsed: Duration) {
+        match self {
+            Self::Bar(bar) => {
+                bar.set_length(task.total_rows.max(task.rows));
+                bar.set_position(task.rows);
+            }
+            Self::Lines(lines) => say(lines.line(task, elapsed)),
+            Self::Nothing => {}
+        }
+    }
+
+    fn end(&self, task: &TaskInfo, elapsed: Duration) {
+        match self {
+            Self::Bar(bar) => bar.finish_and_clear(),
+            Self::Lines(lines) => say(lines.last(task, elapsed)),
+            Self::Nothing => {}
+        }
+    }
+}
+
+/// Beside the result, which is on standard output. That nobody reads it is no failure.
+fn say(line: Option<String>) {
+    if let Some(line) = line {
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+}
+
+/// Progress as lines.
+struct Lines {
+    /// Whether each is an object of JSON.
+    json: bool,
+    /// When the last one was, since the beginning.
+    last: Duration,
+}
+
+impl Lines {
+    /// The line that is due, if one is.
+    fn line(&mut self, task: &TaskInfo, elapsed: Duration) -> Option<String> {
+        if task.state != TaskState::Running || elapsed < self.last + LINE_EVERY {
+            return None;
+        }
+        self.last = elapsed;
+        if self.json {
+            return Some(progress_json(task));
+        }
+        let percent = match task.total_rows {
+            0 => String::new(),
+            total => format!(", {} %", task.rows.min(total).saturating_mul(100) / total),
+        };
+        let (rows, total) = (grouped(task.rows), grouped(task.total_rows));
+        let what = doing(task.kind);
+        Some(format!("{what} {}: {rows} of {total} rows{percent}", task.namespace))
+    }
+
+    /// The last one, unless it failed: that is said by the failure.
+    fn last(&self, task: &TaskInfo, elapsed: Duration) -> Option<String> {
+        if task.state != TaskState::Done {
+            return None;
+        }
+        if self.json {
+            return Some(progress_json(task));
+        }
+        let (what, rows, seconds) = (doing(task.kind), grouped(task.rows), elapsed.as_secs_f64());
+        Some(format!("{what} {}: done, {rows} rows in {seconds:.1} s", task.namespace))
+    }
+}
+
+fn progress_json(task: &TaskInfo) -> String {
+    let TaskInfo { id, kind, namespace, state, rows, total_rows, .. } = task;
+    json!({"progress": {"task": id, "kind": kind, "namespace": namespace, "state": state,
+        "rows": rows, "total_rows": total_rows}})
+    .to_string()
+}
+
+fn doing(kind: TaskKind) -> &'static str {
+    match kind {
+        TaskKind::Create => "making a checkpoint of",
+        TaskKind::Verify => "verifying a checkpoint of",
+        TaskKind::Restore => "restoring",
+        TaskKind::Reindex => "building indexes of",
     }
 }
 
@@ -287,6 +389,62 @@ fn time(millis: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn task(rows: u64, state: TaskState) -> TaskInfo {
+        TaskInfo {
+            id: "t".to_owned(),
+            kind: TaskKind::Create,
+            namespace: "docs".to_owned(),
+            state,
+            started_at_ms: 0,
+            ended_at_ms: None,
+            rows,
+            total_rows: 4_000,
+            bytes: 0,
+            checkpoint: None,
+            restored_seqs: None,
+            problem: None,
+        }
+    }
+
+    #[test]
+    fn progress_is_said_now_and_then_and_at_the_end() {
+        let mut lines = Lines { json: false, last: Duration::ZERO };
+        let mut said = Vec::new();
+        for tenth in 0..=120 {
+            let elapsed = Duration::from_millis(100 * tenth);
+            said.extend(lines.line(&task(10 * tenth, TaskState::Running), elapsed));
+        }
+        // The last look finds it done, however long ago the line before was.
+        let elapsed = Duration::from_secs(60);
+        assert_eq!(lines.line(&task(4_000, TaskState::Done), elapsed), None);
+        said.extend(lines.last(&task(4_000, TaskState::Done), elapsed));
+        assert_eq!(
+            said,
+            [
+                "making a checkpoint of docs: 500 of 4,000 rows, 12 %",
+                "making a checkpoint of docs: 1,000 of 4,000 rows, 25 %",
+                "making a checkpoint of docs: done, 4,000 rows in 60.0 s",
+            ]
+        );
+        assert_eq!(lines.last(&task(7, TaskState::Failed), elapsed), None);
+        let nothing = TaskInfo { total_rows: 0, ..task(0, TaskState::Running) };
+        let line = lines.line(&nothing, elapsed).unwrap();
+        assert_eq!(line, "making a checkpoint of docs: 0 of 0 rows");
+        // Where scripts read, each is an object.
+        let mut lines = Lines { json: true, last: Duration::ZERO };
+        let said = [
+            lines.line(&task(7, TaskState::Running), LINE_EVERY),
+            lines.line(&task(8, TaskState::Running), LINE_EVERY),
+            lines.last(&task(9, TaskState::Done), LINE_EVERY),
+        ];
+        let of = |rows: u64, state: &str| {
+            json!({"progress": {"task": "t", "kind": "create", "namespace": "docs",
+                "state": state, "rows": rows, "total_rows": 4_000}})
+            .to_string()
+        };
+        assert_eq!(said, [Some(of(7, "running")), None, Some(of(9, "done"))]);
+    }
 
     #[test]
     fn times_are_those_of_the_calendar() {

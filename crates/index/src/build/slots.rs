@@ -122,3 +122,97 @@ impl Drop for Slot {
         self.0.changed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
+    };
+
+    use super::*;
+
+    static NEVER: AtomicBool = AtomicBool::new(false);
+
+    #[test]
+    fn who_finds_no_slot_waits_until_one_is_free_or_it_is_not_wanted_any_more() {
+        let builders = Builders::new(2, 1);
+        let first = builders.acquire(&NEVER).unwrap();
+        let _second = builders.acquire(&NEVER).unwrap();
+        assert_eq!((builders.running(), builders.limit()), (2, 2));
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (waits, waiting) = mpsc::channel();
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    let waits = waits.clone();
+                    let (builders, stop) = (&builders, &stop);
+                    scope.spawn(move || {
+                        waits.send(()).unwrap();
+                        builders.acquire(stop).is_some()
+                    })
+                })
+                .collect();
+            for _ in 0..4 {
+                waiting.recv().unwrap();
+            }
+            stop.store(true, SeqCst);
+            for thread in threads {
+                assert!(!thread.join().unwrap(), "a third one");
+            }
+        });
+        assert_eq!(builders.running(), 2);
+        drop(first);
+        assert_eq!(builders.running(), 1);
+        let _third = builders.acquire(&NEVER).unwrap();
+        assert_eq!(builders.running(), 2);
+    }
+
+    #[test]
+    fn no_more_than_the_limit_have_a_slot_at_once() {
+        const LIMIT: usize = 3;
+        let builders = Builders::new(LIMIT, 1);
+        let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let begin = Barrier::new(10);
+        thread::scope(|scope| {
+            for _ in 0..10 {
+                scope.spawn(|| {
+                    begin.wait();
+                    for _ in 0..200 {
+                        let slot = builders.acquire(&NEVER).unwrap();
+                        most.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
+                        assert!(builders.running() <= LIMIT);
+                        thread::yield_now();
+                        inside.fetch_sub(1, SeqCst);
+                        drop(slot);
+                    }
+                });
+            }
+        });
+        assert_eq!((most.into_inner(), builders.running()), (LIMIT, 0));
+    }
+
+    #[test]
+    fn none_begins_while_it_is_paused() {
+        let builders = Builders::new(1, 1);
+        builders.pause();
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (waits, waiting) = mpsc::channel();
+            let (builders, stop_of_it) = (&builders, &stop);
+            let thread = scope.spawn(move || {
+                waits.send(()).unwrap();
+                builders.acquire(stop_of_it).is_some()
+            });
+            waiting.recv().unwrap();
+            stop.store(true, SeqCst);
+            assert!(!thread.join().unwrap());
+            let thread = scope.spawn(move || builders.acquire(&NEVER).is_some());
+            assert_eq!(builders.running(), 0);
+            builders.resume();
+            assert!(thread.join().unwrap());
+        });
+        assert_eq!(builders.running(), 0);
+    }
+}

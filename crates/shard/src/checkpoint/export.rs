@@ -82,6 +82,11 @@ impl Export {
         self.meta.tombstones
     }
 
+    /// How many rows are read: records, deleted ids and idempotency keys.
+    pub fn rows(&self) -> u64 {
+        self.meta.records + self.meta.tombstones + self.meta.remembered()
+    }
+
     /// Whether what changed since an earlier entry can be told: not if deletions since then have
     /// been forgotten already.
     pub fn can_follow(&self, seq: u64) -> bool {
@@ -94,14 +99,25 @@ impl Export {
     pub fn write<E>(
         &self,
         since: Option<u64>,
+        sink: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<[u8; 32], ExportError<E>> {
+        self.write_watched(since, || Ok(()), sink)
+    }
+
+    /// The same, and calls `read` for each of the [`rows`](Self::rows), also for those that did
+    /// not change: it can end what takes long.
+    pub fn write_watched<E>(
+        &self,
+        since: Option<u64>,
+        mut read: impl FnMut() -> Result<(), E>,
         mut sink: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<[u8; 32], ExportError<E>> {
         let mut digest = Digest::new();
         let meta = encode_meta(&self.meta, &self.purged);
         digest.push(&[META], &meta);
         sink(&[META], &meta).map_err(ExportError::Sink)?;
-        self.keys(since, &mut digest, &mut sink)?;
-        self.records_and_tombstones(since, &mut digest, &mut sink)?;
+        self.keys(since, &mut digest, &mut read, &mut sink)?;
+        self.records_and_tombstones(since, &mut digest, &mut read, &mut sink)?;
         Ok(digest.finish())
     }
 
@@ -109,10 +125,12 @@ impl Export {
         &self,
         since: Option<u64>,
         digest: &mut Digest,
+        read: &mut impl FnMut() -> Result<(), E>,
         sink: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), ExportError<E>> {
         let rows = self.snapshot.prefix(&self.store.idempotency, [BY_ORDER]);
         for row in rows {
+            read().map_err(ExportError::Sink)?;
             let (by_order, value) = row.into_inner().map_err(storage("idempotency keys"))?;
             let damaged = |field| corrupt(&by_order, &DecodeError::Field { field });
             let number = by_order.get(1..).unwrap_or_default();
@@ -142,6 +160,7 @@ impl Export {
         &self,
         since: Option<u64>,
         digest: &mut Digest,
+        read: &mut impl FnMut() -> Result<(), E>,
         sink: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), ExportError<E>> {
         let live = self.store.records.iter_at(&self.snapshot);
@@ -151,6 +170,7 @@ impl Export {
         let (mut key, mut value) = (Vec::new(), Vec::new());
         loop {
             let Some((row, tag)) = next_of(&mut live, &mut dead)? else { return Ok(()) };
+            read().map_err(ExportError::Sink)?;
             let (id, stored) = row;
             key.clear();
             key.push(RECORD);
