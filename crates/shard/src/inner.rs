@@ -302,16 +302,16 @@ fn catch_up(
             }
             Ok(None) => return Ok(replay.position()),
             Err(LogError::EndsBefore { seq }) if may_lose_buffered => {
-                // What was forced to the disk is not lost with the power.
-                let has_synced =
-                    block_on(log.floor())?.seq >= synced || block_on(log.entry(synced))?.is_some();
-                if synced > 0 && !has_synced {
-                    return Err(OpenError::LogCutOff { shard, synced });
-                }
                 // An epoch is durable before anything is written in it, whatever is lost later.
                 let epoch = machine.meta().epoch;
                 if epoch > led {
                     return Err(OpenError::OtherLog { shard, seq, epoch, led });
+                }
+                // What was forced to the disk is not lost with the power.
+                let has_synced =
+                    block_on(log.floor())?.seq >= synced || block_on(log.entry(synced))?.is_some();
+                if !has_synced {
+                    return Err(OpenError::LogCutOff { shard, synced });
                 }
                 tracing::warn!(
                     shard_seq = seq,

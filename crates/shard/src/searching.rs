@@ -155,16 +155,16 @@ impl Inner {
                 answer.hits.push(SearchHit { id: hit.id, distance: hit.distance, record: None });
                 continue;
             }
-            let (record, bytes, distance) = match self.current(&hit.id, hit.key, selection)? {
+            let current = self.current(&request.vector, &hit.id, hit.key, selection)?;
+            let (record, bytes, distance) = match current {
                 Current::Same(record, bytes) => (record, bytes, Some(hit.distance)),
                 Current::Changed(..) if changed == Changed::Repeat => {
                     missed += 1;
                     continue;
                 }
-                Current::Changed(record, bytes) => {
+                Current::Changed(record, bytes, vector) => {
                     has_moved = true;
-                    let distance = self.distance(request, &record)?;
-                    (record, bytes, distance)
+                    (record, bytes, self.distance(request, vector.as_deref())?)
                 }
                 Current::Gone => {
                     gone += 1;
@@ -190,15 +190,17 @@ impl Inner {
         Ok(Filled { gone, missed })
     }
 
-    /// How far away a record is now that was found where it was before, if it is still near enough.
-    fn distance(&self, request: &SearchRequest, record: &Record) -> Result<Option<f64>, ReadError> {
+    /// How far away a vector is, in storage form, if it is near enough.
+    fn distance(
+        &self,
+        request: &SearchRequest,
+        stored: Option<&[f64]>,
+    ) -> Result<Option<f64>, ReadError> {
         let config = self.config.vectors.get(&request.vector);
-        let (Some(config), Some(vector)) = (config, record.vectors.get(&request.vector)) else {
-            return Ok(None);
-        };
+        let (Some(config), Some(stored)) = (config, stored) else { return Ok(None) };
         let measure = Measure::new(&config.space, config.precision, &request.query)
             .map_err(|error| search_error(&request.vector, error))?;
-        let distance = measure.distance(vector);
+        let distance = measure.distance(stored);
         Ok(distance.filter(|distance| request.radius.is_none_or(|radius| *distance <= radius)))
     }
 
@@ -264,7 +266,13 @@ impl Inner {
     }
 
     /// The record of an id that the index found under a key.
-    fn current(&self, id: &str, key: u64, selection: &Selection<'_>) -> Result<Current, ReadError> {
+    fn current(
+        &self,
+        vector: &str,
+        id: &str,
+        key: u64,
+        selection: &Selection<'_>,
+    ) -> Result<Current, ReadError> {
         let damaged = |damage: DecodeError| corrupt(id, &damage);
         let Some(bytes) = self.store.records.get(id).map_err(storage("a record"))? else {
             return Ok(Current::Gone);
@@ -274,9 +282,13 @@ impl Inner {
         if !is_same && !selection.matches_record(id.as_bytes(), &stored).map_err(damaged)? {
             return Ok(Current::Gone);
         }
+        let moved = if is_same { None } else { stored.content.vector(vector).map_err(damaged)? };
         let record = stored.into_record(id, &self.config.vectors).map_err(damaged)?;
-        let made = if is_same { Current::Same } else { Current::Changed };
-        Ok(made(record, bytes.len()))
+        Ok(if is_same {
+            Current::Same(record, bytes.len())
+        } else {
+            Current::Changed(record, bytes.len(), moved)
+        })
     }
 }
 
@@ -309,8 +321,8 @@ enum Changed {
 enum Current {
     /// It is the same.
     Same(Record, usize),
-    /// It was put again, and still is what is looked for.
-    Changed(Record, usize),
+    /// It was put again, and still is what is looked for: with its vector in storage form.
+    Changed(Record, usize, Option<Vec<f64>>),
     /// It was deleted, or is not what is looked for any more.
     Gone,
 }

@@ -64,7 +64,7 @@ fn the_log_alone_rebuilds_everything() {
     let (before, stats) = (all(&shard), shard.stats());
     drop(shard);
     std::fs::remove_dir_all(home.shard_path()).unwrap();
-    let shard = home.open();
+    let shard = home.open_committed().unwrap();
     // Applying is deterministic: etags, versions, clocks and hashes included.
     assert_eq!(all(&shard), before);
     assert_eq!(shard.stats().tombstones, stats.tombstones);
@@ -88,7 +88,7 @@ fn a_trimmed_log_keeps_what_it_should_and_cannot_rebuild_what_is_gone() {
     assert_eq!(shard.stats().log_floor, stats.log_floor);
     drop(shard);
     std::fs::remove_dir_all(home.shard_path()).unwrap();
-    let refused = Shard::open(home.config.clone(), home.kv(), &home.shard_path());
+    let refused = home.open_committed();
     assert!(matches!(refused, Err(OpenError::Log(LogError::Trimmed { seq: 1, .. }))));
 }
 
@@ -329,7 +329,7 @@ fn a_damaged_entry_is_named_and_nothing_is_skipped() {
             kv.put_if_absent(&key, &value, Durability::Sync).await.unwrap();
         });
     }
-    let refused = Shard::open(home.config.clone(), home.kv(), &home.shard_path());
+    let refused = home.open_committed();
     let Err(error) = refused else { panic!("it was opened") };
     assert!(matches!(error, OpenError::Log(LogError::Damaged { seq: 10, .. })), "{error}");
 }
@@ -357,7 +357,7 @@ fn tombstones_go_after_their_time() {
     let before = all(&shard);
     drop(shard);
     std::fs::remove_dir_all(home.shard_path()).unwrap();
-    let shard = home.open();
+    let shard = home.open_committed().unwrap();
     assert_eq!(all(&shard), before);
     assert_eq!(shard.stats().tombstones, 0);
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hvs_geometry::{Geometry, Precision, Space};
 use hvs_kv::embedded::{Embedded, EmbeddedConfig};
 use hvs_shard::{
-    IndexConfig, NewRecord, Shard, ShardConfig, WriteAnswer, WriteError, WriteOutcome,
+    IndexConfig, NewRecord, OpenError, Shard, ShardConfig, WriteAnswer, WriteError, WriteOutcome,
     WriteRequest, Writer,
 };
 use uuid::Uuid;
@@ -65,6 +65,12 @@ impl Home {
 
     pub(crate) fn open(&self) -> Shard {
         Shard::open(self.config.clone(), self.kv(), &self.shard_path()).unwrap()
+    }
+
+    /// As [`Self::open`], over a store that commits every write: a state is built from its log.
+    pub(crate) fn open_committed(&self) -> Result<Shard, OpenError> {
+        let kv = Arc::new(unreliable::Unreliable::committing(self.kv()));
+        Shard::open(self.config.clone(), kv, &self.shard_path())
     }
 }
 

@@ -13,11 +13,18 @@ pub(crate) struct Unreliable {
     failing_syncs: AtomicU32,
     /// Writes that succeed before all later ones fail.
     writes_left: AtomicU32,
+    may_lose_buffered: bool,
 }
 
 impl Unreliable {
+    /// One that commits every write, as others than the embedded one do.
+    pub(crate) fn committing(inner: Arc<dyn Kv>) -> Self {
+        Self { may_lose_buffered: false, ..Self::new(inner) }
+    }
+
     pub(crate) fn new(inner: Arc<dyn Kv>) -> Self {
         Self {
+            may_lose_buffered: inner.may_lose_buffered(),
             inner,
             failing_writes: AtomicU32::new(0),
             failing_syncs: AtomicU32::new(0),
@@ -99,6 +106,6 @@ impl Kv for Unreliable {
     }
 
     fn may_lose_buffered(&self) -> bool {
-        self.inner.may_lose_buffered()
+        self.may_lose_buffered
     }
 }
