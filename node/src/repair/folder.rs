@@ -75,7 +75,14 @@ impl Folder {
         }
         let lock = lock(&path.join("kv").join("lock"), path)?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let aside = PathBuf::from(format!("damaged-{since}"));
+        let mut aside = PathBuf::from(format!("damaged-{since}"));
+        // Another repair may have been done within the same second.
+        for more in 2_u32.. {
+            if !path.join(&aside).exists() {
+                break;
+            }
+            aside = PathBuf::from(format!("damaged-{since}-{more}"));
+        }
         let plan = Plan { aside, ..Plan::default() };
         let folder = Self { path: path.to_owned(), plan, _lock: lock };
         if dry_run && is_unfinished(path) {
