@@ -221,13 +221,11 @@ async fn as_many_tasks_are_remembered_as_allowed_and_no_more() {
     let running = reindex(&node, "waits").await.ok()["task"]["id"].clone();
     let known = async |id: &Value| {
         let answer = node.get(&format!("/v1/tasks/{}", id.as_str().unwrap())).await;
-        match answer.status {
-            200 => true,
-            _ => {
-                answer.problem("task_not_found");
-                false
-            }
+        if answer.status == 200 {
+            return true;
         }
+        answer.problem("task_not_found");
+        false
     };
     let mut ended = Vec::new();
     for n in 0..4 {

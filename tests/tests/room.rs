@@ -43,6 +43,7 @@ fn has_own_mounts(test: &str) -> bool {
         assert!(env::var_os("CI").is_none(), "{test} needs the right to mount");
         // Not by `println`, which the test harness keeps to itself: whoever counts is to see it.
         let reason = "needs the right to mount file systems (unshare --mount)";
+        #[expect(clippy::explicit_write, reason = "see above")]
         writeln!(io::stdout(), "SKIPPED: {test} {reason}").unwrap();
         return false;
     }

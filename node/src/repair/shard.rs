@@ -63,6 +63,27 @@ impl LogState {
         self.read.as_ref().ok().map(|(floor, _)| floor.seq)
     }
 
+    /// Why it cannot be what a whole state was made of, unless it can.
+    fn is_not_of(&self, state: &LocalState) -> Option<String> {
+        let (at, synced) = (state.position().seq, state.log_synced());
+        let ends_before = |seq| self.whole().is_some_and(|(_, examined)| examined.end.seq < seq);
+        if at == 0 {
+            None
+        } else if ends_before(at) && state.epoch() > self.leader_epoch {
+            let found =
+                "it ends before the state, and was never led in its epoch: it is another one";
+            Some(found.to_owned())
+        } else if ends_before(synced) {
+            // Of those that are known to have been on the disk none goes with the power.
+            let end = self.end();
+            Some(format!(
+                "it ends with entry {end}, and entry {synced} had been forced to the disk"
+            ))
+        } else {
+            self.is_missing.then(|| "there has never been one in this store".to_owned())
+        }
+    }
+
     fn damage(&self) -> Option<String> {
         match &self.read {
             Ok((_, examined)) => examined.damage.as_ref().map(ToString::to_string),
@@ -279,22 +300,7 @@ impl Repair {
         if log.is_missing || log.whole().is_some() && log.end() < at.seq {
             self.behind.extend((at.seq > 0 && logs.lost.is_none()).then(|| target.name.clone()));
         }
-        let is_other = log.whole().is_some_and(|(_, examined)| {
-            examined.end.seq < at.seq && state.epoch() > log.leader_epoch
-        });
-        // Of those that are known to have been on the disk none goes with the power.
-        let synced = state.log_synced();
-        let is_cut_off = log.whole().is_some_and(|(_, examined)| examined.end.seq < synced);
-        if at.seq > 0 && (log.is_missing || is_other || is_cut_off) {
-            let found = if is_other {
-                "it ends before the state, and was never led in its epoch: it is another one"
-                    .to_owned()
-            } else if is_cut_off {
-                let end = log.end();
-                format!("it ends with entry {end}, and entry {synced} had been forced to the disk")
-            } else {
-                "there has never been one in this store".to_owned()
-            };
+        if let Some(found) = log.is_not_of(state) {
             let accept = target.accept();
             let outcome = self.lossy(&accept);
             self.add(Item {

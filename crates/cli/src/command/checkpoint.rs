@@ -416,7 +416,7 @@ mod tests {
             said.extend(lines.line(&task(10 * tenth, TaskState::Running), elapsed));
         }
         // The last look finds it done, however long ago the line before was.
-        let elapsed = Duration::from_secs(60);
+        let elapsed = Duration::from_mins(1);
         assert_eq!(lines.line(&task(4_000, TaskState::Done), elapsed), None);
         said.extend(lines.last(&task(4_000, TaskState::Done), elapsed));
         assert_eq!(
