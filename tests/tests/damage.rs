@@ -191,7 +191,8 @@ fn open(data: &Path, damaged: &Path) -> Result<Outcome> {
             let named = said.contains(damaged.to_str().context("a path")?)
                 || (said.contains("it has no journal") && is_in(&said, damaged.parent()))
                 || (damaged.ends_with("kv/0.jnl") && said.contains("its log ends before"))
-                || (damaged.ends_with("kv/0.jnl") && said.contains("the store of logs has never"));
+                || (damaged.ends_with("kv/0.jnl") && said.contains("the store of logs has never"))
+                || (damaged.ends_with("kv/0.jnl") && said.contains("the store of logs has lost"));
             ensure!(named, "the damaged file is not named: {said}");
             return Ok(Outcome::Refused);
         }
@@ -210,7 +211,7 @@ fn open(data: &Path, damaged: &Path) -> Result<Outcome> {
     let connection = &mut node.connect()?;
     ask(connection, "GET", &sample::path("texts", "/vectors/new"), &Value::Null)?;
     node.kill()?;
-    let is_told = said.contains("anew") || said.contains("the log lost");
+    let is_told = said.contains("anew") || said.contains("the log has lost");
     Ok(if is_told { Outcome::Rebuilt } else { Outcome::Unnoticed })
 }
 

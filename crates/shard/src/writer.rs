@@ -173,7 +173,12 @@ impl Writer {
         while !active.is_empty() {
             // Until the entry is applied: nothing that it touches may come into memory meanwhile.
             let mut turn = memory.turn();
-            let shares = self.fill_entry(&mut turn, active, unsynced)?;
+            let mut shares = Vec::new();
+            if let Err(reason) = self.fill_entry(&mut turn, active, unsynced, &mut shares) {
+                // Whoever waits for any of them is to learn why.
+                active.extend(shares.into_iter().map(|share| share.active));
+                return Err(reason);
+            }
             if shares.is_empty() {
                 continue;
             }
@@ -225,8 +230,8 @@ impl Writer {
         turn: &mut Turn,
         active: &mut VecDeque<Active>,
         unsynced: &mut Vec<Unsynced>,
-    ) -> Result<Vec<Share>, WriteError> {
-        let mut shares: Vec<Share> = Vec::new();
+        shares: &mut Vec<Share>,
+    ) -> Result<(), WriteError> {
         let mut keys = HashSet::new();
         let mut bytes = 0;
         while let Some(mut request) = active.pop_front() {
@@ -247,16 +252,27 @@ impl Writer {
                 active.push_front(request);
                 break;
             }
-            if key.is_some() && !self.recall(&mut request)? {
-                request.answer_repetition(&self.machine, unsynced);
-                continue;
+            let is_new = if key.is_some() { self.recall(&mut request) } else { Ok(true) };
+            match is_new {
+                Ok(true) => {}
+                Ok(false) => {
+                    request.answer_repetition(&self.machine, unsynced);
+                    continue;
+                }
+                Err(reason) => {
+                    active.push_front(request);
+                    return Err(reason);
+                }
             }
             if self.touches_memory(&request) {
                 if !shares.is_empty() {
                     active.push_front(request);
                     break;
                 }
-                self.move_to_log(turn, &mut request)?;
+                if let Err(reason) = self.move_to_log(turn, &mut request) {
+                    active.push_front(request);
+                    return Err(reason);
+                }
             }
             let frame = REQUEST_FRAME_BYTES + key.as_ref().map_or(0, String::len);
             let room = MAX_OPERATIONS_BYTES.saturating_sub(bytes + frame);
@@ -274,7 +290,7 @@ impl Writer {
                 break;
             }
         }
-        Ok(shares)
+        Ok(())
     }
 
     /// Answers a request that asks for no more than memory, or gives it back to be logged.

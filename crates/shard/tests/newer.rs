@@ -7,7 +7,7 @@
 )]
 
 use hvs_kv::{CompareAndSwap, Durability, Kv as _, ScanLimit};
-use hvs_shard::{ChangesRequest, FeedPosition, Operation, Shard, WriteRequest};
+use hvs_shard::{ChangesRequest, FeedPosition, Operation, WriteRequest};
 
 mod support;
 use support::{Home, put, record, write};
@@ -33,7 +33,8 @@ fn with_key() -> WriteRequest {
 
 /// The first refusal on the way from the start to what reads everything.
 fn refusal(home: &Home) -> String {
-    let shard = match Shard::open(home.config.clone(), home.kv(), &home.shard_path()) {
+    // Over a store of whose log alone a state is built.
+    let shard = match home.open_committed() {
         Ok(shard) => shard,
         Err(error) => return error.to_string(),
     };

@@ -127,5 +127,5 @@ fn a_patched_record_survives_a_replay_of_the_log() {
     drop(shard);
     // The local state is lost, the log is not.
     std::fs::remove_dir_all(home.shard_path()).unwrap();
-    assert_eq!(home.open().get("a").unwrap(), before);
+    assert_eq!(home.open_committed().unwrap().get("a").unwrap(), before);
 }

@@ -154,7 +154,7 @@ fn it_is_in_step_after_restarts_and_with_older_damaged_or_no_files() {
     drop(shard);
     // The whole of the local state: the log is the truth.
     std::fs::remove_dir_all(home.shard_path()).unwrap();
-    assert_in_step(&home.open(), &model);
+    assert_in_step(&home.open_committed().unwrap(), &model);
 }
 
 #[test]

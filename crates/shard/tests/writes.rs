@@ -475,7 +475,7 @@ fn a_write_that_cannot_be_made_durable_is_not_acknowledged_as_such() {
 #[test]
 fn another_leader_ends_this_one() {
     let home = Home::new();
-    let kv: Arc<dyn Kv> = home.kv();
+    let kv: Arc<dyn Kv> = Arc::new(Unreliable::committing(home.kv()));
     let shard = Shard::open(home.config.clone(), kv.clone(), &home.shard_path()).unwrap();
     put(&shard, record("a", 1));
     // The same shard elsewhere, over the same store.

@@ -25,7 +25,8 @@ fn the_progress_of_a_task_is_lines_beside_the_result() {
     setup.json(&["put", "n", "a", "--vector", "1,2"]);
     let made = setup.run(&["checkpoint", "create", "n"]);
     said(&made, "making a checkpoint of n");
-    assert!(errors(&made).contains("done, 1 rows in "), "{}", errors(&made));
+    // The record, and the key of the request that put it.
+    assert!(errors(&made).contains("done, 2 rows in "), "{}", errors(&made));
     assert!(String::from_utf8_lossy(&made.stdout).contains("full"));
 
     setup.json(&["put", "n", "b", "--vector", "1,2"]);
