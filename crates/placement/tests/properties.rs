@@ -268,7 +268,9 @@ proptest! {
         let mut settled = after(&cluster, &plan(&cluster, rules));
         let live = settled.nodes.iter().filter(|(_, node)| node.state == NodeState::Live);
         let live: Vec<String> = live.map(|(id, _)| id.clone()).collect();
-        prop_assume!(!live.is_empty());
+        if live.is_empty() {
+            return Ok(());
+        }
         let id = live[which % live.len()].clone();
         let held = settled.shards.values().filter(|s| s.replicas.nodes.contains(&id)).count();
         settled.nodes.get_mut(&id).unwrap().state = NodeState::Draining;
