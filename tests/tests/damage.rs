@@ -191,8 +191,7 @@ fn open(data: &Path, damaged: &Path) -> Result<Outcome> {
             let named = said.contains(damaged.to_str().context("a path")?)
                 || (said.contains("it has no journal") && is_in(&said, damaged.parent()))
                 || (damaged.ends_with("kv/0.jnl") && said.contains("its log ends before"))
-                || (damaged.ends_with("kv/0.jnl") && said.contains("the store of logs has never"))
-                || (damaged.ends_with("kv/0.jnl") && said.contains("the store of logs has lost"));
+                || (damaged.ends_with("kv/0.jnl") && said.contains("the store of logs has never"));
             ensure!(named, "the damaged file is not named: {said}");
             return Ok(Outcome::Refused);
         }

@@ -200,12 +200,20 @@ fn logs_without_their_end_and_states_that_are_gone_are_missed() {
     let data = folder.path().join("cut off");
     copy(&made, &data).unwrap();
     cut_off(&data.join("kv"));
-    refuses(&data, "which was forced to the disk");
     let accepted_all = accepted(&data);
     let arguments: Vec<&str> = accepted_all.iter().map(String::as_str).collect();
     let (code, said) = repair(&data, &arguments);
     assert_eq!(code, Some(1), "{said}");
     assert_eq!(opened(&data), before);
+    // A node goes on from them as well, and says that it is no loss of power.
+    let data = folder.path().join("cut off, without a repair");
+    copy(&made, &data).unwrap();
+    cut_off(&data.join("kv"));
+    let node = Node::start(&settings(&data)).unwrap();
+    assert_eq!(all(&mut node.connect().unwrap()), before);
+    let said = node.log_text();
+    assert!(said.contains("entries that had been forced to the disk"), "{said}");
+    node.stop().unwrap();
 
     // A state alone: its log is whole.
     let data = folder.path().join("without a state");

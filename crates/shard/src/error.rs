@@ -288,18 +288,6 @@ pub enum OpenError {
         /// The highest epoch of the log.
         led: u64,
     },
-    /// The log ends before an entry that was forced to the disk.
-    #[error(
-        "the log of shard {shard} ends before entry {synced}, which was forced to the disk: the store of \
-         logs has lost its end, or is an older one; put the right one back, or see what `hvs repair` says \
-         can be done"
-    )]
-    LogCutOff {
-        /// The shard.
-        shard: uuid::Uuid,
-        /// The last entry that the local state knows to have been on the disk.
-        synced: u64,
-    },
     /// There is a log, and nothing of the local state, whose log may have lost its end.
     #[error(
         "{} is missing, the local state of shard {shard}, which has a log; put it back, or `hvs repair` \

@@ -297,9 +297,6 @@ fn catch_up(
     loop {
         match block_on(replay.next()) {
             Ok(Some((entry, position))) => apply(machine, &entry, position)?,
-            Ok(None) if replay.position().seq < synced => {
-                return Err(OpenError::LogCutOff { shard, synced });
-            }
             Ok(None) => return Ok(replay.position()),
             Err(LogError::EndsBefore { seq }) if may_lose_buffered => {
                 // An epoch is durable before anything is written in it, whatever is lost later.
@@ -310,14 +307,22 @@ fn catch_up(
                 // What was forced to the disk is not lost with the power.
                 let has_synced =
                     block_on(log.floor())?.seq >= synced || block_on(log.entry(synced))?.is_some();
-                if !has_synced {
-                    return Err(OpenError::LogCutOff { shard, synced });
+                if has_synced {
+                    tracing::warn!(
+                        shard_seq = seq,
+                        "the log has lost entries that were not known to be on the disk, and the \
+                         local state has kept them; going on from it. Entries after them are lost, \
+                         if there were any"
+                    );
+                } else {
+                    tracing::error!(
+                        shard_seq = seq,
+                        synced,
+                        "the log has lost entries that had been forced to the disk: the store of \
+                         logs is damaged, or an older one. The local state has kept them; going on \
+                         from it. Entries after them are lost, if there were any"
+                    );
                 }
-                tracing::warn!(
-                    shard_seq = seq,
-                    "the log has lost entries that were not known to be on the disk, and the local state \
-                     has kept them; going on from it. Entries after them are lost, if there were any"
-                );
                 block_on(log.restart_after(applied))?;
                 return Ok(applied);
             }

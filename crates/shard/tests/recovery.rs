@@ -180,31 +180,6 @@ fn a_local_state_that_outlived_the_log_is_kept() {
 }
 
 #[test]
-fn a_log_without_entries_that_were_forced_to_the_disk_is_refused() {
-    let home = Home::new();
-    let shard = home.open();
-    fill(&shard, "a", 50);
-    drop(shard);
-    let shard = home.open();
-    let (kv, older) = (home.path().join("kv"), home.path().join("older-kv"));
-    copy(&kv, &older);
-    fill(&shard, "b", 100);
-    let (before, seq) = (all(&shard), shard.stats().applied_seq);
-    drop(shard);
-    let newer = home.path().join("newer-kv");
-    copy(&kv, &newer);
-    restore(&older, &kv);
-    for _ in 0..2 {
-        let log: Arc<dyn Kv> = home.kv();
-        let refused = Shard::open(home.config.clone(), log, &home.shard_path());
-        assert!(matches!(refused, Err(OpenError::LogCutOff { synced, .. }) if synced == seq));
-    }
-    // As it is where the state is an earlier one, and the log ends after that.
-    restore(&newer, &kv);
-    assert_eq!(all(&home.open()), before, "nothing was touched");
-}
-
-#[test]
 fn a_state_that_is_missing_is_not_made_of_a_log_that_may_lack_its_end() {
     let home = Home::new();
     let shard = home.open();
