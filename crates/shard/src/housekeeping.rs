@@ -58,6 +58,7 @@ impl Housekeeping {
         let meta = machine.meta();
         // At worst too much of the log is kept for a while.
         let floor_bytes = machine.store().load_trimmed().unwrap_or(0);
+        let log_synced = machine.store().load_log_synced().unwrap_or(0);
         Self {
             retention: config.retention,
             tombstone_millis: config.tombstone_millis,
@@ -66,8 +67,8 @@ impl Housekeeping {
             floor_bytes,
             next: Instant::now(),
             handed_over: 0,
-            log_synced: 0,
-            noted: 0,
+            log_synced,
+            noted: log_synced,
             keys_trimmed: BTreeMap::new(),
             dead_cursor: Some(0),
             builds_seen: 0,

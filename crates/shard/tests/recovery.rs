@@ -179,6 +179,32 @@ fn a_local_state_that_outlived_the_log_is_kept() {
     assert!(shard.stats().log_floor >= seq);
 }
 
+/// A repair asks where a log ends before what is noted here.
+#[test]
+fn a_state_does_not_forget_how_far_its_log_was_synced() {
+    let home = Home::new();
+    let shard = home.open();
+    put(&shard, record("a", 1));
+    let synced = shard.stats().applied_seq;
+    drop(shard);
+    let shard = home.open();
+    put(&shard, record("b", 1));
+    let seq = shard.stats().applied_seq;
+    let begun = std::time::Instant::now();
+    for number in 0.. {
+        // What a crash would leave now: until the state is handed over, what it was before.
+        let state = home.path().join(format!("state-{number}"));
+        copy(&home.shard_path().join("store"), &state);
+        let state = hvs_shard::repair::LocalState::open(&home.config, &state).unwrap();
+        assert!(state.log_synced() >= synced, "{} of {synced}", state.log_synced());
+        if state.position().seq >= seq {
+            break;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "the state is never handed over");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn a_state_that_is_missing_is_not_made_of_a_log_that_may_lack_its_end() {
     let home = Home::new();

@@ -77,7 +77,8 @@ pub struct Restored {
 }
 
 /// Builds the local state of a new shard in an empty directory, from the rows of a state with the
-/// given digest, or from nothing where there is none, and begins its log after the state's last entry. [`Shard::open`] goes on from
+/// given digest, or from nothing where there is none, and begins its log after the state's last
+/// entry. [`Shard::open`] goes on from
 /// there with the same ids, versions, etags and times; it builds the indexes from the records.
 ///
 /// Blocks. Nothing is usable after a failure.
