@@ -40,6 +40,6 @@ pub use self::{
     error::{FlushError, InsertError, OpenError, SearchError},
     index::VectorIndex,
     measure::Measure,
-    request::{Hit, KnownKeys, SearchAnswer, SearchRequest, Strategy},
+    request::{Filtering, Hit, KnownKeys, SearchAnswer, SearchRequest, Strategy},
     stats::IndexStats,
 };

@@ -23,10 +23,28 @@ pub struct SearchRequest<'a> {
     pub accept: Option<&'a dyn Fn(&str) -> bool>,
     /// What is known of `accept` without asking it. Of no effect where there is none.
     pub known: Option<KnownKeys<'a>>,
+    /// How a filter is carried out in a graph.
+    pub filtering: Filtering,
     /// When to give up.
     pub deadline: Option<Instant>,
     /// Whether hits carry their vectors.
     pub with_vectors: bool,
+}
+
+/// How a filter is carried out in a segment that has a graph. It changes what a search costs, and
+/// which of two approximate answers is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Filtering {
+    /// By what is estimated to cost least.
+    #[default]
+    Cheapest,
+    /// The rows that may pass are compared, where they are known and their vectors are not coded.
+    Matching,
+    /// The graph is walked until enough rows are found that pass, where no radius is asked for.
+    FilteredGraph,
+    /// The graph is walked with more candidates, which are filtered; with more again where too few
+    /// pass.
+    OverFetch,
 }
 
 /// The keys of which it is known whether their ids pass.
@@ -69,6 +87,7 @@ impl<'a> SearchRequest<'a> {
             exact: false,
             accept: None,
             known: None,
+            filtering: Filtering::Cheapest,
             deadline: None,
             with_vectors: false,
         }
@@ -117,6 +136,11 @@ pub enum Strategy {
     Matching,
     /// Graphs were walked, and the tail was scanned.
     Graph,
+    /// Graphs were walked, in at least one of them until enough rows were found that pass the
+    /// filter.
+    FilteredGraph,
+    /// Graphs were walked with more candidates, of which those were taken that pass the filter.
+    OverFetch,
     /// Graphs were walked first, and too few of what they offered could be returned.
     GraphThenScan,
     /// What is provably farther away than the answer was left out, and the tail was scanned.
@@ -133,6 +157,8 @@ impl Strategy {
             Self::Scan => "scan",
             Self::Matching => "matching",
             Self::Graph => "graph",
+            Self::FilteredGraph => "filtered_graph",
+            Self::OverFetch => "over_fetch",
             Self::GraphThenScan => "graph_then_scan",
             Self::Bounds => "bounds",
             Self::Lists => "lists",

@@ -102,6 +102,7 @@ impl Inner {
                     maybe: &known.matching.maybe,
                     below: known.below,
                 }),
+                filtering: hvs_index::Filtering::Cheapest,
                 deadline: request.deadline,
                 with_vectors: false,
             })

@@ -9,6 +9,7 @@
 mod audit;
 pub(crate) mod native;
 pub(crate) mod order;
+pub(crate) mod passing;
 mod repair;
 pub(crate) mod walk;
 
@@ -16,8 +17,8 @@ pub(crate) use self::{audit::Auditor, repair::repair};
 
 /// No link.
 pub(crate) const NONE: u32 = u32::MAX;
-/// The most rows in one graph: one bit of a slot is used while walking.
-pub(crate) const MAX_ROWS: usize = 1 << 31;
+/// The most rows in one graph: two bits of a slot are used while walking.
+pub(crate) const MAX_ROWS: usize = 1 << 30;
 
 /// A graph in memory, while it is being built.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

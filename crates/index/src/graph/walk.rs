@@ -13,24 +13,27 @@ use crate::{
 
 /// Marks a pool entry whose links were followed.
 const FOLLOWED: u32 = 1 << 31;
+/// Marks a pool entry that passes a filter.
+pub(super) const PASSES: u32 = 1 << 30;
 /// Rows followed between two looks at the clock.
 const CLOCK_EVERY: u32 = 64;
 
 /// A row and its rank.
 #[derive(Debug, Clone, Copy)]
-struct Seen<T> {
-    rank: T,
-    slot: u32,
+pub(super) struct Seen<T> {
+    pub(super) rank: T,
+    /// With the marks above.
+    pub(super) slot: u32,
 }
 
 /// What a walk needs besides the graph, kept between walks.
 pub(crate) struct Scratch<T> {
     visited: Vec<u64>,
     touched: Vec<u32>,
-    pool: Vec<Seen<T>>,
+    pub(super) pool: Vec<Seen<T>>,
     within: Vec<Seen<T>>,
-    slots: Vec<u32>,
-    ranks: Vec<T>,
+    pub(super) slots: Vec<u32>,
+    pub(super) ranks: Vec<T>,
 }
 
 impl<T> Default for Scratch<T> {
@@ -47,7 +50,7 @@ impl<T> Default for Scratch<T> {
 }
 
 impl<T: Lane> Scratch<T> {
-    fn begin(&mut self, rows: usize) {
+    pub(super) fn begin(&mut self, rows: usize) {
         for slot in self.touched.drain(..) {
             if let Some(word) = self.visited.get_mut(slot as usize / 64) {
                 *word = 0;
@@ -75,7 +78,7 @@ impl<T: Lane> Scratch<T> {
 
     /// Collects into `slots` those of `links` that had not been visited.
     #[inline]
-    fn fresh(&mut self, links: &[u32]) {
+    pub(super) fn fresh(&mut self, links: &[u32]) {
         self.slots.clear();
         for &link in links {
             if link == NONE {
@@ -87,9 +90,29 @@ impl<T: Lane> Scratch<T> {
         }
     }
 
+    /// The nearest row of the pool whose links were not followed, which is marked; `next` is where
+    /// to look from.
+    #[inline]
+    pub(super) fn follow(&mut self, next: &mut usize) -> Option<u32> {
+        while let Some(seen) = self.pool.get_mut(*next) {
+            *next += 1;
+            if seen.slot & FOLLOWED == 0 {
+                seen.slot |= FOLLOWED;
+                return Some(row_of(seen.slot));
+            }
+        }
+        None
+    }
+
     /// What the last walk found, nearest first.
     pub(crate) fn found(&self) -> impl Iterator<Item = (T, u32)> {
-        self.pool.iter().map(|seen| (seen.rank, seen.slot & !FOLLOWED))
+        self.pool.iter().map(|seen| (seen.rank, row_of(seen.slot)))
+    }
+
+    /// Those of what the last walk found that pass its filter, nearest first.
+    pub(crate) fn passing(&self) -> impl Iterator<Item = (T, u32)> {
+        let passing = self.pool.iter().filter(|seen| seen.slot & PASSES != 0);
+        passing.map(|seen| (seen.rank, row_of(seen.slot)))
     }
 
     /// What the last flood found, in no order.
@@ -124,10 +147,28 @@ impl<T: Lane> Walk<'_, T> {
         within: Option<T>,
         scratch: &mut Scratch<T>,
     ) -> Result<(), TimedOut> {
-        scratch.begin(self.links.rows());
         if self.links.rows() == 0 {
+            scratch.begin(0);
             return Ok(());
         }
+        self.start(scratch);
+        let mut next = 0;
+        Self::take(ef, within, scratch, &mut next);
+        let mut followed = 0;
+        while let Some(slot) = scratch.follow(&mut next) {
+            scratch.fresh(self.links.base_of(slot));
+            self.rank_slots(scratch);
+            Self::take(ef, within, scratch, &mut next);
+            self.prefetch_next(scratch, next);
+            followed += 1;
+            self.check_clock(followed)?;
+        }
+        Ok(())
+    }
+
+    /// Ranks the rows where a walk of the base layer starts; the pool is empty.
+    pub(super) fn start(&mut self, scratch: &mut Scratch<T>) {
+        scratch.begin(self.links.rows());
         let entry = self.descend(scratch);
         scratch.begin(self.links.rows());
         scratch.slots.clear();
@@ -136,29 +177,15 @@ impl<T: Lane> Walk<'_, T> {
                 scratch.slots.push(start);
             }
         }
-        let mut next = 0;
         self.rank_slots(scratch);
-        Self::take(ef, within, scratch, &mut next);
-        next = 0;
-        let mut followed = 0;
-        while let Some(seen) = scratch.pool.get_mut(next) {
-            if seen.slot & FOLLOWED != 0 {
-                next += 1;
-                continue;
-            }
-            let slot = seen.slot;
-            seen.slot |= FOLLOWED;
-            next += 1;
-            scratch.fresh(self.links.base_of(slot));
-            self.rank_slots(scratch);
-            Self::take(ef, within, scratch, &mut next);
-            if let Some(seen) = scratch.pool.get(next) {
-                prefetch(self.links.base_of(seen.slot & !FOLLOWED));
-            }
-            followed += 1;
-            self.check_clock(followed)?;
+    }
+
+    /// Asks for the links that are likely to be followed next.
+    #[inline]
+    pub(super) fn prefetch_next(&self, scratch: &Scratch<T>, next: usize) {
+        if let Some(seen) = scratch.pool.get(next) {
+            prefetch(self.links.base_of(row_of(seen.slot)));
         }
-        Ok(())
     }
 
     /// Collects, beyond what `nearest` collected, every row of rank at most `within` that links
@@ -216,7 +243,7 @@ impl<T: Lane> Walk<'_, T> {
 
     /// Ranks what is in `slots`.
     #[inline]
-    fn rank_slots(&mut self, scratch: &mut Scratch<T>) {
+    pub(super) fn rank_slots(&mut self, scratch: &mut Scratch<T>) {
         self.computed += scratch.slots.len();
         if let Some((query, codes)) = &mut self.codes {
             query.gather(self.kernel, codes, &scratch.slots, &mut scratch.ranks);
@@ -254,7 +281,7 @@ impl<T: Lane> Walk<'_, T> {
     }
 
     #[inline]
-    fn check_clock(&self, followed: u32) -> Result<(), TimedOut> {
+    pub(super) fn check_clock(&self, followed: u32) -> Result<(), TimedOut> {
         if followed.is_multiple_of(CLOCK_EVERY)
             && let Some(deadline) = self.deadline
             && Instant::now() >= deadline
@@ -263,6 +290,12 @@ impl<T: Lane> Walk<'_, T> {
         }
         Ok(())
     }
+}
+
+/// The row of a pool entry.
+#[inline]
+fn row_of(slot: u32) -> u32 {
+    slot & !(FOLLOWED | PASSES)
 }
 
 #[inline]

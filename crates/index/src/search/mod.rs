@@ -6,6 +6,7 @@
 
 mod closest;
 mod coded;
+mod filtered;
 mod gather;
 mod geometric;
 mod lists;
@@ -83,6 +84,8 @@ struct Run<'r, T> {
     walked: bool,
     /// Whether a graph was scanned after a walk had offered too few.
     rescanned: bool,
+    /// Whether a walk counted what passes.
+    counted: bool,
     /// Whether only the matching rows of a segment were compared.
     matched: bool,
     ranks: Vec<T>,
@@ -175,6 +178,8 @@ impl<T: Lane> Searcher<'_, T> {
     fn strategy(&self, run: &Run<'_, T>, rescanned: bool) -> Strategy {
         match (self.kind, run.walked) {
             (IndexKind::Ivf { .. }, true) => Strategy::Lists,
+            (IndexKind::Hnsw { .. }, true) if run.counted => Strategy::FilteredGraph,
+            (IndexKind::Hnsw { .. }, true) if run.request.accept.is_some() => Strategy::OverFetch,
             (IndexKind::Hnsw { .. }, true) => Strategy::Graph,
             _ if rescanned => Strategy::GraphThenScan,
             _ if run.matched => Strategy::Matching,
@@ -232,6 +237,7 @@ impl<T: Lane> Searcher<'_, T> {
             exact,
             walked: false,
             rescanned: false,
+            counted: false,
             matched: false,
             ranks: Vec::new(),
         };
@@ -240,6 +246,7 @@ impl<T: Lane> Searcher<'_, T> {
             run.sources.clear();
             run.reach.clear();
             run.walked = false;
+            run.counted = false;
             run.matched = false;
             for segment in &snapshot.segments {
                 raise(&mut run.reach, segment.reach());

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Run, Searcher, lists, matching, raise, walk_pays};
+use super::{Run, Searcher, lists, matching, matching::MayPass, raise, walk_pays};
 use crate::{
     config::{IndexKind, Quantisation},
     graph::walk::{Scratch, TimedOut},
     metric::Lane,
     nearest::Candidate,
     ranker::Prepared,
+    request::Filtering,
     segment::Segment,
     snapshot::Source,
     tail::Block,
@@ -66,11 +67,21 @@ impl<T: Lane> Searcher<'_, T> {
             // The walk is to find as many as are looked at again.
             ef = ef.max(run.nearest.capacity());
         }
-        let may_pass = matching::count(segment, run.request);
+        let may_pass = matching::may_pass(segment, run.request);
+        let (is_forced, is_open) = match run.request.filtering {
+            Filtering::Cheapest => (false, true),
+            Filtering::Matching => (true, true),
+            Filtering::FilteredGraph | Filtering::OverFetch => (false, false),
+        };
         // Coarse ranks are not those of rows, and a scan of them is cheap.
-        if segment.codes().is_none()
-            && let Some(count) = may_pass
-            && (exact || !segment.is_organised() || self.matching_pays(run, segment, count, ef))
+        let matching = may_pass.map(|rows| rows.count).filter(|&count| {
+            segment.codes().is_none() && (is_forced || matching::beats_scan(count, segment.rows()))
+        });
+        if let Some(count) = matching
+            && (exact
+                || is_forced
+                || !segment.is_organised()
+                || is_open && self.matching_pays(run, segment, count, ef))
             && self.scan_matching(run, segment, count)?
         {
             return Ok(());
@@ -93,16 +104,47 @@ impl<T: Lane> Searcher<'_, T> {
             return self.scan_segment(run, segment);
         }
         let mut scratch = self.scratches.lock().pop().unwrap_or_default();
-        // Rows that may not be returned take places in the pool, as dead ones do.
-        let useful = may_pass.unwrap_or(segment.live()).clamp(1, segment.live());
-        let outcome = self.walk_segment(run, segment, ef, useful, &mut scratch);
+        let outcome = self.walk_graph(run, segment, ef, may_pass, &mut scratch);
         self.scratches.lock().push(scratch);
         if outcome? {
             run.walked = true;
             return Ok(());
         }
         run.rescanned = true;
+        if let Some(count) = matching
+            && self.scan_matching(run, segment, count)?
+        {
+            return Ok(());
+        }
         self.scan_segment(run, segment)
+    }
+
+    /// Walks a segment's graph in the way that the filter calls for; false if that would cost more
+    /// than a scan.
+    fn walk_graph(
+        &self,
+        run: &mut Run<'_, T>,
+        segment: &Segment<T>,
+        ef: usize,
+        may_pass: Option<MayPass>,
+        scratch: &mut Scratch<T>,
+    ) -> Result<bool, TimedOut> {
+        let request = run.request;
+        // A pool of the right size is found without asking about every row that comes into it, but
+        // the right size has to be known.
+        let counts = match request.filtering {
+            Filtering::FilteredGraph => true,
+            Filtering::OverFetch => false,
+            Filtering::Cheapest | Filtering::Matching => {
+                may_pass.is_none_or(|may_pass| !may_pass.is_telling())
+            }
+        };
+        if counts && request.accept.is_some() && request.radius.is_none() {
+            return self.walk_filtered(run, segment, ef, scratch);
+        }
+        // Rows that may not be returned take places in the pool, as dead ones do.
+        let useful = may_pass.map_or(segment.live(), |rows| rows.count).clamp(1, segment.live());
+        self.walk_segment(run, segment, ef, useful, scratch)
     }
 
     /// Whether comparing the rows that may pass costs less than what the type does otherwise.
@@ -134,6 +176,9 @@ impl<T: Lane> Searcher<'_, T> {
         scratch: &mut Scratch<T>,
     ) -> Result<bool, TimedOut> {
         let limit = run.nearest_limit();
+        let may_count = limit.is_none()
+            && run.request.accept.is_some()
+            && run.request.filtering == Filtering::Cheapest;
         let mut offered = Vec::new();
         let mut ef = wanted.saturating_mul(segment.rows()) / useful.max(1);
         if !walk_pays(ef, segment.rows()) {
@@ -183,6 +228,10 @@ impl<T: Lane> Searcher<'_, T> {
             let needed = (wanted / 2).max(run.request.k).min(useful);
             if offered.len() >= needed {
                 break;
+            }
+            if may_count {
+                // What passes is rarer here than elsewhere, by how much is not known.
+                return self.walk_filtered(run, segment, 2 * wanted, scratch);
             }
             let growth = (2 * wanted).div_ceil(offered.len().max(1)).clamp(2, 8);
             ef = ef.saturating_mul(growth);
