@@ -165,8 +165,9 @@ pub struct Explain {
 pub struct ShardExplain {
     /// The shard's number.
     pub shard: u64,
-    /// The planner's choice; `text` for the index of text; of an ordered scroll `ordered_index` or
-    /// `ordered_scan`.
+    /// The planner's choice: `graph`, `lists`, `bounds` or `scan`; behind a filter also `matching`,
+    /// `over_fetch`, `filtered_graph` or `graph_then_scan`; `text` for the index of text; of an
+    /// ordered scroll `ordered_index` or `ordered_scan`.
     pub strategy: String,
     /// How many vectors were compared, where it is known, how many records had a word of the text,
     /// or how many were looked at.
