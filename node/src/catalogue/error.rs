@@ -88,6 +88,12 @@ pub enum CatalogueError {
         /// The limit's setting.
         setting: &'static str,
     },
+    /// Others could not build the state from the log, which would begin after the checkpoint.
+    #[error(
+        "a namespace cannot be restored where nodes share the store of logs: its log would begin after \
+         the checkpoint, so that no other node could build its state; import the records instead"
+    )]
+    RestoreUnavailable,
     /// The settings cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),

@@ -79,6 +79,7 @@ impl From<CatalogueError> for Failure {
             CatalogueError::Full { .. } => Code::LimitReached,
             CatalogueError::Loading { .. } => Code::NamespaceLoading,
             CatalogueError::Load { source: LoadError::Memory(error), .. } => return error.into(),
+            CatalogueError::RestoreUnavailable => Code::RestoreUnavailable,
             CatalogueError::Closed => Code::ShuttingDown,
             other => return Self::internal(Code::StorageFailed, other),
         };
@@ -206,7 +207,21 @@ impl From<WriteError> for Failure {
             WriteError::InvalidIdempotencyKey { .. } => Code::InvalidIdempotencyKey,
             WriteError::IdempotencyMismatch { .. } => Code::IdempotencyConflict,
             WriteError::Closed => Code::ShuttingDown,
-            WriteError::SteppedDown { .. } => return Self::internal(Code::NotReady, error),
+            WriteError::SteppedDown { .. } => {
+                let detail = "another node leads by now; nothing was written";
+                let cause = Some(error.to_string());
+                return Self { cause, ..Self::new(Code::NotLeading, detail) };
+            }
+            WriteError::Unavailable { .. } => {
+                let detail = "the store of the logs does not answer; nothing was written";
+                let cause = Some(error.to_string());
+                return Self { cause, ..Self::new(Code::StoreUnavailable, detail) };
+            }
+            WriteError::Unknown { .. } => {
+                let detail = "the store of the logs did not answer while the write was in progress";
+                let cause = Some(error.to_string());
+                return Self { cause, ..Self::new(Code::OutcomeUnknown, detail) };
+            }
             WriteError::Stopped { .. } | WriteError::Unreadable { .. } => {
                 return Self::internal(Code::StorageFailed, error);
             }
