@@ -38,7 +38,7 @@ impl Gate {
 
     /// Has requests refused with this until the gate is opened.
     pub(crate) fn refuse_with(&self, problem: Problem) {
-        *self.refusal.write() = Box::new(problem);
+        **self.refusal.write() = problem;
     }
 
     /// From now on requests reach `routes`, on connections that are open already as well.

@@ -352,7 +352,7 @@ impl Membership {
                     "the node is starting: it is taking over, and builds its state from the logs",
                 ));
                 match logs.clone().open(config, Arc::clone(&memory)).await {
-                    Err(error) if cluster::is_led_elsewhere(&error) => {
+                    Err(error) if error.passing().is_some() => {
                         tracing::warn!(%error, "not taking over");
                         tokio::time::sleep(config.cluster.times().heartbeat).await;
                     }

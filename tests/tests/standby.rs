@@ -235,20 +235,17 @@ fn keep_writing(
             connection = Some(open);
             Ok(outcome)
         });
-        match outcome {
-            Ok(status) => {
-                let is_new = status == WriteStatus::Created;
-                assert!(is_new || failed && status == WriteStatus::ConditionFailed, "{status:?}");
-                written.lock().unwrap().insert((id, number));
-                answered.fetch_add(1, Ordering::Relaxed);
-                (failed, number) = (false, number + 1);
-            }
-            Err(_) => {
-                failed = true;
-                at += 1;
-                thread::sleep(Duration::from_millis(2));
-            }
-        }
+        let Ok(status) = outcome else {
+            failed = true;
+            at += 1;
+            thread::sleep(Duration::from_millis(2));
+            continue;
+        };
+        let is_new = status == WriteStatus::Created;
+        assert!(is_new || failed && status == WriteStatus::ConditionFailed, "{status:?}");
+        written.lock().unwrap().insert((id, number));
+        answered.fetch_add(1, Ordering::Relaxed);
+        (failed, number) = (false, number + 1);
     }
 }
 

@@ -145,6 +145,13 @@ pub enum TikvError {
     },
 }
 
+impl TikvError {
+    /// Whether the same may succeed later: nothing is wrong with what is stored.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::TimedOut { .. } | Self::Client(_) | Self::Undetermined)
+    }
+}
+
 impl From<tikv_client::Error> for TikvError {
     fn from(error: tikv_client::Error) -> Self {
         Self::Client(Box::new(error))

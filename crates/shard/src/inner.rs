@@ -52,7 +52,8 @@ impl Inner {
             source,
         })?;
         let may_lose_buffered = kv.may_lose_buffered();
-        let log = Log::new(Arc::clone(&kv), &config.log_prefix, config.log_id());
+        let sessions = Arc::clone(&kv);
+        let log = Log::new(kv, &config.log_prefix, config.log_id());
         let path = directory.join("store");
         if may_lose_buffered && !hvs_kv::database::is_there(&path) {
             // Of such a log alone nobody can tell whether it has lost its end.
@@ -66,7 +67,7 @@ impl Inner {
         let mut machine = Machine::new(store.clone(), store.load_meta()?, config.wall.clone());
 
         machine.load_feed().map_err(|source| store.storage(source))?;
-        let leader = lead(kv.as_ref(), &log, &config, &mut machine)?;
+        let leader = lead(&*sessions, &log, &config, &mut machine)?;
         let floor = block_on(log.floor())?.seq;
         machine.progress().feed.begin_after(floor);
 

@@ -35,6 +35,7 @@ use hvs_shard::{Lease, ShardConfig, ShardStats, Writer};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+pub(crate) use error::Passing;
 pub use error::{CatalogueError, NameError};
 pub use inspect::InspectError;
 pub use namespace::{

@@ -3,10 +3,9 @@
 use std::{io, path::PathBuf};
 
 use hvs_kv::{KvError, tikv::ConnectError};
-use hvs_log::{DamagedRecord, LogError, SessionError, SessionLost};
-use hvs_shard::OpenError;
+use hvs_log::{DamagedRecord, SessionError, SessionLost};
 
-use crate::{catalogue::CatalogueError, identity::IdentityError};
+use crate::identity::IdentityError;
 
 /// Why a node could not join.
 #[derive(Debug, thiserror::Error)]
@@ -76,16 +75,3 @@ pub enum RenewError {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("this node must not lead any more, and ends: {0}")]
 pub struct SessionEnded(#[from] SessionLost);
-
-/// Whether a catalogue did not open because another node has become the leader of one of its logs.
-pub(crate) fn is_led_elsewhere(error: &CatalogueError) -> bool {
-    let (CatalogueError::Open(source) | CatalogueError::Shard { source, .. }) = error else {
-        return false;
-    };
-    matches!(
-        **source,
-        OpenError::Led { .. }
-            | OpenError::NoLease
-            | OpenError::Log(LogError::SteppedDown { .. } | LogError::Overtaken { .. })
-    )
-}

@@ -18,7 +18,6 @@ mod local;
 mod session;
 mod standby;
 
-pub(crate) use error::is_led_elsewhere;
 pub use error::{JoinError, RenewError, SessionEnded};
 pub(crate) use join::{Joined, join};
 pub(crate) use local::LocalDirectory;

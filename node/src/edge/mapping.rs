@@ -10,7 +10,8 @@ use hvs_shard::{EtagError, InvalidRecord, ReadError, WriteError};
 
 use super::failure::Failure;
 use crate::catalogue::{
-    CatalogueError, Limited, LoadError, NameError, RebuildError, RoutedWriteError, SettingsError,
+    CatalogueError, Limited, LoadError, NameError, Passing, RebuildError, RoutedWriteError,
+    SettingsError,
 };
 use crate::checkpoints::CheckpointError;
 use crate::memory::Exhausted;
@@ -66,6 +67,13 @@ impl From<Exhausted> for Failure {
 
 impl From<CatalogueError> for Failure {
     fn from(error: CatalogueError) -> Self {
+        if let Some(passing) = error.passing() {
+            let (code, detail) = match passing {
+                Passing::Store => (Code::StoreUnavailable, "the store of the logs does not answer"),
+                Passing::Leading => (Code::NotLeading, "this node does not lead the shard now"),
+            };
+            return Self { cause: Some(error.to_string()), ..Self::new(code, detail) };
+        }
         let code = match error {
             CatalogueError::Name(error) => return error.into(),
             CatalogueError::Settings(error) => return error.into(),
