@@ -57,6 +57,16 @@ pub enum StartError {
         /// The directory.
         path: PathBuf,
     },
+    /// The logs are elsewhere.
+    #[error(
+        "{} is of a node with storage.kv tikv, which has its logs there; a node does not move to another \
+         store: give this one a directory of its own",
+        .path.display()
+    )]
+    OtherStore {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The store of the logs does not open.
     #[error(transparent)]
     Store(#[from] hvs_kv::embedded::OpenError),
@@ -390,6 +400,9 @@ fn open_data(config: &Config) -> Result<Opened, StartError> {
     let directory = &config.storage.data_dir;
     if crate::repair::is_unfinished(directory) {
         return Err(StartError::Repairing { path: directory.clone() });
+    }
+    if cluster::LocalDirectory::is_one(directory) {
+        return Err(StartError::OtherStore { path: directory.clone() });
     }
     if crate::repair::are_lost(directory) {
         return Err(StartError::LogsLost { path: directory.clone() });

@@ -60,7 +60,7 @@ impl Cloud {
             .with("tikv.prefix", "standby-test")
             .with("tikv.attempt_timeout_ms", "400")
             .with("tikv.call_timeout_ms", "1200")
-            .with("cluster.session_ttl_ms", "3000")
+            .with("cluster.session_ttl_ms", "4000")
             .with("cluster.heartbeat_ms", "200")
             .with("writes.queue_ms", "60000")
     }
@@ -208,6 +208,12 @@ fn a_node_comes_back_from_tikv_alone() {
     let refused = problem(&mut connection, "POST", "/v1/restore", body);
     assert_eq!(refused.code, "restore_unavailable", "{refused:?}");
     node.stop().unwrap();
+
+    // The directory is not taken for one that has its logs in it, which would be lost then.
+    let embedded = Settings::new(&cloud.folder.path().join("only")).unwrap();
+    let (status, log) = run_to_end(&embedded).unwrap();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("is of a node with storage.kv tikv"), "{log}");
 }
 
 /// Writes new records one after the other, to whichever node takes them, until told to stop. The
@@ -330,10 +336,13 @@ fn a_leader_that_slept_too_long_acknowledges_nothing_more() {
         }
         until("writes", || (answered.load(Ordering::Relaxed) >= 100).then_some(()));
         // Open before, since nobody accepts connections then.
-        let mut connections: Vec<_> = (0..4).map(|_| leader.connect().unwrap()).collect();
+        let mut connections: Vec<_> = (0..5).map(|_| leader.connect().unwrap()).collect();
         leader.signal("STOP").unwrap();
         stop.store(true, Ordering::Relaxed);
         let stopped = Instant::now();
+        let mut reader = connections.remove(0);
+        let path = format!("{NAMESPACE}/vectors/after-0");
+        let read = scope.spawn(move || reader.json("GET", &path, ""));
         let late: Vec<_> = connections
             .drain(..)
             .enumerate()
@@ -351,6 +360,11 @@ fn a_leader_that_slept_too_long_acknowledges_nothing_more() {
             written.lock().unwrap().insert((id, number));
         }
         leader.signal("CONT").unwrap();
+        // It may end before it answers.
+        if let Ok(answer) = read.join().unwrap() {
+            let refused = answer.problem().expect("a read that misses what is written elsewhere");
+            assert_eq!(refused.code, "not_leading");
+        }
         late.into_iter().map(|late| late.join().unwrap()).collect::<Vec<_>>()
     });
     for outcome in late {
@@ -370,6 +384,29 @@ fn a_leader_that_slept_too_long_acknowledges_nothing_more() {
         connection.call("POST", &format!("{NAMESPACE}/fetch"), &request).unwrap();
     assert_eq!(found.missing.len(), 4, "an entry of the old leader has appeared");
     standby.stop().unwrap();
+}
+
+#[test]
+fn of_nodes_that_start_at_once_one_leads() {
+    let cloud = Cloud::start();
+    let names = ["one", "two", "three"];
+    let nodes: Vec<Node> = thread::scope(|scope| {
+        let starting = names.map(|name| {
+            let settings = cloud.settings(name);
+            scope.spawn(move || Node::start_standby(&settings).unwrap())
+        });
+        starting.into_iter().map(|node| node.join().unwrap()).collect()
+    });
+    let code = |node: &Node| {
+        let answer = node.connect().unwrap().json("GET", "/readyz", "").unwrap();
+        answer.problem().map_or_else(|| "ready".to_owned(), |problem| problem.code)
+    };
+    let codes = until("one leads and the others know it", || {
+        let mut codes: Vec<String> = nodes.iter().map(code).collect();
+        codes.sort();
+        (!codes.contains(&"not_ready".to_owned())).then_some(codes)
+    });
+    assert_eq!(codes, ["ready", "standby", "standby"]);
 }
 
 /// The codes with which writes fail while the store is away.

@@ -20,6 +20,11 @@ pub(crate) struct LocalDirectory {
 }
 
 impl LocalDirectory {
+    /// Whether a directory is one: its logs are elsewhere.
+    pub(crate) fn is_one(path: &Path) -> bool {
+        path.join(LOCK).exists()
+    }
+
     /// Makes what is missing of it, and locks it.
     pub(super) fn take(path: &Path) -> Result<Self, JoinError> {
         let refuse = |path: PathBuf| move |source| JoinError::DataDirectory { path, source };
@@ -55,6 +60,7 @@ mod tests {
         assert!(matches!(LocalDirectory::take(&path), Err(JoinError::InUse { .. })));
         drop(first);
         LocalDirectory::take(&path).unwrap();
+        assert!(LocalDirectory::is_one(&path) && !LocalDirectory::is_one(folder.path()));
     }
 
     #[test]
@@ -65,5 +71,8 @@ mod tests {
         fs::write(folder.path().join(EMBEDDED).join("journal"), "x").unwrap();
         let refused = LocalDirectory::take(folder.path());
         assert!(matches!(refused, Err(JoinError::Embedded { .. })));
+        fs::remove_file(folder.path().join(LOCK)).unwrap();
+        assert!(LocalDirectory::take(folder.path()).is_err());
+        assert!(!LocalDirectory::is_one(folder.path()), "it is not marked as one");
     }
 }

@@ -37,6 +37,7 @@ use self::{
 };
 use crate::{
     catalogue::{self, CatalogueError, Surroundings, inspect},
+    cluster::LocalDirectory,
     config::{Config, KvKind},
     identity::{self, IdentityError},
 };
@@ -130,7 +131,7 @@ pub fn run(config: Config, options: Options) -> Result<Report, RepairError> {
             return Err(RepairError::Accept { given: given.clone() });
         }
     }
-    if config.storage.kv != KvKind::Embedded {
+    if config.storage.kv != KvKind::Embedded || LocalDirectory::is_one(&config.storage.data_dir) {
         return Err(RepairError::Shared { path: config.storage.data_dir });
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
