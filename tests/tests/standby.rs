@@ -407,6 +407,10 @@ fn of_nodes_that_start_at_once_one_leads() {
         (!codes.contains(&"not_ready".to_owned())).then_some(codes)
     });
     assert_eq!(codes, ["ready", "standby", "standby"]);
+    // Whatever they are doing then.
+    for node in nodes {
+        node.stop().unwrap();
+    }
 }
 
 /// The codes with which writes fail while the store is away.
