@@ -132,6 +132,15 @@ pub(crate) fn start(directory: &Path, logs: Option<&Writer>) -> Result<Writer, I
     Ok(now)
 }
 
+/// Keeps an identity whose starts are counted elsewhere as well. It is on disk when this returns.
+///
+/// # Errors
+/// [`IdentityError`].
+pub(crate) fn keep(directory: &Path, writer: &Writer) -> Result<(), IdentityError> {
+    let path = directory.join(FILE);
+    replace(directory, &path, writer).map_err(|source| IdentityError::Io { path, source })
+}
+
 /// The identity in `directory`, if there is one. Nothing is counted.
 pub(crate) fn look(directory: &Path) -> Result<Option<Writer>, IdentityError> {
     let path = directory.join(FILE);

@@ -12,6 +12,7 @@
 pub mod cache;
 pub mod catalogue;
 mod checkpoints;
+mod cluster;
 pub mod config;
 mod durability;
 mod edge;
@@ -28,5 +29,6 @@ mod serving;
 pub mod telemetry;
 mod workers;
 
+pub use cluster::{JoinError, RenewError, SessionEnded};
 pub use identity::IdentityError;
 pub use node::{Node, StartError, StopError};

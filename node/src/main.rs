@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use hvs_node::{
-    Node,
+    Node, SessionEnded, StartError,
     config::{Config, Sources},
     repair::{self, Options},
     telemetry::Telemetry,
@@ -13,6 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// What a repair that could not be done exits with.
 const NOT_DONE: u8 = 3;
+/// What a node exits with whose session is over: it is to be started again, and then stands by.
+const SESSION_ENDED: i32 = 4;
 
 /// A node of HVS, the Hyper Vector System.
 #[derive(Parser)]
@@ -161,9 +163,15 @@ fn run(config: Config) -> ExitCode {
         Err(error) => return fail(&error),
     };
     let outcome = runtime.block_on(serve(config));
+    if let Ok(Served::SessionEnded(ended, _node)) = outcome {
+        tracing::error!(error = %ended, "the node ends");
+        telemetry.stop();
+        // Nothing is closed in order: somebody else leads, and closing may wait for the store.
+        std::process::exit(SESSION_ENDED);
+    }
     drop(runtime);
     let code = match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = %error, "the node ends");
             ExitCode::FAILURE
@@ -173,24 +181,38 @@ fn run(config: Config) -> ExitCode {
     code
 }
 
-async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+/// How serving came to its end.
+enum Served {
+    /// As somebody wanted.
+    Stopped,
+    /// The session is over; what may still be in use comes with it.
+    SessionEnded(SessionEnded, Option<Box<Node>>),
+}
+
+async fn serve(config: Config) -> Result<Served, Box<dyn std::error::Error>> {
     // Before the start, so that a signal during it is not the default one that kills.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let node = tokio::select! {
-        node = Node::start(config) => node?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
-        _ = hangup.recv() => return Ok(()),
+        node = Node::start(config) => match node {
+            Err(StartError::SessionEnded(ended)) => return Ok(Served::SessionEnded(ended, None)),
+            node => node?,
+        },
+        _ = terminate.recv() => return Ok(Served::Stopped),
+        _ = interrupt.recv() => return Ok(Served::Stopped),
+        _ = hangup.recv() => return Ok(Served::Stopped),
     };
     tokio::select! {
+        ended = node.session_ended() => {
+            return Ok(Served::SessionEnded(ended, Some(Box::new(node))));
+        }
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         _ = hangup.recv() => {}
     }
     node.stop().await?;
-    Ok(())
+    Ok(Served::Stopped)
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {

@@ -2,7 +2,9 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use hvs_api::{Code, Problem};
 use hvs_kv::embedded::{Embedded, EmbeddedConfig};
+use hvs_shard::{Lease, repair::log_of};
 use tokio::{
     runtime::Handle,
     sync::watch,
@@ -12,7 +14,8 @@ use tokio::{
 use crate::{
     cache::QueryCache,
     catalogue::{Catalogue, CatalogueError, InspectError, inspect},
-    config::Config,
+    cluster::{self, JoinError, Joined, Leading, NodeSession, SessionEnded, Standby},
+    config::{Config, KvKind},
     edge::{self, App},
     gate::Gate,
     identity::{self, IdentityError},
@@ -54,12 +57,28 @@ pub enum StartError {
         /// The directory.
         path: PathBuf,
     },
+    /// The logs are elsewhere.
+    #[error(
+        "{} is of a node with storage.kv tikv, which has its logs there; a node does not move to another \
+         store: give this one a directory of its own",
+        .path.display()
+    )]
+    OtherStore {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The store of the logs does not open.
     #[error(transparent)]
     Store(#[from] hvs_kv::embedded::OpenError),
     /// It cannot be told whose logs these are.
     #[error(transparent)]
     Logs(#[from] InspectError),
+    /// The store that several nodes share is not reached, or this node cannot join them.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The session of this node ended before it served anything.
+    #[error(transparent)]
+    SessionEnded(#[from] SessionEnded),
     /// The identity cannot be read, or is that of another node.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -101,6 +120,8 @@ pub struct Node {
     measuring: JoinHandle<()>,
     /// Unloads namespaces.
     tending: JoinHandle<()>,
+    /// Where other nodes have the same store of logs.
+    membership: Option<Membership>,
     /// Kept until everything is closed.
     _serving: Arc<Serving>,
 }
@@ -114,7 +135,7 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::new()?);
-        let gate = Arc::new(Gate::default());
+        let gate = Arc::new(Gate::new(Arc::clone(&metrics)));
         let (stop, stopping) = watch::channel(false);
         let mut servers = JoinSet::new();
         let serving = Serving::start(config.listen.threads).map_err(StartError::Serving)?;
@@ -128,11 +149,9 @@ impl Node {
         warn_if_reachable(external, "external");
         warn_if_reachable(internal, "internal");
 
-        let opening = tokio::task::spawn_blocking({
-            let config = Arc::clone(&config);
-            move || open_data(&config)
-        });
-        let (kv, writer) = opening.await.map_err(|_| StartError::Worker)??;
+        let Opened { kv, writer, membership } = open_store(&config, external).await?;
+        let lease = membership.as_ref().map(|membership| membership.session.lease());
+        metrics.watch_session(lease.clone())?;
         let budget = memory::budget(&config.memory);
         let warn = memory::warn_at(budget, config.memory.warn_percent);
         let scale = Scale::new(config.scale.clone())
@@ -145,7 +164,11 @@ impl Node {
             None => Arc::new(()),
         };
         let memory = Arc::new(Memory::new(budget, Arc::clone(&scale), shrinkable));
-        let catalogue = Catalogue::open(Arc::clone(&config), kv, writer, memory).await?;
+        let logs = Logs { kv, writer, lease: lease.clone() };
+        let catalogue = match &membership {
+            None => logs.open(&config, memory).await?,
+            Some(membership) => membership.lead(&config, &gate, logs, memory).await?,
+        };
         let catalogue = Arc::new(catalogue);
         metrics.watch(Arc::clone(&catalogue) as _)?;
         metrics.maintenance_paused.set(i64::from(config.maintenance.paused));
@@ -159,6 +182,7 @@ impl Node {
             scale,
             cache,
             Arc::clone(&metrics),
+            lease,
         );
         metrics.watch_followers(Arc::clone(&app.followers))?;
         metrics.watch_prefetch(app.prefetcher.figures())?;
@@ -179,7 +203,17 @@ impl Node {
             version = env!("CARGO_PKG_VERSION"),
             "ready"
         );
-        Ok(Self { app, external, internal, stop, servers, measuring, tending, _serving: serving })
+        Ok(Self {
+            app,
+            external,
+            internal,
+            stop,
+            servers,
+            measuring,
+            tending,
+            membership,
+            _serving: serving,
+        })
     }
 
     /// The address of the API.
@@ -209,8 +243,20 @@ impl Node {
         let _ = self.tending.await;
         self.app.checkpoints.stop().await;
         self.app.catalogue.close().await?;
+        if let Some(membership) = self.membership {
+            membership.leave().await;
+        }
         tracing::info!("stopped");
         Ok(())
+    }
+
+    /// Waits until the session of this node is over for good, which never happens to one without
+    /// other nodes. The process must then end at once, without [`Node::stop`].
+    pub async fn session_ended(&self) -> SessionEnded {
+        match &self.membership {
+            Some(membership) => membership.session.ended().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -233,12 +279,130 @@ async fn bind(
     Ok((server, bound))
 }
 
-type Opened = (Arc<dyn hvs_kv::Kv>, hvs_shard::Writer);
+/// A store of logs, and who this node is in it.
+struct Opened {
+    kv: Arc<dyn hvs_kv::Kv>,
+    writer: hvs_shard::Writer,
+    membership: Option<Membership>,
+}
+
+async fn open_store(config: &Arc<Config>, listening: SocketAddr) -> Result<Opened, StartError> {
+    match config.storage.kv {
+        KvKind::Embedded => {
+            let config = Arc::clone(config);
+            let opening = tokio::task::spawn_blocking(move || open_data(&config));
+            opening.await.map_err(|_| StartError::Worker)?
+        }
+        KvKind::Tikv => {
+            let Joined { kv, writer, session, directory } =
+                cluster::join(config, listening).await?;
+            let keeping = tokio::spawn(Arc::clone(&session).keep());
+            let membership = Some(Membership { session, keeping, _directory: directory });
+            Ok(Opened { kv, writer, membership })
+        }
+    }
+}
+
+/// What opening the catalogue takes.
+#[derive(Clone)]
+struct Logs {
+    kv: Arc<dyn hvs_kv::Kv>,
+    writer: hvs_shard::Writer,
+    lease: Option<Lease>,
+}
+
+impl Logs {
+    async fn open(
+        self,
+        config: &Arc<Config>,
+        memory: Arc<Memory>,
+    ) -> Result<Catalogue, CatalogueError> {
+        let Self { kv, writer, lease } = self;
+        Catalogue::open(Arc::clone(config), kv, writer, memory, lease).await
+    }
+}
+
+/// This node among others.
+struct Membership {
+    session: Arc<NodeSession>,
+    /// Renews the session.
+    keeping: JoinHandle<()>,
+    _directory: cluster::LocalDirectory,
+}
+
+impl Membership {
+    /// Stands by until nobody else leads, then opens everything.
+    async fn lead(
+        &self,
+        config: &Arc<Config>,
+        gate: &Gate,
+        logs: Logs,
+        memory: Arc<Memory>,
+    ) -> Result<Catalogue, StartError> {
+        let prefix = config.log_prefix();
+        let system = hvs_shard::ShardConfig {
+            log_prefix: prefix.to_owned(),
+            ..inspect::system_config(logs.writer.clone())?
+        };
+        let log = log_of(&system, Arc::clone(&logs.kv));
+        let own = logs.writer.clone();
+        let mut standby = Standby::new(
+            Arc::clone(&logs.kv),
+            log,
+            prefix,
+            own,
+            config.cluster.times(),
+            Arc::clone(&self.session),
+        );
+        let leading = async {
+            loop {
+                standby.wait(|leading| gate.refuse_with(standby_of(leading))).await;
+                gate.refuse_with(Problem::new(
+                    Code::NotReady,
+                    "the node is starting: it is taking over, and builds its state from the logs",
+                ));
+                match logs.clone().open(config, Arc::clone(&memory)).await {
+                    Err(error) if error.passing().is_some() => {
+                        tracing::warn!(%error, "not taking over");
+                        tokio::time::sleep(config.cluster.times().heartbeat).await;
+                    }
+                    opened => return opened,
+                }
+            }
+        };
+        tokio::select! {
+            opened = leading => Ok(opened?),
+            ended = self.session.ended() => Err(ended.into()),
+        }
+    }
+
+    /// Ends the session: nobody has to wait until it counts as dead.
+    async fn leave(self) {
+        self.keeping.abort();
+        // A renewal under way would come after the end.
+        let _ = self.keeping.await;
+        self.session.end().await;
+    }
+}
+
+fn standby_of(leading: &Leading) -> Problem {
+    let Leading { node, address } = leading;
+    let at = address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default();
+    let problem = Problem::new(Code::Standby, format!("standby of node {node}{at}"));
+    let problem = problem.with("leader", node.clone());
+    match address {
+        Some(address) => problem.with("leader_address", address.clone()),
+        None => problem,
+    }
+}
 
 fn open_data(config: &Config) -> Result<Opened, StartError> {
     let directory = &config.storage.data_dir;
     if crate::repair::is_unfinished(directory) {
         return Err(StartError::Repairing { path: directory.clone() });
+    }
+    if cluster::LocalDirectory::is_one(directory) {
+        return Err(StartError::OtherStore { path: directory.clone() });
     }
     if crate::repair::are_lost(directory) {
         return Err(StartError::LogsLost { path: directory.clone() });
@@ -256,7 +420,7 @@ fn open_data(config: &Config) -> Result<Opened, StartError> {
     let store: Arc<dyn hvs_kv::Kv> = Arc::new(Embedded::open(&directory.join("kv"), store)?);
     let known = Handle::current().block_on(inspect::last_writer(Arc::clone(&store)))?;
     let writer = identity::start(directory, known.as_ref())?;
-    Ok((store, writer))
+    Ok(Opened { kv: store, writer, membership: None })
 }
 
 fn warn_if_reachable(address: SocketAddr, listener: &str) {

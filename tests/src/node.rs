@@ -94,9 +94,21 @@ impl Node {
     /// # Errors
     /// It does not start, or is not ready in a minute; the message carries what it logged.
     pub fn start(settings: &Settings) -> Result<Self> {
+        Self::start_until(settings, "/readyz")
+    }
+
+    /// The same, but waits only until the process answers: a standby is not ready.
+    ///
+    /// # Errors
+    /// It does not start, or does not answer in a minute; the message carries what it logged.
+    pub fn start_standby(settings: &Settings) -> Result<Self> {
+        Self::start_until(settings, "/livez")
+    }
+
+    fn start_until(settings: &Settings, path: &str) -> Result<Self> {
         let mut attempt = 1;
         loop {
-            match Self::start_once(settings) {
+            match Self::start_once(settings, path) {
                 Err(error) if attempt < ATTEMPTS && format!("{error:#}").contains("in use") => {
                     attempt += 1;
                 }
@@ -105,7 +117,7 @@ impl Node {
         }
     }
 
-    fn start_once(settings: &Settings) -> Result<Self> {
+    fn start_once(settings: &Settings, path: &str) -> Result<Self> {
         let (external, internal) = two_free_ports()?;
         let mut child = settings
             .command()
@@ -122,11 +134,19 @@ impl Node {
             }
         });
         let mut node = Self { child, external, internal, log, reader: Some(reader) };
-        node.wait_until_ready()?;
+        node.wait_until_ok(path)?;
         Ok(node)
     }
 
-    fn wait_until_ready(&mut self) -> Result<()> {
+    /// Waits until the node serves requests.
+    ///
+    /// # Errors
+    /// It ends, or is not ready in a minute.
+    pub fn wait_until_ready(&mut self) -> Result<()> {
+        self.wait_until_ok("/readyz")
+    }
+
+    fn wait_until_ok(&mut self, path: &str) -> Result<()> {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -134,7 +154,7 @@ impl Node {
                 bail!("the node ended at once ({status}):\n{}", self.log_text());
             }
             let ready = Connection::open(self.external)
-                .and_then(|mut connection| connection.json("GET", "/readyz", ""));
+                .and_then(|mut connection| connection.json("GET", path, ""));
             if ready.is_ok_and(|answer| answer.status == 200) {
                 return Ok(());
             }
@@ -175,13 +195,32 @@ impl Node {
     /// # Errors
     /// It does not stop in a minute, or ends with a failure.
     pub fn stop(mut self) -> Result<()> {
-        let pid = self.pid().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status()?;
-        ensure!(sent.success(), "cannot signal process {pid}");
+        self.signal("TERM")?;
         let status = self.wait()?;
         self.finish_log();
         ensure!(status.success(), "the node ended with {status}:\n{}", self.log_text());
         Ok(())
+    }
+
+    /// Sends a signal, by its name without SIG.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status()?;
+        ensure!(sent.success(), "cannot signal process {pid}");
+        Ok(())
+    }
+
+    /// Waits until the node ends by itself: its status, and what it has logged.
+    ///
+    /// # Errors
+    /// It does not end in a minute.
+    pub fn wait_for_end(mut self) -> Result<(ExitStatus, String)> {
+        let status = self.wait()?;
+        self.finish_log();
+        Ok((status, self.log_text()))
     }
 
     /// Kills the process (SIGKILL) and waits until it is gone.

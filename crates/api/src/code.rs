@@ -177,6 +177,8 @@ pub enum Code {
     SeqUnavailable,
     /// There is no such task.
     TaskNotFound,
+    /// Nothing can be restored here.
+    RestoreUnavailable,
     /// Somebody ended the task.
     TaskCancelled,
     /// The task is of a kind that cannot be cancelled.
@@ -196,6 +198,12 @@ pub enum Code {
     ShuttingDown,
     /// The node is not ready.
     NotReady,
+    /// Another node leads.
+    Standby,
+    /// The node does not lead at the moment, or no longer.
+    NotLeading,
+    /// The store of the logs does not answer.
+    StoreUnavailable,
     /// The deadline passed before the answer was ready.
     DeadlineExceeded,
     /// It is not known whether the write took place.
@@ -305,6 +313,7 @@ impl Code {
         Self::InvalidCheckpointUrl,
         Self::SeqUnavailable,
         Self::TaskNotFound,
+        Self::RestoreUnavailable,
         Self::TaskCancelled,
         Self::TaskNotCancellable,
         Self::CapacityExceeded,
@@ -314,6 +323,9 @@ impl Code {
         Self::NamespaceLoading,
         Self::ShuttingDown,
         Self::NotReady,
+        Self::Standby,
+        Self::NotLeading,
+        Self::StoreUnavailable,
         Self::DeadlineExceeded,
         Self::OutcomeUnknown,
         Self::StorageFailed,
@@ -814,6 +826,12 @@ impl Code {
                 "There is no such task",
                 "GET /v1/tasks lists them; tasks are forgotten when the node stops.",
             ),
+            Self::RestoreUnavailable => entry(
+                "restore_unavailable",
+                409,
+                "Nothing can be restored here",
+                "Import the records instead: where nodes share the store of logs, each of them must be able to build its state from the log alone.",
+            ),
             Self::TaskCancelled => entry(
                 "task_cancelled",
                 409,
@@ -869,6 +887,24 @@ impl Code {
             Self::NotReady => {
                 entry("not_ready", 503, "The node is not ready", "Repeat when /readyz answers 200.")
             }
+            Self::Standby => entry(
+                "standby",
+                503,
+                "Another node leads",
+                "Send it to the node that detail names, or repeat after the time in Retry-After: if that node fails, this one takes over.",
+            ),
+            Self::NotLeading => entry(
+                "not_leading",
+                503,
+                "The node does not lead now",
+                "Repeat after the time in Retry-After, here or at another node. Nothing was written.",
+            ),
+            Self::StoreUnavailable => entry(
+                "store_unavailable",
+                503,
+                "The store of the logs does not answer",
+                "Repeat after the time in Retry-After: writing goes on by itself when the store is back. Nothing was written.",
+            ),
             Self::DeadlineExceeded => entry(
                 "deadline_exceeded",
                 504,

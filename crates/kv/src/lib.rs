@@ -87,6 +87,12 @@ pub trait Kv: Send + Sync + 'static {
     /// outside of this store survives. False for a store that commits every write.
     fn may_lose_buffered(&self) -> bool;
 
+    /// Whether a call repeats by itself what can be repeated, for as long as it may take: whoever
+    /// gets an error then has no reason to try again at once.
+    fn repeats(&self) -> bool {
+        false
+    }
+
     /// Bytes that it holds in this process: what it gathers, and what it keeps of what was read.
     fn memory_bytes(&self) -> u64 {
         0

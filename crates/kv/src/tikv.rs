@@ -16,6 +16,7 @@
 
 mod attempts;
 mod frame;
+mod on_runtime;
 mod pages;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -32,6 +33,8 @@ use crate::{
 use attempts::{Attempts, Outcome};
 use frame::Frame;
 use pages::PageSize;
+
+pub use on_runtime::OnRuntime;
 
 /// Longest prefix, in bytes: with it, the longest key of HVS is within TiKV's limit of 8 KiB.
 pub const MAX_PREFIX_BYTES: usize = 1 << 10;
@@ -131,12 +134,22 @@ pub enum TikvError {
         /// Its length.
         bytes: usize,
     },
+    /// The runtime that carries the connection has stopped, or the call panicked.
+    #[error("the call was ended before it had an answer: {0}")]
+    Ended(#[from] tokio::task::JoinError),
     /// A scan gave what is not in its range, or not in order.
     #[error("TiKV gave a key outside of the range, or out of order: {key}")]
     Disordered {
         /// The key.
         key: PrintableKey,
     },
+}
+
+impl TikvError {
+    /// Whether the same may succeed later: nothing is wrong with what is stored.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::TimedOut { .. } | Self::Client(_) | Self::Undetermined)
+    }
 }
 
 impl From<tikv_client::Error> for TikvError {
@@ -437,6 +450,10 @@ impl Kv for Tikv {
 
     fn may_lose_buffered(&self) -> bool {
         false
+    }
+
+    fn repeats(&self) -> bool {
+        true
     }
 }
 

@@ -10,7 +10,8 @@ use crate::entry::{
 use crate::log::{Log, LogError, Position, check_entry};
 use crate::records::LeaderRecord;
 
-/// Proposals of the same bytes before an append reports that its outcome is unknown.
+/// Proposals of the same bytes before an append reports that its outcome is unknown, to a store
+/// whose calls are not repeated by themselves.
 const PROPOSALS: usize = 3;
 
 /// Leadership that is recorded, but not yet marked in the log by a barrier.
@@ -231,6 +232,13 @@ impl Leader {
         self.propose(proposal, Durability::Sync).await.map(Some)
     }
 
+    /// Whether an entry that was appended is part of the log, where the session of this node was not
+    /// known to be valid when the append returned: a later leader may have trimmed the log beyond
+    /// it before the append came, which then filled a slot that nobody looks at.
+    pub async fn stands(&self, seq: u64) -> Result<bool, LogError> {
+        Ok(self.log.floor().await?.seq < seq)
+    }
+
     /// Makes everything appended so far durable.
     pub async fn sync(&self) -> Result<(), KvError> {
         self.log.kv.sync().await
@@ -288,6 +296,7 @@ impl Leader {
     ) -> Result<Appended, AppendError> {
         let seq = proposal.entry.seq;
         let key = self.log.keys.entry(seq);
+        let proposals = if self.log.kv.repeats() { 1 } else { PROPOSALS };
         let mut failures = 0;
         let present = loop {
             match self.log.kv.put_if_absent(&key, &proposal.encoded, durability).await {
@@ -295,7 +304,7 @@ impl Leader {
                 Ok(PutIfAbsent::Present(found)) => break Some(found),
                 Err(source) => {
                     failures += 1;
-                    if failures == PROPOSALS {
+                    if failures >= proposals {
                         self.pending = Some(proposal);
                         return Err(AppendError::Unknown { seq, source });
                     }

@@ -46,6 +46,6 @@ pub use log::{Log, LogError, Position, Replay};
 pub use records::{DamagedRecord, Floor, LeaderRecord};
 pub use session::{
     ClockTime, Fenced, Liveness, Renewal, Session, SessionError, SessionLost, SessionRecord,
-    SessionState, SessionTimes, Watch, begin_incarnation, fence, session_key,
+    SessionState, SessionTimes, Watch, begin_incarnation, fence, is_over, session_key,
 };
 pub use verify::Examined;

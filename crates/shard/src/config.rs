@@ -10,6 +10,7 @@ use hvs_text::TextConfig;
 use uuid::Uuid;
 
 use crate::error::OpenError;
+use crate::lease::Lease;
 use crate::wall::WallClock;
 
 /// Most operations of one request, unless configured otherwise.
@@ -32,6 +33,9 @@ pub struct ShardConfig {
     pub log_prefix: String,
     /// Who opens the shard, for the log.
     pub writer: Writer,
+    /// Where other nodes have the same store of logs: whether this one may lead. The log is then
+    /// never trimmed, since others build their state from it. None: no other process has the store.
+    pub lease: Option<Lease>,
     /// The named vectors of the namespace; the default name is the empty string.
     pub vectors: BTreeMap<String, IndexConfig>,
     /// How often the index of a vector was changed, 0 where it is not named: which of the indexes
@@ -90,6 +94,7 @@ impl ShardConfig {
             shard,
             log_prefix: "hvs".to_owned(),
             writer,
+            lease: None,
             vectors,
             generations: BTreeMap::new(),
             queue: QueueLimits::default(),

@@ -121,6 +121,20 @@ pub enum WriteError {
         /// The first error.
         reason: String,
     },
+    /// The store of the logs failed while the entry was written, and it is not known whether it has
+    /// it. The shard finds out and goes on by itself; repeat the request with its idempotency key.
+    #[error("it is not known whether the write is in the log: {reason}")]
+    Unknown {
+        /// What the store said.
+        reason: String,
+    },
+    /// An earlier write is of unknown outcome, and nothing can be logged before that is known.
+    /// Nothing was written.
+    #[error("the store of the logs does not answer: {reason}")]
+    Unavailable {
+        /// What the store said.
+        reason: String,
+    },
     /// The shard is closed.
     #[error("the shard is closed")]
     Closed,
@@ -325,6 +339,22 @@ pub enum OpenError {
     /// The log cannot be read, or leadership not be taken.
     #[error("cannot take over the log of the shard: {0}")]
     Log(#[from] hvs_log::LogError),
+    /// Another node leads, and may be alive.
+    #[error("shard {shard} is led by node {node} in epoch {epoch}, whose session is not over")]
+    Led {
+        /// The shard.
+        shard: uuid::Uuid,
+        /// Who leads.
+        node: String,
+        /// In which epoch.
+        epoch: u64,
+    },
+    /// It cannot be told whether the node that leads is alive.
+    #[error("cannot tell whether the node that leads the shard is alive: {0}")]
+    Session(#[from] hvs_log::SessionError),
+    /// This node may not lead.
+    #[error("the session of this node is not valid at the moment, so that it may not lead")]
+    NoLease,
     /// An entry of the log does not apply.
     #[error("cannot apply entry {seq} of the log: {reason}")]
     Apply {

@@ -29,6 +29,8 @@ const SLACK_DIVISOR: u64 = 4;
 
 pub(crate) struct Housekeeping {
     retention: LogRetention,
+    /// Others build their state from the log: nothing of it goes.
+    keeps_log: bool,
     tombstone_millis: u64,
     /// Kept entries: seq, and size of the log up to and including it. Those from before
     /// the shard was opened count as one.
@@ -61,6 +63,7 @@ impl Housekeeping {
         let log_synced = machine.store().load_log_synced().unwrap_or(0);
         Self {
             retention: config.retention,
+            keeps_log: config.lease.is_some(),
             tombstone_millis: config.tombstone_millis,
             kept: VecDeque::from([(meta.applied.seq, meta.logged_bytes)]),
             floor,
@@ -84,6 +87,9 @@ impl Housekeeping {
 
     /// Counts the entry that was applied last.
     pub(crate) fn applied(&mut self, machine: &Machine) {
+        if self.keeps_log {
+            return;
+        }
         let meta = machine.meta();
         self.kept.push_back((meta.applied.seq, meta.logged_bytes));
     }
@@ -180,6 +186,9 @@ impl Housekeeping {
     }
 
     fn trim_log(&mut self, leader: &mut Leader, machine: &Machine) -> Result<(), String> {
+        if self.keeps_log {
+            return Ok(());
+        }
         let LogRetention { entries, bytes } = self.retention;
         let tail = leader.tail().seq;
         let logged_bytes = machine.meta().logged_bytes;

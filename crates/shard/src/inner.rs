@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use hvs_kv::Kv;
-use hvs_log::{BarrierOutcome, Leader, Log, LogError, Position};
+use hvs_log::{
+    BarrierOutcome, Leader, LeaderRecord, Log, LogError, Position, is_over, session_key,
+};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -50,6 +52,7 @@ impl Inner {
             source,
         })?;
         let may_lose_buffered = kv.may_lose_buffered();
+        let sessions = Arc::clone(&kv);
         let log = Log::new(kv, &config.log_prefix, config.log_id());
         let path = directory.join("store");
         if may_lose_buffered && !hvs_kv::database::is_there(&path) {
@@ -64,7 +67,7 @@ impl Inner {
         let mut machine = Machine::new(store.clone(), store.load_meta()?, config.wall.clone());
 
         machine.load_feed().map_err(|source| store.storage(source))?;
-        let leader = lead(&log, &config, &mut machine, may_lose_buffered)?;
+        let leader = lead(&*sessions, &log, &config, &mut machine)?;
         let floor = block_on(log.floor())?.seq;
         machine.progress().feed.begin_after(floor);
 
@@ -256,19 +259,38 @@ impl Drop for Inner {
 
 /// Takes over the log and brings the machine to its end.
 fn lead(
+    kv: &dyn Kv,
     log: &Log,
     config: &ShardConfig,
     machine: &mut Machine,
-    may_lose_buffered: bool,
 ) -> Result<Leader, OpenError> {
-    let (shard, seq) = (config.shard, machine.meta().applied.seq);
-    let led = match block_on(log.leader())? {
-        Some(leader) => leader.epoch,
-        None if seq > 0 => return Err(OpenError::LogMissing { shard, seq }),
-        None => 0,
+    let shard = config.shard;
+    let (claim, mut tail) = loop {
+        let seq = machine.meta().applied.seq;
+        let observed = block_on(log.leader())?;
+        let led = match &observed {
+            Some(leader) => leader.epoch,
+            None if seq > 0 => return Err(OpenError::LogMissing { shard, seq }),
+            None => 0,
+        };
+        let Some(lease) = &config.lease else {
+            let tail = catch_up(log, shard, led, machine, kv.may_lose_buffered())?;
+            break (block_on(log.claim(config.writer.clone()))?, tail);
+        };
+        if let Some(leader) = &observed {
+            ensure_over(kv, config, leader)?;
+        }
+        let tail = catch_up(log, shard, led, machine, kv.may_lose_buffered())?;
+        // Not before: reading the log may take longer than the session lasts.
+        if !lease.is_valid() {
+            return Err(OpenError::NoLease);
+        }
+        match block_on(log.take_over(config.writer.clone(), observed.as_ref())) {
+            // Perhaps by one whose session is over as well; it is looked at anew.
+            Err(LogError::Overtaken { .. }) => {}
+            claimed => break (claimed?, tail),
+        }
     };
-    let mut tail = catch_up(log, shard, led, machine, may_lose_buffered)?;
-    let claim = block_on(log.claim(config.writer.clone()))?;
     loop {
         let (leader, entry, position) = match block_on(claim.barrier(tail))? {
             BarrierOutcome::Leading(leader, entry, position) => (Some(leader), entry, position),
@@ -280,6 +302,20 @@ fn lead(
             return Ok(*leader);
         }
     }
+}
+
+/// Fence first: whoever led before must not be able to go on. This start of this node may take the
+/// place of itself, since it has the shard open once.
+fn ensure_over(kv: &dyn Kv, config: &ShardConfig, leader: &LeaderRecord) -> Result<(), OpenError> {
+    if leader.writer == config.writer {
+        return Ok(());
+    }
+    let key = session_key(&config.log_prefix, &leader.writer.node);
+    if block_on(is_over(kv, &key, leader.writer.incarnation))? {
+        return Ok(());
+    }
+    let (node, epoch) = (leader.writer.node.clone(), leader.epoch);
+    Err(OpenError::Led { shard: config.shard, node, epoch })
 }
 
 /// Applies everything that is in the log, which was led up to an epoch.

@@ -37,6 +37,7 @@ mod golden;
 mod housekeeping;
 mod indexes;
 mod inner;
+mod lease;
 mod listing;
 mod machine;
 mod memory;
@@ -82,6 +83,7 @@ pub use hvs_filter::{
     Facet, FieldType, FilterError, FilterLimits, PayloadLimits, PayloadSchema, PayloadStats,
     Scalar, Subject,
 };
+pub use lease::Lease;
 pub use listing::{FacetRequest, Matched, MatchingPage, MatchingRequest};
 pub use operation::{Condition, Durability, Operation, WriteAnswer, WriteOutcome, WriteRequest};
 pub use ordered::{OrderedPage, OrderedRecord, OrderedRequest};

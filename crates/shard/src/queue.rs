@@ -35,6 +35,8 @@ struct State {
     overloaded: u64,
     /// Why nothing more is taken in.
     closed: Option<WriteError>,
+    /// Why nothing is taken in for the moment.
+    suspended: Option<WriteError>,
 }
 
 /// For what the writer waits when something is there already: those that it has just answered
@@ -71,7 +73,7 @@ impl Queue {
     /// Takes a request in, or says why not.
     pub(crate) fn push(&self, request: Prepared, responder: Responder) -> Result<(), WriteError> {
         let mut state = self.state.lock();
-        if let Some(error) = &state.closed {
+        if let Some(error) = state.closed.as_ref().or(state.suspended.as_ref()) {
             return Err(error.clone());
         }
         let now = Instant::now();
@@ -96,9 +98,35 @@ impl Queue {
         Ok(())
     }
 
-    /// Why nothing is taken in any more, if so.
+    /// Why nothing is taken in, if so.
     pub(crate) fn closed(&self) -> Option<WriteError> {
-        self.state.lock().closed.clone()
+        let state = self.state.lock();
+        state.closed.as_ref().or(state.suspended.as_ref()).cloned()
+    }
+
+    /// Whether nothing is taken in any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed.is_some()
+    }
+
+    /// Takes nothing in until [`Queue::resume`], and refuses everything that waits: none of it was
+    /// written.
+    pub(crate) fn suspend(&self, refusal: &WriteError) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.suspended = Some(refusal.clone());
+            state.bytes = 0;
+            std::mem::take(&mut state.waiting)
+        };
+        for request in waiting {
+            // A caller that no longer waits needs no answer.
+            let _ = request.responder.send(Err(refusal.clone()));
+        }
+    }
+
+    /// Takes requests in again.
+    pub(crate) fn resume(&self) {
+        self.state.lock().suspended = None;
     }
 
     /// Takes everything out, waiting for something to come for as long as given. Once something
@@ -226,6 +254,24 @@ mod tests {
         let taken = queue.take(Duration::ZERO, gather);
         assert!(matches!(taken, Taken::Requests(taken) if taken.len() == 1));
         assert!(matches!(queue.take(Duration::from_hours(1), gather), Taken::Closed));
+    }
+
+    #[test]
+    fn a_suspended_queue_refuses_until_it_is_resumed_and_can_be_closed() {
+        let queue = Queue::new(limits());
+        let (responder, mut answer) = oneshot::channel();
+        queue.push(request(1), responder).unwrap();
+        let refusal = WriteError::Unavailable { reason: "away".into() };
+        queue.suspend(&refusal);
+        assert_eq!(answer.try_recv(), Ok(Err(refusal.clone())));
+        assert_eq!(push(&queue, 1), Err(refusal.clone()));
+        assert_eq!(queue.closed(), Some(refusal));
+        assert!(!queue.is_closed());
+        queue.resume();
+        push(&queue, 1).unwrap();
+        assert_eq!(queue.stats().bytes, 1);
+        queue.close(WriteError::Closed);
+        assert!(queue.is_closed());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! `fdatasync` for all that were taken together.
 
 mod moving;
+mod riding;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -64,6 +65,8 @@ pub(crate) struct Writer {
     housekeeping: Housekeeping,
     /// For whom to wait before the next requests are taken.
     gather: Gather,
+    /// What is left to do of an append of unknown outcome.
+    left: riding::Left,
 }
 
 /// A request that is being carried out.
@@ -110,6 +113,7 @@ impl Writer {
             stats,
             housekeeping,
             gather: Gather::default(),
+            left: riding::Left::default(),
         }
     }
 
@@ -136,16 +140,29 @@ impl Writer {
     fn serve(&mut self) -> Result<(), WriteError> {
         let mut patience = IDLE;
         loop {
-            match self.queue.take(patience, self.gather) {
+            let taken = match self.queue.take(patience, self.gather) {
                 Taken::Closed => return self.finish(),
-                Taken::Requests(taken) => self.carry_out(taken)?,
-            }
-            // What has expired goes in small steps, between which writes get their turn.
-            let is_more_expired = self.expire()?;
-            self.keep_house()?;
-            let idle = IDLE.min(self.housekeeping.patience());
-            patience = if is_more_expired { Duration::ZERO } else { idle };
+                Taken::Requests(taken) => taken,
+            };
+            patience = match self.round(taken) {
+                Ok(patience) => patience,
+                Err(WriteError::Unknown { .. }) => {
+                    self.ride_out()?;
+                    Duration::ZERO
+                }
+                Err(reason) => return Err(reason),
+            };
         }
+    }
+
+    /// Carries out what was taken, then keeps house. Answers how long the next may be waited for.
+    fn round(&mut self, taken: VecDeque<Waiting>) -> Result<Duration, WriteError> {
+        self.carry_out(taken)?;
+        // What has expired goes in small steps, between which writes get their turn.
+        let is_more_expired = self.expire()?;
+        self.keep_house()?;
+        let idle = IDLE.min(self.housekeeping.patience());
+        Ok(if is_more_expired { Duration::ZERO } else { idle })
     }
 
     fn carry_out(&mut self, taken: VecDeque<Waiting>) -> Result<(), WriteError> {
@@ -155,10 +172,12 @@ impl Writer {
         if let Err(reason) = &result {
             // What was only applied, and what was not even logged: neither outcome is known to
             // be durable.
-            let responders = active.into_iter().map(|active| active.responder);
-            let unsynced = unsynced.into_iter().map(|unsynced| unsynced.responder);
-            for responder in responders.chain(unsynced) {
-                let _ = responder.send(Err(reason.clone()));
+            for request in active {
+                let reason = if request.logged > 0 { in_part(reason) } else { reason.clone() };
+                let _ = request.responder.send(Err(reason));
+            }
+            for request in unsynced {
+                let _ = request.responder.send(Err(in_part(reason)));
             }
         }
         result
@@ -346,6 +365,9 @@ impl Writer {
 
     fn append(&mut self, payload: Vec<u8>) -> Result<Appended, WriteError> {
         let mut result = block_on(self.leader.append(payload, StoreDurability::Buffered));
+        if self.config.lease.is_some() {
+            return self.settle(result);
+        }
         for _ in 0..RESOLVE_ATTEMPTS {
             match result {
                 Err(AppendError::Unknown { .. }) => {
@@ -413,6 +435,15 @@ impl Writer {
     fn now(&self) -> Timestamp {
         let clock = self.machine.progress().clock.now();
         clock.max(self.machine.meta().clock).max(self.memory.clock())
+    }
+}
+
+/// Why a request ended of which something is in the log: that nothing of it was written would be
+/// wrong.
+fn in_part(reason: &WriteError) -> WriteError {
+    match reason {
+        WriteError::SteppedDown { .. } => WriteError::Unknown { reason: reason.to_string() },
+        other => other.clone(),
     }
 }
 

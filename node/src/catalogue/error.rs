@@ -1,5 +1,7 @@
 //! Why something of the catalogue cannot be done.
 
+use hvs_kv::{KvError, tikv::TikvError};
+use hvs_log::{LogError, SessionError};
 use hvs_shard::{CloseError, OpenError, ReadError, WriteError};
 use uuid::Uuid;
 
@@ -88,6 +90,12 @@ pub enum CatalogueError {
         /// The limit's setting.
         setting: &'static str,
     },
+    /// Others could not build the state from the log, which would begin after the checkpoint.
+    #[error(
+        "a namespace cannot be restored where nodes share the store of logs: its log would begin after \
+         the checkpoint, so that no other node could build its state; import the records instead"
+    )]
+    RestoreUnavailable,
     /// The settings cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -165,6 +173,41 @@ pub enum CatalogueError {
     /// The work was given to a thread that ended without an answer.
     #[error("a worker thread ended early")]
     Worker,
+}
+
+/// What makes it so that a shard does not open now, and may open later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passing {
+    /// The store of the logs does not answer.
+    Store,
+    /// This node may not lead it now.
+    Leading,
+}
+
+impl CatalogueError {
+    /// Says whether a shard did not open for a reason that has nothing to do with the shard.
+    pub(crate) fn passing(&self) -> Option<Passing> {
+        let source = match self {
+            Self::Load { source: LoadError::Open(error), .. } => return error.passing(),
+            Self::Open(source) | Self::Shard { source, .. } => source,
+            _ => return None,
+        };
+        match **source {
+            OpenError::Led { .. }
+            | OpenError::NoLease
+            | OpenError::Log(LogError::SteppedDown { .. } | LogError::Overtaken { .. }) => {
+                Some(Passing::Leading)
+            }
+            // The one of a node for itself does not come back by itself.
+            OpenError::Session(SessionError::Kv(_)) => Some(Passing::Store),
+            OpenError::Log(LogError::Kv(KvError::Backend { ref source, .. }))
+                if source.downcast_ref::<TikvError>().is_some_and(TikvError::may_pass) =>
+            {
+                Some(Passing::Store)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl From<ReadError> for CatalogueError {

@@ -31,10 +31,11 @@ use arc_swap::ArcSwap;
 use hvs_api::CreateNamespace;
 use hvs_index::Builders;
 use hvs_kv::Kv;
-use hvs_shard::{ShardStats, Writer};
+use hvs_shard::{Lease, ShardConfig, ShardStats, Writer};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+pub(crate) use error::Passing;
 pub use error::{CatalogueError, NameError};
 pub use inspect::InspectError;
 pub use namespace::{
@@ -125,7 +126,8 @@ impl Drop for Coming<'_> {
 }
 
 impl Catalogue {
-    /// Opens the system shard and every namespace in it, and finishes what was interrupted.
+    /// Opens the system shard and every namespace in it, and finishes what was interrupted. `lease`
+    /// says whether this node may lead, where others have the same store of logs.
     ///
     /// # Errors
     /// [`CatalogueError`].
@@ -134,13 +136,14 @@ impl Catalogue {
         kv: Arc<dyn Kv>,
         writer: Writer,
         memory: Arc<Memory>,
+        lease: Option<Lease>,
     ) -> Result<Self, CatalogueError> {
         let maintenance = &config.maintenance;
         let builders = Builders::new(maintenance.builds, maintenance.build_threads);
         if config.maintenance.paused {
             builders.pause();
         }
-        let surroundings = Surroundings { config, kv, writer, builders };
+        let surroundings = Surroundings { config, kv, writer, lease, builders };
         let opening = tokio::task::spawn_blocking(move || Self::open_all(surroundings, memory));
         let (catalogue, unfinished) = opening.await.map_err(|_| CatalogueError::Worker)??;
         for (name, entry) in unfinished {
@@ -157,7 +160,12 @@ impl Catalogue {
     ) -> Result<(Self, Vec<(String, Entry)>), CatalogueError> {
         let data_dir = &surroundings.config.storage.data_dir;
         let kv = Arc::clone(&surroundings.kv);
-        let store = Store::open(data_dir, kv, surroundings.writer.clone())?;
+        let config = ShardConfig {
+            log_prefix: surroundings.config.log_prefix().to_owned(),
+            lease: surroundings.lease.clone(),
+            ..store::config(surroundings.writer.clone())?
+        };
+        let store = Store::open(config, data_dir, kv)?;
         let contents = store.read()?;
         let view = View { aliases: contents.aliases, ..View::default() };
         let catalogue = Self {

@@ -11,9 +11,9 @@ use hvs_geometry::Space;
 use hvs_index::Builders;
 use hvs_kv::Kv;
 use hvs_shard::{
-    CloseError, Durability, Expiry, LogRetention, Operation, PayloadLimits, QueueLimits, Shard,
-    ShardConfig, ShardMemory, ShardStats, WriteAnswer, WriteError, WriteOutcome, WriteRequest,
-    Writer,
+    CloseError, Durability, Expiry, Lease, LogRetention, Operation, PayloadLimits, QueueLimits,
+    Shard, ShardConfig, ShardMemory, ShardStats, WriteAnswer, WriteError, WriteOutcome,
+    WriteRequest, Writer,
 };
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -181,6 +181,8 @@ pub struct Surroundings {
     pub kv: Arc<dyn Kv>,
     /// Who writes.
     pub writer: Writer,
+    /// Whether this node may lead, where others have the same store of logs.
+    pub lease: Option<Lease>,
     /// With whom builds of indexes take turns.
     pub builders: Builders,
 }
@@ -226,6 +228,8 @@ impl Surroundings {
             max_page: limits.page,
             max_metadata_bytes: limits.metadata_bytes,
             max_scanned: limits.exact_vectors,
+            log_prefix: self.config.log_prefix().to_owned(),
+            lease: self.lease.clone(),
             ..ShardConfig::new(entry.uid, shard, self.writer.clone(), vectors)
         })
     }

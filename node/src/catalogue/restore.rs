@@ -11,11 +11,14 @@ use super::{
 };
 
 impl Catalogue {
-    /// Refuses a name that no new namespace can have.
+    /// Refuses a name that no restored namespace can have, and every one where none can be restored.
     ///
     /// # Errors
     /// [`CatalogueError`].
     pub fn check_new(&self, name: &str) -> Result<(), CatalogueError> {
+        if self.surroundings.lease.is_some() {
+            return Err(CatalogueError::RestoreUnavailable);
+        }
         check_name(name, self.name_limit())?;
         let view = self.view.load();
         let taken = |kind| CatalogueError::NameTaken { name: name.to_owned(), kind };

@@ -292,8 +292,10 @@ impl Change {
         let (residence, outcome) = match outcome {
             Ok((loaded, released)) => (Residence::Loaded(Arc::new(loaded), released), Ok(())),
             Err(error) => {
-                // That there is no room says nothing of the namespace.
-                let problem = matches!(error, LoadError::Open(_)).then(|| error.to_string());
+                // That there is no room, or the store of logs is away, says nothing of the namespace.
+                let is_its_own =
+                    matches!(&error, LoadError::Open(error) if error.passing().is_none());
+                let problem = is_its_own.then(|| error.to_string());
                 (Residence::Unloaded(problem), Err(error))
             }
         };

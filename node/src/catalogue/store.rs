@@ -72,11 +72,10 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn open(
+        config: ShardConfig,
         data_dir: &Path,
         kv: Arc<dyn Kv>,
-        writer: Writer,
     ) -> Result<Self, CatalogueError> {
-        let config = config(writer)?;
         let directory = data_dir.join("shards").join(DIRECTORY);
         let shard = Shard::open(config, kv, &directory)
             .map_err(|error| CatalogueError::Open(Box::new(error)))?;

@@ -106,6 +106,7 @@ impl Config {
             found.add("writes.durability", "it is not memory, buffered or sync".to_owned());
         }
         self.check_indexes(&mut found);
+        self.check_shared(&mut found);
         found.range("listen.connections", self.listen.connections, 1, 1_000_000);
         found.range("listen.threads", self.listen.threads, 0, 1_024);
         found.range("listen.header_timeout_ms", self.listen.header_timeout_ms, 1, 3_600_000);
@@ -168,14 +169,23 @@ impl Config {
     }
 }
 
-struct Problems(Vec<ConfigProblem>);
+/// Whether it is a host and a port.
+pub(super) fn is_address(text: &str) -> bool {
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ',');
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(is_odd) && port.parse().is_ok_and(|port: u16| port > 0)
+    })
+}
+
+/// What was found.
+pub(super) struct Problems(Vec<ConfigProblem>);
 
 impl Problems {
-    fn add(&mut self, setting: &'static str, reason: String) {
+    pub(super) fn add(&mut self, setting: &'static str, reason: String) {
         self.0.push(ConfigProblem { setting, reason });
     }
 
-    fn range<T: PartialOrd + Copy + fmt::Display>(
+    pub(super) fn range<T: PartialOrd + Copy + fmt::Display>(
         &mut self,
         setting: &'static str,
         value: T,

@@ -3,6 +3,7 @@
 
 mod check;
 mod load;
+mod shared;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::ConfigProblem;
 pub use load::{ConfigError, Sources};
+pub use shared::{Cluster, KvKind, Tikv};
 
 /// Everything that can be set. Each field is described in `docs/configuration.md`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +22,10 @@ pub struct Config {
     pub listen: Listen,
     /// Where and how to store.
     pub storage: Storage,
+    /// The store of logs that several nodes share.
+    pub tikv: Tikv,
+    /// How nodes that share a store of logs know of each other.
+    pub cluster: Cluster,
     /// What a request may ask for.
     pub limits: Limits,
     /// How large the node may become.
@@ -74,8 +80,10 @@ pub struct Listen {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
-    /// The directory that holds everything.
+    /// The directory that holds everything, or everything but the logs.
     pub data_dir: PathBuf,
+    /// Which store has the logs.
+    pub kv: KvKind,
     /// Bytes of blocks that each shard keeps in memory.
     pub shard_cache_bytes: u64,
     /// Bytes of writes that each shard gathers in memory before they become a sorted file.
@@ -420,6 +428,7 @@ impl Default for Storage {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("hvs-data"),
+            kv: KvKind::Embedded,
             shard_cache_bytes: 32 << 20,
             shard_memtable_bytes: 16 << 20,
             log_cache_bytes: 8 << 20,

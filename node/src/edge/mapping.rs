@@ -10,7 +10,8 @@ use hvs_shard::{EtagError, InvalidRecord, ReadError, WriteError};
 
 use super::failure::Failure;
 use crate::catalogue::{
-    CatalogueError, Limited, LoadError, NameError, RebuildError, RoutedWriteError, SettingsError,
+    CatalogueError, Limited, LoadError, NameError, Passing, RebuildError, RoutedWriteError,
+    SettingsError,
 };
 use crate::checkpoints::CheckpointError;
 use crate::memory::Exhausted;
@@ -66,6 +67,13 @@ impl From<Exhausted> for Failure {
 
 impl From<CatalogueError> for Failure {
     fn from(error: CatalogueError) -> Self {
+        if let Some(passing) = error.passing() {
+            let (code, detail) = match passing {
+                Passing::Store => (Code::StoreUnavailable, "the store of the logs does not answer"),
+                Passing::Leading => (Code::NotLeading, "this node does not lead the shard now"),
+            };
+            return Self { cause: Some(error.to_string()), ..Self::new(code, detail) };
+        }
         let code = match error {
             CatalogueError::Name(error) => return error.into(),
             CatalogueError::Settings(error) => return error.into(),
@@ -79,6 +87,7 @@ impl From<CatalogueError> for Failure {
             CatalogueError::Full { .. } => Code::LimitReached,
             CatalogueError::Loading { .. } => Code::NamespaceLoading,
             CatalogueError::Load { source: LoadError::Memory(error), .. } => return error.into(),
+            CatalogueError::RestoreUnavailable => Code::RestoreUnavailable,
             CatalogueError::Closed => Code::ShuttingDown,
             other => return Self::internal(Code::StorageFailed, other),
         };
@@ -206,7 +215,21 @@ impl From<WriteError> for Failure {
             WriteError::InvalidIdempotencyKey { .. } => Code::InvalidIdempotencyKey,
             WriteError::IdempotencyMismatch { .. } => Code::IdempotencyConflict,
             WriteError::Closed => Code::ShuttingDown,
-            WriteError::SteppedDown { .. } => return Self::internal(Code::NotReady, error),
+            WriteError::SteppedDown { .. } => {
+                let detail = "another node leads by now; nothing was written";
+                let cause = Some(error.to_string());
+                return Self { cause, ..Self::new(Code::NotLeading, detail) };
+            }
+            WriteError::Unavailable { .. } => {
+                let detail = "the store of the logs does not answer; nothing was written";
+                let cause = Some(error.to_string());
+                return Self { cause, ..Self::new(Code::StoreUnavailable, detail) };
+            }
+            WriteError::Unknown { .. } => {
+                let detail = "the store of the logs did not answer while the write was in progress";
+                let cause = Some(error.to_string());
+                return Self { cause, ..Self::new(Code::OutcomeUnknown, detail) };
+            }
             WriteError::Stopped { .. } | WriteError::Unreadable { .. } => {
                 return Self::internal(Code::StorageFailed, error);
             }

@@ -18,6 +18,7 @@ mod geometry;
 mod groups;
 mod hybrid;
 mod labels;
+mod leading;
 mod maintenance;
 mod mapping;
 mod namespaces;
@@ -40,6 +41,7 @@ use axum::{
     routing::{get, post, put},
 };
 use hvs_api::Code;
+use hvs_shard::Lease;
 use tokio::sync::watch;
 
 pub(crate) use self::failure::Failure;
@@ -59,6 +61,8 @@ pub(crate) struct App {
     pub(crate) followers: Arc<Followers>,
     pub(crate) cache: Option<Arc<QueryCache>>,
     pub(crate) prefetcher: Arc<Prefetcher>,
+    /// Whether this node may lead, where others have the same store of logs.
+    lease: Option<Lease>,
     workers: Workers,
     budget: Arc<Budget>,
     request_ids: RequestIds,
@@ -75,6 +79,7 @@ impl App {
         scale: Arc<Scale>,
         cache: Option<Arc<QueryCache>>,
         metrics: Arc<Metrics>,
+        lease: Option<Lease>,
     ) -> Arc<Self> {
         Arc::new(Self {
             prefetcher: Arc::new(Prefetcher::new(config.cache.prefetch_queue)),
@@ -91,12 +96,18 @@ impl App {
             config,
             catalogue,
             metrics,
+            lease,
         })
     }
 
     /// From now on the node says that it is not ready.
     pub(crate) fn stop(&self) {
         self.stopping.send_replace(true);
+    }
+
+    /// Whether what this node has is what there is: no other node leads.
+    fn may_serve(&self) -> bool {
+        self.lease.as_ref().is_none_or(Lease::is_valid)
     }
 
     fn is_stopping(&self) -> bool {
@@ -167,9 +178,14 @@ fn api() -> Router<Arc<App>> {
 fn framed(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
     let routes =
         if app.config.bench.echo { routes.route("/_echo", post(node::echo)) } else { routes };
+    let routes = routes.fallback(unknown_route).method_not_allowed_fallback(unknown_method);
+    // One that has its logs for itself asks nobody.
+    let routes = if app.lease.is_some() {
+        routes.layer(middleware::from_fn_with_state(Arc::clone(app), leading::guard))
+    } else {
+        routes
+    };
     routes
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn_with_state(Arc::clone(app), observe::observe))
         .with_state(Arc::clone(app))
 }

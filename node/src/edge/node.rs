@@ -17,7 +17,9 @@ use super::{
     body::{QueryParams, RawPayload},
     call::{Call, respond},
     failure::Failure,
+    leading,
 };
+use crate::gate::METRICS;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -38,6 +40,9 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Failure> {
     if app.is_stopping() {
         return Err(Failure::new(Code::ShuttingDown, "the node is shutting down"));
     }
+    if !app.may_serve() {
+        return Err(leading::refusal());
+    }
     let stopped = stopped_shards(&app);
     if !stopped.is_empty() {
         let names: Vec<_> = stopped.into_keys().collect();
@@ -49,7 +54,7 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Failure> {
 
 async fn health(State(app): State<Arc<App>>, call: Call) -> Result<Response, Failure> {
     let stopped = stopped_shards(&app);
-    let status = match (app.is_stopping(), stopped.is_empty()) {
+    let status = match (app.is_stopping(), stopped.is_empty() && app.may_serve()) {
         (true, _) => "stopping",
         (false, true) => "ready",
         (false, false) => "degraded",
@@ -62,6 +67,9 @@ async fn health(State(app): State<Arc<App>>, call: Call) -> Result<Response, Fai
         ("namespaces loaded".to_owned(), loaded.to_string()),
         ("shards".to_owned(), shards.to_string()),
     ]);
+    if !app.may_serve() {
+        parts.insert("session".to_owned(), "not valid".to_owned());
+    }
     parts.extend(stopped.into_iter().map(|(name, why)| (format!("namespace {name}"), why)));
     let health = Health {
         status: status.to_owned(),
@@ -84,7 +92,7 @@ fn stopped_shards(app: &App) -> BTreeMap<String, String> {
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Failure> {
     let text = app.metrics.text().map_err(|error| Failure::internal(Code::Internal, error))?;
-    Ok(respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
+    Ok(respond(StatusCode::OK, METRICS, text))
 }
 
 async fn openapi() -> Result<Response, Failure> {

@@ -37,7 +37,8 @@ use self::{
 };
 use crate::{
     catalogue::{self, CatalogueError, Surroundings, inspect},
-    config::Config,
+    cluster::LocalDirectory,
+    config::{Config, KvKind},
     identity::{self, IdentityError},
 };
 
@@ -57,6 +58,16 @@ pub enum RepairError {
     /// There is no such directory, or another one.
     #[error("{} is no data directory of a node", path.display())]
     NoData {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The logs are elsewhere.
+    #[error(
+        "the logs of this node are in TiKV (storage.kv), and {} holds only what is built from them: \
+         if it is damaged, stop the node, move the directory away, and start it again",
+        path.display()
+    )]
+    Shared {
         /// The directory.
         path: PathBuf,
     },
@@ -120,6 +131,9 @@ pub fn run(config: Config, options: Options) -> Result<Report, RepairError> {
             return Err(RepairError::Accept { given: given.clone() });
         }
     }
+    if config.storage.kv != KvKind::Embedded || LocalDirectory::is_one(&config.storage.data_dir) {
+        return Err(RepairError::Shared { path: config.storage.data_dir });
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| RepairError::Io { path: PathBuf::new(), source })?;
     let (folder, finished) = Folder::take(&config.storage.data_dir, options.dry_run)?;
@@ -168,6 +182,7 @@ impl Repair {
             config: Arc::clone(&self.config),
             kv: Arc::clone(&logs.kv),
             writer: writer.clone(),
+            lease: None,
             builders: Builders::new(1, 1),
         };
         let mut saves = Vec::new();

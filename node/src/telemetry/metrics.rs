@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use hvs_shard::{ShardStats, TextStats};
+use hvs_shard::{Lease, ShardStats, TextStats};
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
@@ -17,6 +17,7 @@ use prometheus::{
 use super::{
     cache::CacheCollector, checkpoints::CheckpointCollector, feed::FeedCollector,
     memory::MemoryCollector, prefetch::PrefetchCollector, process::Process, scale::ScaleCollector,
+    session::SessionCollector,
 };
 use crate::{
     cache::QueryCache, catalogue::Catalogue, checkpoints::AllFigures, followers::Followers,
@@ -128,6 +129,15 @@ impl Metrics {
     /// [`MetricsError`] if that was done before.
     pub fn watch_scale(&self, scale: Arc<Scale>) -> Result<(), MetricsError> {
         self.registry.register(Box::new(ScaleCollector::new(scale)?))?;
+        Ok(())
+    }
+
+    /// Has every scrape ask whether the session is valid, if there is one.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if that was done before.
+    pub fn watch_session(&self, lease: Option<Lease>) -> Result<(), MetricsError> {
+        self.registry.register(Box::new(SessionCollector::new(lease)?))?;
         Ok(())
     }
 

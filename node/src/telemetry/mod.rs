@@ -9,6 +9,7 @@ mod metrics;
 mod prefetch;
 mod process;
 mod scale;
+mod session;
 mod trace;
 
 use std::io::{self, IsTerminal};

@@ -111,9 +111,15 @@ pub async fn fence(kv: &dyn Kv, key: &[u8], observed: &[u8]) -> Result<Fenced, S
         CompareAndSwap::Different(None) => Err(SessionError::Gone),
         CompareAndSwap::Different(Some(found)) => {
             let found = SessionRecord::decode(&found)?;
-            let is_over = found.incarnation > record.incarnation
-                || found.incarnation == record.incarnation && found.state == SessionState::Fenced;
+            let is_over = found.is_past(record.incarnation);
             Ok(if is_over { Fenced::Yes } else { Fenced::Changed(found) })
         }
     }
+}
+
+/// Whether an incarnation of a node will not renew again, by the session of the node: it is fenced,
+/// or a later one has begun. Without a record it is not known to be over.
+pub async fn is_over(kv: &dyn Kv, key: &[u8], incarnation: u64) -> Result<bool, SessionError> {
+    let Some(found) = kv.get(key).await? else { return Ok(false) };
+    Ok(SessionRecord::decode(&found)?.is_past(incarnation))
 }

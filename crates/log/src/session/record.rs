@@ -40,6 +40,12 @@ impl SessionRecord {
         Self { attempt: new_attempt(), ..self }
     }
 
+    /// Whether an incarnation will not renew again, because it is fenced, or a later one has begun.
+    pub fn is_past(&self, incarnation: u64) -> bool {
+        self.incarnation > incarnation
+            || self.incarnation == incarnation && self.state == SessionState::Fenced
+    }
+
     /// As it is in the store.
     pub fn encode(&self) -> Vec<u8> {
         let state = match self.state {

@@ -102,7 +102,13 @@ impl Writer {
                 EncodedRequest { atomic: false, idempotency: None, operations: &operations };
             let payload = encode_batch(self.now(), std::iter::once(request), bytes);
             let memory = std::sync::Arc::clone(&self.memory);
-            let appended = self.append(payload)?;
+            let appended = match self.append(payload) {
+                Ok(appended) => appended,
+                Err(error) => {
+                    self.note_moving(part);
+                    return Err(error);
+                }
+            };
             let (_, outcomes) = memory.move_out(turn, &part, || self.apply(&appended))?;
             for (id, outcome) in part.into_iter().zip(outcomes.into_iter().flatten()) {
                 if let WriteOutcome::Put { etag, .. } = outcome {

@@ -16,6 +16,7 @@ fn surroundings(directory: &std::path::Path) -> Surroundings {
         config: Arc::new(config),
         kv: Arc::new(kv),
         writer,
+        lease: None,
         builders: Builders::new(1, 1),
     }
 }
@@ -55,7 +56,7 @@ async fn open_beside(
     let Surroundings { config, kv, writer, .. } = surroundings.clone();
     let scale = Arc::new(crate::scale::Scale::new(config.scale.clone()));
     let memory = Arc::new(Memory::new(budget, scale, cache));
-    Arc::new(Catalogue::open(config, kv, writer, memory).await.unwrap())
+    Arc::new(Catalogue::open(config, kv, writer, memory, None).await.unwrap())
 }
 
 fn soon() -> Instant {
