@@ -6,7 +6,7 @@
 //!   within which attempts are repeated with a growing, random pause.
 //! - A reply can be lost after the write was applied, and the repeated write then looks like one
 //!   that came too late. Every value is kept behind the random id of the call that wrote it
-//!   ([`frame`]), by which a call knows its own value. A compare-and-swap is sent once in each
+//!   (`frame`), by which a call knows its own value. A compare-and-swap is sent once in each
 //!   attempt, and looked for before it is sent again.
 //! - Its scan leaves the range, so pages are read by its batch scan and checked.
 //!

@@ -32,8 +32,6 @@ pub(crate) enum BuildError {
     #[error("the index is closing")]
     Stopped,
     #[error(transparent)]
-    Native(#[from] crate::graph::native::NativeError),
-    #[error(transparent)]
     Io(#[from] std::io::Error),
     #[error("reading back what was written: {0}")]
     Open(#[from] crate::error::OpenError),

@@ -40,7 +40,8 @@ pub(super) struct Slot(Arc<Shared>);
 
 impl Builders {
     /// For `limit` builds at once; 0 is half of the processors, at least 1, so that searches keep
-    /// the others. What of a build can be split is split over `threads`; 0 is all processors.
+    /// the others. What of a build can be split is split over `threads`; 0 is all processors. All but
+    /// the first of them give way to other threads.
     #[must_use]
     pub fn new(limit: usize, threads: usize) -> Self {
         let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);

@@ -1,6 +1,6 @@
 //! Building one segment.
 
-use std::{borrow::Cow, fs, sync::atomic::Ordering};
+use std::{borrow::Cow, sync::atomic::Ordering};
 
 use parking_lot::RwLockReadGuard;
 
@@ -10,7 +10,7 @@ use crate::{
     config::{IndexKind, Quantisation},
     engine::Shared,
     files::{manifest::Manifest, manifest::SegmentEntry, sync_dir},
-    graph::{Auditor, Links, MAX_ROWS, native::Builder, order::insertion_order, repair},
+    graph::{Auditor, Links, MAX_ROWS, grow::Builder, order::insertion_order, repair},
     lists,
     metric::{Lane, Metric},
     ranker::Ranker,
@@ -18,9 +18,6 @@ use crate::{
     tail::BlockRows,
     tree,
 };
-
-/// Rows added between two looks at whether the index is closing.
-const LOOK_EVERY: usize = 64;
 
 /// What a build made.
 pub(crate) struct Built<T> {
@@ -202,7 +199,7 @@ fn build_segment<T: Lane>(
             ranking.extend_from_slice(&base.full_ranking(ranker));
         }
         rows.new_ranking(ranker.lanes(), &mut ranking);
-        let structure = match build_links(shared, rows, &ranking, number)? {
+        let structure = match build_links(shared, rows, &ranking)? {
             Some(links) => Structure::Graph(links),
             None => structure,
         };
@@ -263,7 +260,6 @@ fn build_links<T: Lane>(
     shared: &Shared<T>,
     rows: &Rows<'_, T>,
     ranking: &[T],
-    number: u64,
 ) -> Result<Option<Links>, BuildError> {
     let IndexKind::Hnsw { m, ef_construction, ef_search } = shared.config.kind else {
         return Ok(None);
@@ -272,41 +268,24 @@ fn build_links<T: Lane>(
     if rows.rows() < shared.config.graph_from {
         return Ok(None);
     }
-    let scratch = shared.dir.join(format!("segment-{number}.native.tmp"));
-    let lanes = metric.lanes();
-    let base_ranking = ranking.get(..rows.base_rows() * lanes).unwrap_or_default();
-    let base = rows.base.and_then(|base| Some((base.links()?, base_ranking)));
-    let mut builder = match base {
-        Some((links, base_ranking)) => Builder::resume(
-            metric.clone(),
-            ef_construction,
-            rows.rows(),
-            links,
-            base_ranking,
-            &scratch,
-        )?,
-        None => Builder::new(metric.clone(), m, ef_construction, rows.rows(), &scratch)?,
+    let threads = shared.config.builders.threads();
+    let base = rows.base.and_then(Segment::links);
+    let builder = match base {
+        Some(linked) => Builder::resume(metric, ranking, linked, ef_construction, threads),
+        None => Builder::new(metric, ranking, m, ef_construction, threads),
     };
-    let new = ranking.get(rows.base_rows() * lanes..).unwrap_or_default();
-    for (count, row) in new.chunks_exact(lanes).enumerate() {
-        if count.is_multiple_of(LOOK_EVERY) && shared.stop.load(Ordering::Acquire) {
-            let _ = fs::remove_file(&scratch);
-            return Err(BuildError::Stopped);
-        }
-        builder.add(row)?;
-    }
-    let mut links = builder.finish(m)?;
+    let stopped = || shared.stop.load(Ordering::Acquire);
+    let mut links = builder.build(&stopped).ok_or(BuildError::Stopped)?;
     let unreached = repair(&mut links);
     let is_dead = |base: &Segment<T>, row| row < base.rows() && base.dead.is_dead(row);
     let live = |row: u32| rows.base.is_none_or(|base| !is_dead(base, row as usize));
     let auditor = Auditor {
         kernel: metric.kernel(),
         rows: ranking,
-        lanes,
+        lanes: metric.lanes(),
         ef: ef_search,
-        threads: shared.config.builders.threads(),
+        threads,
     };
-    let stopped = || shared.stop.load(Ordering::Acquire);
     let audit = auditor.audit(&mut links, &live, &stopped).ok_or(BuildError::Stopped)?;
     let (lost, left, orphans) = (audit.lost, audit.left, links.orphans.len());
     tracing::debug!(rows = rows.rows(), unreached, lost, left, orphans, "built a graph");

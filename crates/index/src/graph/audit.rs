@@ -11,6 +11,7 @@ use std::{num::NonZero, thread};
 
 use super::{
     Links, NONE,
+    share::give_way,
     walk::{Scratch, Walk},
 };
 use crate::metric::{Lane, kernel::Kernel};
@@ -116,7 +117,11 @@ impl<T: Lane> Auditor<'_, T> {
                 .map(|part| {
                     let helper = thread::Builder::new().name("hvs-index-audit".to_owned());
                     // Without a thread for it, a part is looked at here.
-                    (part, helper.spawn_scoped(scope, move || look(part)).ok())
+                    let helped = move || {
+                        give_way();
+                        look(part)
+                    };
+                    (part, helper.spawn_scoped(scope, helped).ok())
                 })
                 .collect();
             let mut hard = look(own)?;

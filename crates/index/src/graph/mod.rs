@@ -1,16 +1,19 @@
 //! The links of an HNSW graph, in HVS's own layout.
 //!
-//! The native index builds graphs; here they are kept and walked. The base layer is a matrix of
+//! Graphs are built, kept and walked here. The base layer is a matrix of
 //! 2m links per row (128 bytes for m = 16, two cache lines, where the native file has 142
 //! unaligned ones), so a row's links are found without an index, and slots without a neighbour
 //! hold [`NONE`]. Walking our own layout gives each search its own `ef`, filters, deadlines and
 //! counts, takes no lock and no reader slot, and cannot lose the metric.
 
 mod audit;
+mod choose;
+pub(crate) mod grow;
 pub(crate) mod native;
 pub(crate) mod order;
 pub(crate) mod passing;
 mod repair;
+mod share;
 pub(crate) mod walk;
 
 pub(crate) use self::{audit::Auditor, repair::repair};
@@ -69,6 +72,19 @@ impl Links {
     }
 }
 
+impl Links {
+    /// A row's links on any layer, the base being the lowest.
+    fn list_mut(&mut self, row: u32, layer: usize) -> Option<&mut [u32]> {
+        let Some(above) = layer.checked_sub(1) else {
+            let start = row as usize * self.shape.base;
+            return self.base.get_mut(start..start + self.shape.base);
+        };
+        let first = self.first_upper.get(row as usize).copied().filter(|&first| first != NONE)?;
+        let start = (first as usize + above) * self.shape.m;
+        self.upper.get_mut(start..start + self.shape.m)
+    }
+}
+
 impl<'a> LinksView<'a> {
     pub(crate) fn rows(&self) -> usize {
         self.first_upper.len()
@@ -79,6 +95,12 @@ impl<'a> LinksView<'a> {
     pub(crate) fn base_of(&self, row: u32) -> &'a [u32] {
         let start = row as usize * self.shape.base;
         self.base.get(start..start + self.shape.base).unwrap_or_default()
+    }
+
+    /// A row's links on any layer, the base being the lowest.
+    #[inline]
+    pub(crate) fn list_of(&self, row: u32, layer: usize) -> &'a [u32] {
+        if layer == 0 { self.base_of(row) } else { self.upper_of(row, layer) }
     }
 
     /// The number of layers above the base that a row is on.

@@ -216,14 +216,50 @@ impl<T: Lane> Walk<'_, T> {
         Ok(())
     }
 
+    /// Fills `found`, for each layer from the base on, with the `ef` nearest rows that links of that
+    /// layer lead to, nearest first. Layers above the top of the graph have none.
+    pub(super) fn nearest_on_layers(
+        &mut self,
+        ef: usize,
+        scratch: &mut Scratch<T>,
+        found: &mut [Vec<Seen<T>>],
+    ) {
+        scratch.begin(self.links.rows());
+        let mut starts = vec![self.descend_to(found.len() - 1, scratch)];
+        for (layer, found) in found.iter_mut().enumerate().rev() {
+            if layer > self.links.shape.top {
+                continue;
+            }
+            scratch.begin(self.links.rows());
+            for seen in &starts {
+                scratch.visit(seen.slot);
+            }
+            scratch.pool.append(&mut starts);
+            let mut next = 0;
+            while let Some(slot) = scratch.follow(&mut next) {
+                scratch.fresh(self.links.list_of(slot, layer));
+                self.rank_slots(scratch);
+                Self::take(ef, None, scratch, &mut next);
+                self.prefetch_next(scratch, next);
+            }
+            found.extend(scratch.found().map(|(rank, slot)| Seen { rank, slot }));
+            starts.extend_from_slice(found);
+        }
+    }
+
     /// The row on the base layer that the upper layers lead to.
     fn descend(&mut self, scratch: &mut Scratch<T>) -> u32 {
+        self.descend_to(0, scratch).slot
+    }
+
+    /// The row on a layer that those above it lead to.
+    fn descend_to(&mut self, lowest: usize, scratch: &mut Scratch<T>) -> Seen<T> {
         let mut best = self.links.shape.entry;
         scratch.slots.clear();
         scratch.slots.push(best);
         self.rank_slots(scratch);
         let mut best_rank = scratch.ranks.first().copied().unwrap_or(T::MAX);
-        for layer in (1..=self.links.shape.top).rev() {
+        for layer in (lowest + 1..=self.links.shape.top).rev() {
             loop {
                 scratch.fresh(self.links.upper_of(best, layer));
                 self.rank_slots(scratch);
@@ -238,7 +274,7 @@ impl<T: Lane> Walk<'_, T> {
                 }
             }
         }
-        best
+        Seen { rank: best_rank, slot: best }
     }
 
     /// Ranks what is in `slots`.
