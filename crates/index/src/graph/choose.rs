@@ -44,3 +44,43 @@ pub(super) fn choose<T: Lane>(
     }
     candidates.truncate(kept);
 }
+
+#[cfg(test)]
+mod tests {
+    use hvs_geometry::{Geometry, Space};
+
+    use super::*;
+    use crate::metric::Metric;
+
+    /// The places on a line that are chosen for a row at 0, of which the kernel knows squares.
+    fn chosen(places: &[f64], most: usize) -> Vec<f64> {
+        let space = Space::new(Geometry::Euclidean, 1, 0.0).unwrap();
+        let metric = Metric::<f64>::of(&space).unwrap();
+        let mut rows = Vec::new();
+        for place in places {
+            metric.encode(&[*place], &mut rows).unwrap();
+        }
+        let mut candidates: Vec<Seen<f64>> =
+            (0..).zip(places).map(|(slot, place)| Seen { rank: place * place, slot }).collect();
+        sort(&mut candidates);
+        choose(metric.kernel(), &rows, metric.lanes(), &mut candidates, most);
+        candidates.iter().map(|seen| places[seen.slot as usize]).collect()
+    }
+
+    #[test]
+    fn links_lead_in_all_directions_and_the_nearest_come_first() {
+        // Behind 1 lie 2 and 5; -3 is nearer to 0 than to 1.
+        assert_eq!(chosen(&[5.0, 2.0, -3.0, 1.0, -4.0], 4), [1.0, -3.0]);
+        assert_eq!(chosen(&[5.0, 2.0, -3.0, 1.0], 1), [1.0]);
+        assert_eq!(chosen(&[2.0, 1.0, 3.0], 3), [1.0, 2.0, 3.0], "there is room for all");
+        assert_eq!(chosen(&[], 3), [0.0; 0]);
+    }
+
+    #[test]
+    fn of_copies_one_is_chosen_and_equally_near_ones_are_in_order_of_their_numbers() {
+        assert_eq!(chosen(&[1.0, 1.0, -1.0, 1.0], 2), [1.0, -1.0]);
+        let mut candidates = [3, 1, 2].map(|slot| Seen { rank: 0.5_f32, slot });
+        sort(&mut candidates);
+        assert_eq!(candidates.map(|seen| seen.slot), [1, 2, 3]);
+    }
+}

@@ -323,12 +323,24 @@ mod tests {
         hits as f64 / wanted as f64
     }
 
+    /// The share of rows with a link to the row that is nearest to them: it is the first to be
+    /// chosen, whoever of the two came later.
+    fn nearest_linked(metric: &Metric<f32>, rows: &[f32], links: &Links) -> f64 {
+        let count = rows.len() / metric.lanes();
+        let looked: Vec<usize> = (0..count).step_by(10).collect();
+        let is_linked = |row: &&usize| {
+            let (_, truth) = found(metric, rows, links, **row);
+            links.view().base_of(number(**row)).contains(&truth[1])
+        };
+        looked.iter().filter(is_linked).count() as f64 / looked.len() as f64
+    }
+
     #[test]
     fn a_graph_is_the_same_however_many_build_it_and_finds_what_is_near() {
         for space in metric_spaces() {
             let metric = Metric::<f32>::of(&space).unwrap();
             let rows = ranking(&metric, &space, ROWS);
-            let build = |count| Builder::new(&metric, &rows, 16, 64, threads(count)).build(&never);
+            let build = |count| Builder::new(&metric, &rows, 16, 128, threads(count)).build(&never);
             let links = build(1).unwrap();
             assert_eq!(links, build(3).unwrap(), "{space}");
             links.view().check().unwrap();
@@ -348,6 +360,8 @@ mod tests {
             assert_eq!(top, links.shape.top);
             let recall = recall(&metric, &rows, &links);
             assert!(recall > 0.95, "{space}: {recall}");
+            let close = nearest_linked(&metric, &rows, &links);
+            assert!(close > 0.9, "{space}: {close}");
         }
     }
 
