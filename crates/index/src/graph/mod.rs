@@ -70,9 +70,7 @@ impl Links {
             orphans: &self.orphans,
         }
     }
-}
 
-impl Links {
     /// A row's links on any layer, the base being the lowest.
     fn list_mut(&mut self, row: u32, layer: usize) -> Option<&mut [u32]> {
         let Some(above) = layer.checked_sub(1) else {
